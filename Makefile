@@ -1,0 +1,97 @@
+# Two commands matter: `make serve` and `make test`. Each sets up what it needs, once, in .venv.
+
+PYTHON ?= python3
+HOST = 127.0.0.1
+PORT ?= 8000
+MODELS ?= models
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+LOCKED := $(PIP_INSTALL) --require-hashes --no-deps
+
+# ONNX Runtime's official builds send usage data unless this is set before they are loaded.
+export ORT_DISABLE_TELEMETRY = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test clean cut-off
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: setup ## serve the models (HOST=127.0.0.1 PORT=8000 MODELS=models ARGS=)
+	$(BIN)/emo-serve serve --host $(HOST) --port $(PORT) --models $(MODELS) $(ARGS)
+
+test: setup-dev setup-torch ## run all tests, the PyTorch side too (ARGS="-k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev setup-torch ## lint, formatting, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy app emo tests
+	$(BIN)/lint-imports
+
+format: setup-dev ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docker-test: setup-dev ## build the image, start the compose file, ask through the balancer
+	docker/test/run
+
+# ---- setting up ----------------------------------------------------------------------------------------------------
+# A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.
+
+setup: $(VENV)/.runtime ## what serving needs, no PyTorch
+setup-dev: $(VENV)/.dev ## and what tests and checks need
+setup-torch: $(VENV)/.torch ## and what training and export need
+
+# Ctrl-C in the middle of an installation can leave half a package that pip takes for a whole one. The file .installing
+# (the process at work) outlives such an end; the next run then starts with a new environment.
+define installing
+echo $$$$ > $(VENV)/.installing && $(1) && rm $(VENV)/.installing && touch $@
+endef
+
+$(VENV)/.created: $(if $(wildcard $(VENV)/.installing),cut-off)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed and '$(PYTHON)' is not one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "setting up $(VENV), once"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+cut-off:
+	@if kill -0 "$$(cat $(VENV)/.installing)" 2>/dev/null; then \
+	  echo "another make is installing into $(VENV): wait for it" >&2; exit 1; fi
+	@echo "the last installation was cut off: starting afresh"
+	@rm -rf $(VENV)
+
+$(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.txt pyproject.toml
+	@$(call installing,$(LOCKED) -r requirements/build.txt -r requirements/runtime.txt \
+	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable .)
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@$(call installing,$(LOCKED) -r requirements/dev.txt)
+
+# PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
+$(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
+	@echo "installing $(TORCH): some minutes, once"
+	@$(call installing,$(LOCKED) -r requirements/torch.txt \
+	  && $(PIP_INSTALL) $(TORCH))
+
+# ---- upkeep --------------------------------------------------------------------------------------------------------
+
+COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
+
+lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--upgrade for new versions)
+	$(COMPILE) --output-file requirements/build.txt requirements/build.in
+	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
+	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
+	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
+
+clean: ## remove caches and builds; the environment stays (rm -rf .venv)
+	rm -rf build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app emo tests -type d -name __pycache__ -prune -exec rm -rf {} +
