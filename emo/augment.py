@@ -1,0 +1,53 @@
+"""Random views of training pictures, as tensors on the device where training happens."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""ImageNet's, in 0..255."""
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 or float (N, H, W, 3) in 0..255 -> float32 (N, 3, H, W), zero mean and unit variance on ImageNet."""
+    scaled = (images.float() - images.new_tensor(MEAN, dtype=torch.float32)) / images.new_tensor(
+        STD, dtype=torch.float32
+    )
+    return scaled.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W), channels last in memory
+
+
+def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation of float (N, 3, H, W) in 0..255, each scaled by 1 +- ``strength``."""
+
+    def factor() -> Tensor:
+        return 1 + strength * (2 * torch.rand((len(images), 1, 1, 1), generator=generator) - 1).to(images.device)
+
+    images = images * factor()
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * factor()
+    grey = images.mean(1, keepdim=True)
+    return (grey + (images - grey) * factor()).clamp(0, 255)
+
+
+def random_views(images: Tensor, side: int, smallest_area: float, generator: torch.Generator) -> Tensor:
+    """uint8 (N, H, W, 3) -> normalised (N, 3, side, side): random crops, mirrored half of the time, with colour jitter.
+
+    A crop covers between ``smallest_area`` and all of the picture, with an aspect ratio of 3/4 to 4/3.
+    """
+    count = len(images)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    area, ratio = uniform(smallest_area, 1.0), uniform(-0.2877, 0.2877).exp()
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = width * (torch.randint(0, 2, (count,), generator=generator) * 2 - 1)
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = uniform(-1, 1) * (1 - width)
+    theta[:, 1, 2] = uniform(-1, 1) * (1 - height)
+    pixels = images.permute(0, 3, 1, 2).float()  # (N, H, W, C) -> (N, C, H, W)
+    grid = functional.affine_grid(theta.to(images.device), [count, 3, side, side], align_corners=False)
+    views = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return normalise(jitter(views, 0.3, generator).permute(0, 2, 3, 1))

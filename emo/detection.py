@@ -1,0 +1,132 @@
+"""What training needs to know about detection: batches, loss, evaluation."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from app.manifest import Preprocessing
+from emo.augment import MEAN, STD, jitter, normalise
+from emo.data import BoxedImage, BoxedImages, open_rgb, read_coco
+from emo.evaluate import detection_figures, torch_predict
+from emo.losses import match_anchors, ssd_loss
+
+
+def serving_rule(side: int) -> Preprocessing:
+    """How a detector of this input side sees a picture when it is served."""
+    return Preprocessing(mode="stretch", height=side, width=side, interpolation="bilinear", mean=MEAN, std=STD)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a batch should find: label (N, A) and box (N, A, 4) of each anchor are matched from these."""
+
+    boxes_xyxy: list[Tensor]  # N times (K, 4), in pixels of the input
+    labels: list[Tensor]  # N times (K,)
+
+
+@dataclass(slots=True)
+class DetectionTask:
+    """A COCO data set, its training pictures in memory."""
+
+    training: BoxedImages
+    validation: BoxedImages
+    annotations: Path
+    pictures: list[NDArray[np.uint8]]
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
+
+    @classmethod
+    def load(cls, root: Path) -> "DetectionTask":
+        """Read ``instances_train.json`` and ``instances_val.json`` of ``root``, file names relative to it."""
+        annotations = root / "instances_val.json"
+        training, validation = read_coco(root / "instances_train.json", root), read_coco(annotations, root)
+        if training.names != validation.names:
+            msg = f"{root}: the categories of the two splits differ"
+            raise ValueError(msg)
+        pictures = [open_rgb(image.path) for image in tqdm(training.images, "load", unit="img", mininterval=2)]
+        return cls(training, validation, annotations, pictures)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.training.names
+
+    def batch_count(self, size: int) -> int:
+        """How many batches an epoch has."""
+        return len(self.pictures) // size
+
+    def batches(self, size: int, side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Target]]:
+        """One epoch in random order, only full batches: normalised (N, 3, side, side) and targets."""
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        for rows in torch.randperm(len(self.pictures), generator=generator).split(size):
+            if len(rows) < size:
+                return
+            seeds = rng.integers(2**31, size=size)
+            views = list(self.pool.map(self._view, rows.tolist(), seeds, [side] * size))
+            pixels = torch.from_numpy(np.stack([view[0] for view in views])).permute(0, 3, 1, 2).float()
+            inputs = normalise(jitter(pixels, 0.4, generator).permute(0, 2, 3, 1))
+            yield inputs, Target([torch.from_numpy(view[1]) for view in views], [torch.from_numpy(v[2]) for v in views])
+
+    def _view(self, row: int, seed: int, side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+        image = self.training.images[row]
+        return random_window(self.pictures[row], image, side, np.random.default_rng(seed))
+
+    def loss(self, model: nn.Module, inputs: Tensor, target: Target) -> Tensor:
+        """The SSD loss, a scalar."""
+        raw: Any = model.raw
+        anchors, logits, deltas = raw(inputs)
+        matched = [
+            match_anchors(anchors, boxes, labels, logits.shape[-1] - 1)
+            for boxes, labels in zip(target.boxes_xyxy, target.labels, strict=True)
+        ]
+        targets, boxes = (torch.stack(parts) for parts in zip(*matched, strict=True))
+        return ssd_loss(anchors, logits, deltas, targets, boxes)
+
+    def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
+        """COCO's figures over the validation split."""
+        return detection_figures(self.validation, self.annotations, serving_rule(side), torch_predict(model))
+
+
+def random_window(
+    picture: NDArray[np.uint8], image: BoxedImage, side: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+    """A view (side, side, 3) of the picture with its boxes (K, 4) in view pixels and labels (K,).
+
+    The window is between 0.45 and 1.6 times the picture's sides (grey where it hangs over), stretched by up to 4/3,
+    mirrored half of the time. Objects of which less than 40 % is left are dropped.
+    """
+    height, width = picture.shape[:2]
+    scale, ratio = np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.14, 0.14))
+    window_w, window_h = width * scale * ratio, height * scale / ratio
+    left = rng.uniform(min(0, width - window_w), max(0, width - window_w))
+    top = rng.uniform(min(0, height - window_h), max(0, height - window_h))
+    right, bottom = left + window_w, top + window_h
+    source = (max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height))
+    to_x, to_y = side / window_w, side / window_h
+    corner = (round((source[0] - left) * to_x), round((source[1] - top) * to_y))
+    size = (max(round((source[2] - source[0]) * to_x), 1), max(round((source[3] - source[1]) * to_y), 1))
+    view = Image.new("RGB", (side, side), (124, 116, 104))
+    view.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, box=source), corner)
+    boxes = (image.boxes_xyxy - np.array([left, top, left, top])) * np.array([to_x, to_y, to_x, to_y])
+    clipped = boxes.clip(0, side)
+    kept = _areas(clipped) >= 0.4 * _areas(boxes)
+    kept &= (clipped[:, 2] - clipped[:, 0] > 4) & (clipped[:, 3] - clipped[:, 1] > 4)
+    pixels = np.asarray(view)
+    clipped = clipped[kept].astype(np.float32)
+    if rng.random() < 0.5:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
+        clipped[:, [0, 2]] = side - clipped[:, [2, 0]]
+    return pixels, clipped, image.labels[kept]
+
+
+def _areas(boxes: NDArray[Any]) -> NDArray[Any]:
+    areas: NDArray[Any] = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return areas

@@ -1,0 +1,214 @@
+"""A trained model -> ``models/<name>/<version>/{model.onnx,labels.txt,manifest.json}``, or nothing.
+
+The graph ends where the mathematics ends: a classifier at probabilities, a detector at decoded boxes and scores.
+Everything is made in a hidden folder beside the target, checked, and then moved there in one step.
+"""
+
+import base64
+import io
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from app.manifest import (
+    MANIFEST_FILE,
+    DetectionDefaults,
+    Golden,
+    GoldenOutput,
+    Manifest,
+    ModelCard,
+    Preprocessing,
+    Tensor,
+    sha256_of,
+    write_manifest,
+)
+from app.vision.preprocess import preprocess
+from emo.augment import normalise
+from emo.evaluate import Predict, onnx_predict
+from emo.heads.classifier import Classifier
+from emo.heads.ssdlite import SSDLite
+
+OPSET = 20
+PARITY = 1e-5
+"""Largest difference to PyTorch: of scores in [0, 1], and of boxes as a share of the input side."""
+MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"
+_GOLDEN_VALUES = 48
+
+
+class ServedGraph(nn.Module):
+    """What is exported: normalisation, model, final activation."""
+
+    def __init__(self, model: Classifier | SSDLite) -> None:
+        """``model`` in eval mode."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """uint8 (N, S, S, 3) -> (scores (N, C),) or (boxes (N, A, 4), scores (N, A, C))."""
+        outputs = self.model(normalise(images))
+        return outputs if isinstance(outputs, tuple) else (outputs.softmax(-1),)
+
+
+def export(
+    model: Classifier | SSDLite,
+    labels: tuple[str, ...],
+    rule: Preprocessing,
+    card: ModelCard,
+    repository: Path,
+    name: str,
+    version: str,
+    measure: Callable[[Predict], dict[str, float]] | None = None,
+) -> Path:
+    """Write the artefact and give its folder; the card's metrics are what ``measure`` finds for the ONNX file.
+
+    Raise FileExistsError when the version exists already (versions are never overwritten), ValueError when labels or
+    outputs do not fit; then nothing is left behind.
+    """
+    target = repository / name / version
+    if target.exists():
+        msg = f"{target} exists already; choose another version"
+        raise FileExistsError(msg)
+    if len(labels) != model.num_classes:
+        msg = f"{len(labels)} labels for {model.num_classes} classes"
+        raise ValueError(msg)
+    draft = repository / name / f".{version}.partial"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        graph = ServedGraph(model.eval())
+        output_names = ["boxes", "scores"] if isinstance(model, SSDLite) else ["scores"]
+        _write_onnx(graph, rule, output_names, draft / MODEL_FILE)
+        predict = onnx_predict(draft / MODEL_FILE)
+        _check_parity(graph, predict, rule)
+        (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
+        if measure is not None:
+            card = card.model_copy(
+                update={"metrics": {key: round(value, 4) for key, value in measure(predict).items()}}
+            )
+        manifest = _describe(predict, output_names, rule, card, draft, name, version)
+        write_manifest(manifest, draft / MANIFEST_FILE)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _describe(
+    predict: Predict,
+    output_names: list[str],
+    rule: Preprocessing,
+    card: ModelCard,
+    folder: Path,
+    name: str,
+    version: str,
+) -> Manifest:
+    picture = golden_picture()
+    answers = predict(preprocess(picture, rule)[0][None])
+    detects = "boxes" in output_names
+    return Manifest(
+        name=name,
+        version=version,
+        task="detect" if detects else "classify",
+        input=Tensor(name="images", dtype="uint8", shape=(-1, rule.height, rule.width, 3)),
+        outputs=tuple(
+            Tensor(name=output, dtype="float32", shape=(-1, *answer.shape[1:]))
+            for output, answer in zip(output_names, answers, strict=True)
+        ),
+        preprocessing=rule,
+        detection=DetectionDefaults() if detects else None,
+        sha256={file: sha256_of(folder / file) for file in (MODEL_FILE, LABELS_FILE)},
+        golden=Golden(
+            image_png_base64=_png_base64(picture),
+            outputs=tuple(
+                _golden_output(output, answer[0]) for output, answer in zip(output_names, answers, strict=True)
+            ),
+        ),
+        card=card,
+    )
+
+
+def _write_onnx(graph: nn.Module, rule: Preprocessing, output_names: list[str], path: Path) -> None:
+    """Export with a dynamic batch; what the exporter notes about the source tree stays out of the file."""
+    example = torch.zeros((2, rule.height, rule.width, 3), dtype=torch.uint8)
+    quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # it warns that torchvision, which we do not use, is missing
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, about its pytree
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
+                input_names=["images"],
+                output_names=output_names,
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    if program is None:  # pragma: no cover - only without dynamo
+        msg = "the exporter returned no program"
+        raise ValueError(msg)
+    proto = program.model_proto
+    for node in (*proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del proto.graph.metadata_props[:]
+    del proto.metadata_props[:]
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(path))
+
+
+def _check_parity(graph: nn.Module, predict: Predict, rule: Preprocessing) -> None:
+    """Raise ValueError when the file answers otherwise than PyTorch at batch 1, 2 or 7."""
+    rng = np.random.default_rng(0)
+    for batch in (1, 2, 7):
+        images = rng.integers(0, 256, (batch, rule.height, rule.width, 3), dtype=np.uint8)
+        with torch.no_grad():
+            wanted = [output.numpy() for output in graph(torch.from_numpy(images))]
+        scales = (max(rule.height, rule.width), 1) if len(wanted) > 1 else (1,)  # boxes are in pixels
+        for answer, value, scale in zip(predict(images), wanted, scales, strict=True):
+            difference = float(np.abs(answer - value).max()) / scale
+            if answer.shape != value.shape or not difference <= PARITY:
+                msg = f"batch {batch}: the ONNX file differs from PyTorch by {difference:.2g}, allowed is {PARITY}"
+                raise ValueError(msg)
+
+
+def golden_picture() -> NDArray[np.uint8]:
+    """A colourful picture (36, 48, 3): gradients with a bright disc and a dark bar, the same everywhere."""
+    y, x = np.mgrid[0:36, 0:48]
+    picture = np.stack((x * 5, y * 7, 255 - x * 3 - y * 2), -1)
+    picture[(x - 30) ** 2 + (y - 14) ** 2 < 81] = (250, 210, 40)
+    picture[24:30, 6:26] = (20, 30, 60)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def _png_base64(picture: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _golden_output(name: str, answer: NDArray[np.float32]) -> GoldenOutput:
+    """The largest values and as many spread over the rest, enough to show any change of weights or preprocessing."""
+    flat = answer.ravel()
+    largest = np.argsort(-np.abs(flat))[: _GOLDEN_VALUES // 2]
+    spread = np.linspace(0, flat.size - 1, _GOLDEN_VALUES // 2).astype(int)
+    indices = sorted({int(index) for index in (*largest, *spread)})
+    return GoldenOutput(
+        name=name,
+        indices=tuple(indices),
+        values=tuple(round(float(flat[index]), 6) for index in indices),
+        tolerance=0.05 if name == "boxes" else 1e-4,
+    )

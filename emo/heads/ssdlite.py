@@ -1,0 +1,67 @@
+"""SSDLite (arXiv 1801.04381, section 6.2) on top of EMO: neck, head, decoding."""
+
+import torch
+from torch import Tensor, nn
+
+from emo.anchors import ANCHORS_PER_CELL, decode_boxes, grid_anchors
+from emo.backbone import EMO, EMOConfig
+from emo.layers import ConvNorm
+from emo.neck import EXTRA_WIDTHS, SSDNeck
+
+
+class SSDHead(nn.Module):
+    """One depthwise-separable predictor a level, for class logits and for box deltas."""
+
+    def __init__(self, widths: tuple[int, ...], num_classes: int) -> None:
+        """``num_classes`` without background, which gets the last column."""
+        super().__init__()
+        self.columns = num_classes + 1
+        self.classify = nn.ModuleList(_predictor(width, self.columns) for width in widths)
+        self.regress = nn.ModuleList(_predictor(width, 4) for width in widths)
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits (N, A, num_classes + 1) and box deltas (N, A, 4), level by level, row by row."""
+        logits = [_flatten(layer(x), self.columns) for layer, x in zip(self.classify, maps, strict=True)]
+        deltas = [_flatten(layer(x), 4) for layer, x in zip(self.regress, maps, strict=True)]
+        return torch.cat(logits, 1), torch.cat(deltas, 1)
+
+
+class SSDLite(nn.Module):
+    """A detector of small cost; at 320 x 320 pixels it has 3,234 anchors on six levels."""
+
+    def __init__(self, config: EMOConfig, num_classes: int) -> None:
+        """The stages 3 and 4 of the backbone (strides 16 and 32) feed the neck; there is no final norm."""
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = EMO(config, window=config.detection_window)
+        self.neck = SSDNeck(config.widths[3])
+        self.head = SSDHead((config.widths[2], config.widths[3], *EXTRA_WIDTHS), num_classes)
+        for module in (*self.neck.modules(), *self.head.modules()):
+            if isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.03)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def raw(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Anchors (A, 4), class logits (N, A, num_classes + 1) and box deltas (N, A, 4): what training needs."""
+        maps = self.neck(self.backbone(x)[3:])
+        logits, deltas = self.head(maps)
+        anchors = grid_anchors([(level.shape[2], level.shape[3]) for level in maps])
+        return anchors.to(x.device), logits, deltas
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W), normalised -> ``boxes`` (N, A, 4), xyxy in input pixels, clipped, and ``scores`` (N, A, C).
+
+        The scores are in [0, 1]; with the background, which is left out, those of an anchor sum to 1.
+        """
+        anchors, logits, deltas = self.raw(x)
+        return decode_boxes(anchors, deltas, x.shape[2], x.shape[3]), logits.softmax(-1)[..., :-1]
+
+
+def _predictor(width: int, columns: int) -> nn.Sequential:
+    return nn.Sequential(ConvNorm(width, width, 3, groups=width), nn.Conv2d(width, ANCHORS_PER_CELL * columns, 1))
+
+
+def _flatten(x: Tensor, columns: int) -> Tensor:
+    """(N, anchors * columns, H, W) -> (N, H * W * anchors, columns)."""
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)
