@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 import emo
-from app.manifest import MANIFEST_FILE, ModelCard, Preprocessing, Task, read_manifest
+from app.errors import InvalidManifest
+from app.manifest import MANIFEST_FILE, MODEL_FILE, ModelCard, Preprocessing, Task, read_manifest
 from emo import classification, detection
 from emo.data import cut_boxes, find_classification, read_coco
 from emo.evaluate import Predict, classification_figures, detection_figures, onnx_predict
-from emo.export import MODEL_FILE, export
+from emo.export import export
 from emo.train import Recipe, parse_schedule, train
 
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.run
     try:
         command(options)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, InvalidManifest) as error:
         parser.exit(2, f"emo: {error}\n")
     return 0
 

@@ -20,7 +20,9 @@ from PIL import Image
 from torch import nn
 
 from app.manifest import (
+    LABELS_FILE,
     MANIFEST_FILE,
+    MODEL_FILE,
     DetectionDefaults,
     Golden,
     GoldenOutput,
@@ -40,7 +42,7 @@ from emo.heads.ssdlite import SSDLite
 OPSET = 20
 PARITY = 1e-5
 """Largest difference to PyTorch: of scores in [0, 1], and of boxes as a share of the input side."""
-MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"
+
 _GOLDEN_VALUES = 48
 
 
@@ -48,7 +50,7 @@ class ServedGraph(nn.Module):
     """What is exported: normalisation, model, final activation."""
 
     def __init__(self, model: Classifier | SSDLite) -> None:
-        """``model`` in eval mode."""
+        """The model is used, not copied."""
         super().__init__()
         self.model = model
 
@@ -84,7 +86,7 @@ def export(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        graph = ServedGraph(model.eval())
+        graph = ServedGraph(model).eval()
         output_names = ["boxes", "scores"] if isinstance(model, SSDLite) else ["scores"]
         _write_onnx(graph, rule, output_names, draft / MODEL_FILE)
         predict = onnx_predict(draft / MODEL_FILE)

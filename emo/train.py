@@ -9,7 +9,7 @@ Commands, times and results of the shipped models are in docs/training.md.
 import csv
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import matplotlib as mpl
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 import emo
@@ -84,6 +84,18 @@ def parse_schedule(text: str) -> tuple[tuple[int, int], ...]:
     return phases
 
 
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average that forgets its random start: the decay grows to ``decay`` with the step count."""
+
+    def update(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not current.is_floating_point():  # BatchNorm's counter of batches
+            return current
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(current, 1 - kept)
+
+    return update
+
+
 def train(recipe: Recipe, task: Task, folder: Path, initial: dict[str, Tensor] | None = None) -> nn.Module:
     """Train, or go on training, in ``folder`` and give the averaged model in eval mode.
 
@@ -97,7 +109,7 @@ def train(recipe: Recipe, task: Task, folder: Path, initial: dict[str, Tensor] |
     if initial:
         model.load_state_dict(initial, strict=False)
     model.to(device)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+    average = AveragedModel(model, avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), recipe.learning_rate, fused=True)
     done = _resume(folder / "last.pt", recipe, model, average, optimizer)
     sides = recipe.sides()

@@ -1,0 +1,62 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import emo
+from emo.layers import LayerNorm2d
+
+PARAMETERS = {
+    "emo_1m": 1_361_168,
+    "emo_2m": 2_377_472,
+    "emo_5m": 5_108_848,
+    "emo_6m": 6_168_496,
+    "ssdlite_emo_1m": 2_311_980,
+    "ssdlite_emo_2m": 3_342_716,
+    "ssdlite_emo_5m": 6_076_540,
+}
+MULTIPLY_ADDS = {"emo_1m": 260.84, "emo_2m": 439.36, "emo_5m": 902.58, "emo_6m": 960.75}
+NORM_COST = {nn.BatchNorm2d: 2, LayerNorm2d: 5}
+
+
+@pytest.mark.parametrize("name", emo.MODEL_NAMES)
+def test_every_model_has_the_parameters_of_the_paper(name: str) -> None:
+    assert sum(parameter.numel() for parameter in emo.create(name).parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_every_classifier_has_the_multiply_adds_of_the_paper(name: str) -> None:
+    # the paper's counter takes 2 operations a value for BatchNorm and 5 for LayerNorm, and none for activations
+    model = emo.create(name).eval()
+    norms = [0]
+
+    def count(cost: int, _module: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
+        norms[0] += cost * inputs[0].numel()
+
+    for module in model.modules():
+        if type(module) in NORM_COST:
+            module.register_forward_hook(partial(count, NORM_COST[type(module)]))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 224, 224))
+    assert (counter.get_total_flops() / 2 + norms[0]) / 1e6 == pytest.approx(MULTIPLY_ADDS[name], abs=0.01)
+
+
+def test_the_number_of_classes_can_be_chosen() -> None:
+    assert emo.create("emo_1m", num_classes=7).eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+    boxes, scores = emo.create("ssdlite_emo_1m", num_classes=5).eval()(torch.zeros(1, 3, 64, 64))
+    assert boxes.shape[1:] == (boxes.shape[1], 4)
+    assert scores.shape == (1, boxes.shape[1], 5)
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'emo_9m'; there are emo_1m, .*ssdlite_emo_5m"):
+        emo.create("emo_9m")
+
+
+def test_5m_detection_uses_windows_of_ten() -> None:
+    windows = {
+        module.window for module in emo.create("ssdlite_emo_5m").modules() if type(module).__name__ == "WindowAttention"
+    }
+    assert windows == {10}

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emo.detection import DetectionTask, random_window
+from emo.evaluate import coco_figures
+from tests.emo.datasets import COLOURS, write_coco
+
+
+def test_a_random_window_keeps_boxes_on_their_objects(tmp_path: Path) -> None:
+    task = DetectionTask.load(write_coco(tmp_path))
+    seen = 0
+    for seed in range(60):
+        row = seed % 4
+        pixels, boxes, labels = random_window(
+            task.pictures[row], task.training.images[row], 64, np.random.default_rng(seed)
+        )
+        assert pixels.shape == (64, 64, 3)
+        for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
+            colour = COLOURS[("red", "blue")[label]]
+            inside = pixels[int(y1) + 2 : int(y2) - 1, int(x1) + 2 : int(x2) - 1].reshape(-1, 3)
+            assert np.abs(np.median(inside, axis=0) - colour).max() < 10
+            seen += 1
+    assert seen > 40
+
+
+def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
+    task = DetectionTask.load(write_coco(tmp_path))
+    first, second = (next(task.batches(4, 64, torch.Generator().manual_seed(5))) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert all(torch.equal(a, b) for a, b in zip(first[1].boxes_xyxy, second[1].boxes_xyxy, strict=True))
+
+
+def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> None:
+    task = DetectionTask.load(write_coco(tmp_path))
+    results = [
+        {"image_id": k + 1, "category_id": (3, 7)[k % 2], "bbox": [10 + k, 8, 50, 42], "score": 0.9} for k in range(4)
+    ]
+    figures = coco_figures(task.annotations, results)
+    assert figures["ap50"] == 1.0
+    assert figures["ap50 red box"] == 1.0
+    assert coco_figures(task.annotations, [])["ap50"] == 0.0

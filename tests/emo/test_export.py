@@ -1,0 +1,118 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import emo
+from app.engine.repository import scan
+from app.engine.selftest import self_test
+from app.engine.session import OrtSession
+from app.manifest import ModelCard
+from app.settings import Settings
+from app.vision.image import ImageLimits
+from emo import classification, detection
+from emo.evaluate import onnx_predict, torch_predict
+from emo.export import export
+from emo.heads.ssdlite import SSDLite
+
+CARD = ModelCard(
+    architecture="emo_1m",
+    training_data="none",
+    recipe="none",
+    seed=0,
+    metrics={},
+    measured_on="nothing",
+    intended_use="tests",
+    terms="none",
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    repository: Path
+    classifier: torch.nn.Module
+    detector: torch.nn.Module
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    repository = tmp_path_factory.mktemp("models")
+    torch.manual_seed(1)
+    classifier, detector = emo.create("emo_1m", 3).eval(), emo.create("ssdlite_emo_1m", 2).eval()
+    rule = classification.serving_rule(64)
+    export(classifier, ("a", "b", "c"), rule, CARD, repository, "toy", "1", lambda _predict: {"top1": 0.123456})
+    export(detector, ("d", "e"), detection.serving_rule(96), CARD, repository, "toy-boxes", "1")
+    return Exported(repository, classifier, detector)
+
+
+def test_the_server_accepts_what_is_exported(exported: Exported) -> None:
+    found = scan(exported.repository)
+    assert not found.failures
+    assert [(artefact.manifest.name, artefact.manifest.task) for artefact in found.artefacts] == [
+        ("toy", "classify"),
+        ("toy-boxes", "detect"),
+    ]
+    for artefact in found.artefacts:
+        session = OrtSession(artefact.model_path, artefact.manifest, Settings().session)
+        self_test(artefact, session, ImageLimits(), 4)
+
+
+def test_the_card_carries_what_was_measured_with_the_onnx_file(exported: Exported) -> None:
+    assert scan(exported.repository).artefacts[0].manifest.card.metrics == {"top1": 0.1235}
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_graph_answers_as_pytorch_does_at_any_batch(exported: Exported, count: int) -> None:
+    images = np.random.default_rng(count).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+    (scores,) = onnx_predict(exported.repository / "toy" / "1" / "model.onnx")(images)
+    (logits,) = torch_predict(exported.classifier)(images)
+    np.testing.assert_allclose(scores, torch.from_numpy(logits).softmax(-1), atol=1e-5)
+    images = np.random.default_rng(count).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
+    boxes, scores = onnx_predict(exported.repository / "toy-boxes" / "1" / "model.onnx")(images)
+    wanted_boxes, wanted_scores = torch_predict(exported.detector)(images)
+    np.testing.assert_allclose(boxes, wanted_boxes, atol=1e-3)
+    np.testing.assert_allclose(scores, wanted_scores, atol=1e-5)
+
+
+def test_the_file_does_not_tell_where_it_was_made(exported: Exported) -> None:
+    content = (exported.repository / "toy" / "1" / "model.onnx").read_bytes()
+    assert b".py" not in content
+    assert b"stack_trace" not in content
+
+
+def test_a_version_is_never_overwritten(exported: Exported) -> None:
+    before = (exported.repository / "toy" / "1" / "manifest.json").read_bytes()
+    with pytest.raises(FileExistsError, match="choose another version"):
+        export(
+            emo.create("emo_1m", 3),
+            ("a", "b", "c"),
+            classification.serving_rule(64),
+            CARD,
+            exported.repository,
+            "toy",
+            "1",
+        )
+    assert (exported.repository / "toy" / "1" / "manifest.json").read_bytes() == before
+
+
+def test_nothing_is_written_when_labels_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 labels for 3 classes"):
+        export(emo.create("emo_1m", 3), ("a", "b"), classification.serving_rule(64), CARD, tmp_path, "toy", "1")
+    assert not any(tmp_path.rglob("*"))
+
+
+class Restless(SSDLite):
+    """Answers otherwise each time, so that no export of it can be right."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        boxes, scores = super().forward(x)
+        return boxes, scores + (0.0 if torch.compiler.is_exporting() else 0.01)
+
+
+def test_nothing_is_written_when_the_graph_differs_from_pytorch(tmp_path: Path) -> None:
+    model = Restless(emo.SIZES["emo_1m"], 2)
+    with pytest.raises(ValueError, match=r"differs from PyTorch by 0\.01, allowed is 1e-05"):
+        export(model, ("d", "e"), detection.serving_rule(96), CARD, tmp_path, "toy", "1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["toy"]

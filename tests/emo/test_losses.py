@@ -1,0 +1,60 @@
+import torch
+
+from emo.anchors import encode_boxes, grid_anchors
+from emo.losses import match_anchors, pairwise_iou, ssd_loss
+
+ANCHORS = grid_anchors([(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)])
+
+
+def test_iou_of_equal_half_and_disjoint_boxes() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [20.0, 20.0, 30.0, 30.0]])
+    torch.testing.assert_close(pairwise_iou(boxes[:1], boxes), torch.tensor([[1.0, 0.5, 0.0]]))
+
+
+def test_even_a_tiny_box_gets_an_anchor() -> None:
+    targets, boxes = match_anchors(ANCHORS, torch.tensor([[100.0, 100.0, 104.0, 103.0]]), torch.tensor([2]), 5)
+    assert (targets == 2).sum() == 1
+    assert torch.equal(boxes[targets == 2][0], torch.tensor([100.0, 100.0, 104.0, 103.0]))
+
+
+def test_two_boxes_keep_an_anchor_each() -> None:
+    boxes = torch.tensor([[40.0, 40.0, 140.0, 140.0], [200.0, 30.0, 300.0, 200.0]])
+    targets, _ = match_anchors(ANCHORS, boxes, torch.tensor([0, 1]), 5)
+    assert {0, 1} <= set(targets.tolist())
+
+
+def test_a_picture_without_objects_is_all_background() -> None:
+    targets, _ = match_anchors(ANCHORS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 5)
+    assert (targets == 5).all()
+    loss = ssd_loss(
+        ANCHORS,
+        torch.zeros(1, len(ANCHORS), 6),
+        torch.zeros(1, len(ANCHORS), 4),
+        targets[None],
+        torch.zeros(1, len(ANCHORS), 4),
+    )
+    assert torch.isfinite(loss)
+
+
+def test_the_loss_of_the_right_answer_is_about_zero_and_falls_along_its_gradient() -> None:
+    found = torch.tensor([[40.0, 40.0, 140.0, 140.0]])
+    targets, boxes = match_anchors(ANCHORS, found, torch.tensor([1]), 5)
+    right = torch.nn.functional.one_hot(targets, 6).float()[None] * 30
+    deltas = encode_boxes(ANCHORS, boxes)[None]
+    assert ssd_loss(ANCHORS, right, deltas, targets[None], boxes[None]) < 1e-3
+    logits = torch.zeros(1, len(ANCHORS), 6, requires_grad=True)
+    loss = ssd_loss(ANCHORS, logits, torch.zeros_like(deltas), targets[None], boxes[None])
+    loss.backward()
+    assert logits.grad is not None
+    with torch.no_grad():
+        stepped = logits - 0.1 * logits.grad
+        assert ssd_loss(ANCHORS, stepped, torch.zeros_like(deltas), targets[None], boxes[None]) < loss
+
+
+def test_only_the_hardest_negatives_count_three_for_each_positive() -> None:
+    targets = torch.full((1, len(ANCHORS)), 5)
+    targets[0, 0] = 1
+    logits = torch.zeros(1, len(ANCHORS), 6, requires_grad=True)
+    ssd_loss(ANCHORS, logits, torch.zeros(1, len(ANCHORS), 4), targets, ANCHORS[None]).backward()
+    assert logits.grad is not None
+    assert (logits.grad.abs().sum(-1) > 0).sum() == 4
