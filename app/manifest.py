@@ -1,0 +1,245 @@
+"""What a model *is*: the JSON beside an ONNX file that makes it servable.
+
+``emo`` writes it, ``app`` reads it; nothing else passes between the two.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from app.errors import InvalidManifest
+
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+LABELS_FILE = "labels.txt"
+Task = Literal["classify", "detect"]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+"""Of a file beside the manifest: no path, so that a manifest reaches nothing outside its folder."""
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Tensor(_Frozen):
+    """One input or output of the graph; -1 in ``shape`` is the batch."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[int, ...]
+
+
+class Preprocessing(_Frozen):
+    """How an RGB image becomes the input tensor.
+
+    ``crop``: the short side becomes ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
+    ``stretch``: both sides are resized, the aspect ratio is lost.
+    ``mean`` and ``std`` (in 0..255) are applied inside the graph and stand here for the reader.
+    """
+
+    mode: Literal["crop", "stretch"]
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    resize: int | None = Field(default=None, ge=1, le=4096)
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+
+    @model_validator(mode="after")
+    def _resize_goes_with_crop(self) -> Self:
+        if (self.mode == "crop") != (self.resize is not None):
+            msg = "resize belongs to mode 'crop' and only there"
+            raise ValueError(msg)
+        if self.resize is not None and self.resize < max(self.height, self.width):
+            msg = f"resize {self.resize} is smaller than the crop {self.height}x{self.width}"
+            raise ValueError(msg)
+        return self
+
+
+class DetectionDefaults(_Frozen):
+    """Used where a client does not say."""
+
+    score_threshold: Unit = 0.3
+    iou_threshold: Unit = 0.45
+    max_detections: int = Field(default=100, ge=1, le=1000)
+
+
+class GoldenOutput(_Frozen):
+    """Some values of one output tensor: ``output.ravel()[indices] == values`` within ``tolerance``."""
+
+    name: str
+    indices: tuple[Annotated[int, Field(ge=0)], ...]
+    values: tuple[float, ...]
+    tolerance: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.indices) != len(self.values) or not self.indices:
+            msg = "indices and values must have the same length, at least one"
+            raise ValueError(msg)
+        return self
+
+
+class Golden(_Frozen):
+    """A small picture and what the graph must answer to it, preprocessing included."""
+
+    image_png_base64: str
+    outputs: tuple[GoldenOutput, ...]
+
+    @field_validator("image_png_base64")
+    @classmethod
+    def _is_base64(cls, value: str) -> str:
+        try:
+            base64.b64decode(value, validate=True)
+        except binascii.Error as error:
+            msg = f"not base64: {error}"
+            raise ValueError(msg) from error
+        return value
+
+    def image_bytes(self) -> bytes:
+        """The picture as an encoded PNG."""
+        return base64.b64decode(self.image_png_base64)
+
+
+class ModelCard(_Frozen):
+    """What a person should know before trusting the model."""
+
+    architecture: str
+    training_data: str
+    recipe: str
+    seed: int
+    metrics: dict[str, float]
+    measured_on: str
+    intended_use: str
+    terms: str
+
+
+class Manifest(_Frozen):
+    """The whole of ``manifest.json``; ``sha256`` maps each other file of the folder to its digest.
+
+    A classifier has the output ``scores`` (-1, C), a detector ``boxes`` (-1, A, 4) and ``scores`` (-1, A, C).
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(pattern=r"^[1-9][0-9]{0,8}$")
+    task: Task
+    input: Tensor
+    outputs: tuple[Tensor, ...]
+    preprocessing: Preprocessing
+    detection: DetectionDefaults | None = None
+    sha256: dict[FileName, Digest]
+    golden: Golden
+    card: ModelCard
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of labels."""
+        return self.outputs[-1].shape[-1]
+
+    @model_validator(mode="after")
+    def _input_fits_the_preprocessing(self) -> Self:
+        wanted = (-1, self.preprocessing.height, self.preprocessing.width, 3)
+        if self.input.dtype != "uint8" or self.input.shape != wanted:
+            msg = f"the input must be uint8 {wanted}, as the preprocessing gives, not {_describe(self.input)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_fit_the_task(self) -> Self:
+        if (self.task == "detect") != (self.detection is not None):
+            msg = "'detection' belongs to task 'detect' and only there"
+            raise ValueError(msg)
+        last = self.outputs[-1].shape if self.outputs else ()
+        if self.task == "classify":
+            wanted = [("scores", (-1, *last[1:2]))]
+        else:
+            wanted = [("boxes", (-1, *last[1:2], 4)), ("scores", (-1, *last[1:3]))]
+        given = [(output.name, output.shape) for output in self.outputs]
+        is_float = all(output.dtype == "float32" for output in self.outputs)
+        rank = {"classify": 2, "detect": 3}[self.task]
+        if given != wanted or len(last) != rank or min(last[1:]) < 1 or not is_float:
+            form = {"classify": "scores (-1, C)", "detect": "boxes (-1, A, 4), scores (-1, A, C)"}[self.task]
+            found = ", ".join(map(_describe, self.outputs))
+            msg = f"the outputs for {self.task} must be float32 {form}, in this order, not {found}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_listed(self) -> Self:
+        missing = {MODEL_FILE, LABELS_FILE} - self.sha256.keys()
+        if missing or MANIFEST_FILE in self.sha256:
+            msg = f"sha256 must list {MODEL_FILE} and {LABELS_FILE}, and not {MANIFEST_FILE}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _golden_covers_the_outputs(self) -> Self:
+        checked = sorted(output.name for output in self.golden.outputs)
+        wanted = sorted(output.name for output in self.outputs)
+        if checked != wanted:
+            msg = f"golden must check each of the outputs {wanted} once, not {checked}"
+            raise ValueError(msg)
+        return self
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{tensor.name} {tensor.dtype} {tensor.shape}"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at ``path``; raises InvalidManifest, which names the file and the fields."""
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise InvalidManifest(msg) from error
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        msg = f"{path}: {'; '.join(faults)}"
+        raise InvalidManifest(msg) from error
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One class name a line, line i for label i; raises InvalidManifest when unreadable or not unique."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise InvalidManifest(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path}: is not UTF-8: {error}"
+        raise InvalidManifest(msg) from error
+    labels = tuple(text.removesuffix("\n").split("\n"))  # not splitlines(), which splits a name at U+2028 too
+    for number, label in enumerate(labels, start=1):
+        if not label or label != label.strip() or not label.isprintable():
+            msg = f"{path}: line {number} is empty, padded or unprintable; each line must be one class name"
+            raise InvalidManifest(msg)
+    if len(set(labels)) != len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        msg = f"{path}: {twice!r} occurs twice; class names must be unique"
+        raise InvalidManifest(msg)
+    return labels
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write the manifest as indented JSON that ends with a newline."""
+    path.write_text(json.dumps(manifest.model_dump(exclude_none=True), indent=1) + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """The hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,63 @@
+"""Boxes and scores of all anchors -> the objects found."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InvalidParameter
+from app.manifest import DetectionDefaults
+from app.vision.boxes import Boxes, input_to_image, non_maximum_suppression
+from app.vision.ranking import best_indices
+from app.vision.results import Detections, DetectParameters, Geometry
+
+T = TypeVar("T")
+
+MAX_CANDIDATES = 1000
+"""So many of the best scored boxes enter non-maximum suppression."""
+
+
+def select_detections(
+    boxes: Boxes,
+    scores: NDArray[np.float32],
+    geometry: Geometry,
+    parameters: DetectParameters,
+    defaults: DetectionDefaults,
+    labels: tuple[str, ...],
+) -> Detections:
+    """The objects of one image, best first, boxes in its pixels.
+
+    ``boxes`` (A, 4) are xyxy in input pixels, ``scores`` (A, C) in [0, 1], ``labels`` the C class names. An anchor may
+    give an object of several classes; suppression works within a class. Boxes without area in the image are dropped.
+    Raises InvalidParameter for a class that is not among the labels.
+    """
+    score_threshold = _given(parameters.score_threshold, defaults.score_threshold)
+    iou_threshold = _given(parameters.iou_threshold, defaults.iou_threshold)
+    max_detections = _given(parameters.max_detections, defaults.max_detections)
+    columns = _wanted_columns(parameters.classes, labels)
+
+    anchors, places = np.nonzero(scores[:, columns] >= score_threshold)
+    classes = columns[places]
+    best = best_indices(scores[anchors, classes], MAX_CANDIDATES)
+    anchors, classes = anchors[best], classes[best]
+
+    boxes_xyxy = input_to_image(boxes[anchors], geometry)
+    has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)  # False for NaN
+    anchors, classes, boxes_xyxy = anchors[has_area], classes[has_area], boxes_xyxy[has_area]
+
+    kept = non_maximum_suppression(boxes_xyxy, classes, iou_threshold, max_detections)
+    return Detections(boxes_xyxy[kept], classes[kept], scores[anchors[kept], classes[kept]].astype(np.float32))
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _wanted_columns(names: tuple[str, ...] | None, labels: tuple[str, ...]) -> NDArray[np.int64]:
+    if names is None:
+        return np.arange(len(labels))
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        msg = f"The model knows no class {', '.join(map(repr, unknown))}; allowed are {', '.join(labels)}."
+        raise InvalidParameter(msg)
+    return np.array(sorted({labels.index(name) for name in names}), dtype=np.int64)

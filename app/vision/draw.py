@@ -1,0 +1,70 @@
+"""An image with what was found drawn on it, and its encoding."""
+
+import colorsys
+import io
+from typing import Literal
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from app.vision.results import Detections, Image
+
+_GOLDEN_RATIO = 0.618034
+_LINE_PER_SIDE = 1 / 300
+_TEXT_PER_SIDE = 1 / 40
+_LEAST_TEXT = 12
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Colour = tuple[int, int, int]
+
+PictureType = Literal["image/png", "image/jpeg"]
+"""What pictures can be encoded as."""
+
+
+def draw_detections(image: Image, detections: Detections, names: tuple[str, ...]) -> Image:
+    """A copy of (H, W, 3) ``image`` with each box, its class name and its score in percent; one colour a class.
+
+    ``names`` holds the class name of every label. Worse boxes are drawn first, so that better ones lie on top.
+    """
+    page = PillowImage.fromarray(image)
+    draw = ImageDraw.Draw(page)
+    side = max(page.size)
+    line = max(2, round(side * _LINE_PER_SIDE))
+    font = ImageFont.load_default(size=max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
+    found = zip(detections.boxes_xyxy.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
+    for (left, top, right, bottom), label, score in reversed(list(found)):
+        colour = _colour(label)
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
+        _write(draw, f"{names[label]} {score:.0%}", (left, top), font, colour)
+    return np.asarray(page)
+
+
+def encode(image: Image, media_type: PictureType) -> bytes:
+    """The image as a PNG or JPEG file."""
+    buffer = io.BytesIO()
+    page = PillowImage.fromarray(image)
+    if media_type == "image/png":
+        page.save(buffer, "PNG", compress_level=1)  # a photo gets hardly smaller with more, and far slower
+    else:
+        page.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _colour(label: int) -> _Colour:
+    """Neighbouring labels get hues far apart."""
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.85, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, corner: tuple[float, float], font: _Font, background: _Colour) -> None:
+    """Text on a background above the corner, moved to where it is inside the picture."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font)
+    margin = max(2, round((bottom - top) / 5))
+    width, height = right - left + 2 * margin, bottom - top + 2 * margin
+    page_width, page_height = draw.im.size
+    x = max(0, min(corner[0], page_width - width))
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    y = max(0, min(y, page_height - height))
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=background)
+    luminance = np.dot(background, (0.299, 0.587, 0.114))
+    draw.text((x + margin - left, y + margin - top), text, "black" if luminance > 140 else "white", font)

@@ -1,0 +1,168 @@
+"""Encoded image bytes -> RGB pixels as a person sees them, within limits."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base as ExifTag
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from app.errors import ImageTooLarge, ImageUndecodable, ServiceError
+from app.vision.headers import Header, read_header
+from app.vision.results import Image
+
+# Pillow warns about odd metadata in good pictures. Nobody reads that in a server, so it must not reach its log. The
+# filter is set once, here, because a filter around each call would not be safe with threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# The one reader of each format is called directly and not through `PIL.Image.open`: nothing can be taken for another
+# format, a multi-picture JPEG stays a JPEG, and Pillow's process-wide pixel limit does not mix with ours.
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+}
+
+_UPRIGHT = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+
+_LEAST_SCAN_PIXELS = 10_000  # a scan costs something even where there is nothing to decode
+_COPY_PIXELS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What one encoded image may cost.
+
+    ``max_scans`` bounds the work of decoding: a JPEG may make this many passes at ``max_pixels`` and more when it is
+    smaller, in proportion. Usual progressive files have about 10. At the defaults no file takes much more than a second
+    of one core.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    max_scans: int = 20
+
+
+def decode(data: bytes, limits: ImageLimits) -> Image:
+    """The first picture in ``data``: (H, W, 3) uint8, C-contiguous, read-only, upright, transparency shown on white.
+
+    Formats: JPEG, PNG, WEBP, GIF, BMP, TIFF, told apart by content. 16-bit and floating-point greys are scaled to 8
+    bits. Thread-safe. Raises UnsupportedMediaType, ImageTooLarge (judged by the header, before decoding) or
+    ImageUndecodable (empty, truncated or broken), and nothing else whatever the bytes.
+    """
+    if not data:
+        msg = "The image is empty (0 bytes)."
+        raise ImageUndecodable(msg)
+    if len(data) > limits.max_bytes:
+        msg = f"The image has {len(data)} bytes; allowed are {limits.max_bytes}."
+        raise ImageTooLarge(msg)
+    header = read_header(data)
+    try:
+        return _decode(header, limits)
+    except ServiceError:
+        raise
+    except (MemoryError, PillowImage.DecompressionBombError) as error:
+        msg = f"The {header.format} image is too large to decode."
+        raise ImageTooLarge(msg) from error
+    except Exception as error:  # broken bytes make Pillow raise nearly every built-in exception
+        reason = f" ({error})" if isinstance(error, (OSError, SyntaxError)) and error.__cause__ is None else ""
+        msg = f"The {header.format} image cannot be decoded, it is truncated or broken{reason}."
+        raise ImageUndecodable(msg) from error
+
+
+def _decode(header: Header, limits: ImageLimits) -> Image:
+    if header.size is not None:
+        _check_cost(header.size, header.scans, limits)
+    with _READERS[header.format](io.BytesIO(header.data)) as encoded:
+        _check_cost(encoded.size, header.scans, limits)
+        encoded.load()
+        if header.exif:
+            encoded.info["exif"] = header.exif
+        rgb = _to_rgb(encoded)
+        turn = _UPRIGHT.get(_orientation(encoded))
+    return _to_array(rgb if turn is None else rgb.transpose(turn))
+
+
+def _check_cost(size: tuple[int, int], scans: int, limits: ImageLimits) -> None:
+    width, height = size
+    pixels = width * height
+    if pixels > limits.max_pixels:
+        msg = f"The image has {width}x{height} = {pixels} pixels; allowed are {limits.max_pixels}."
+        raise ImageTooLarge(msg)
+    allowed = max(limits.max_scans, limits.max_scans * limits.max_pixels // max(pixels, _LEAST_SCAN_PIXELS))
+    if scans > allowed:
+        msg = f"The image of {width}x{height} pixels is coded in {scans} scans; allowed are {allowed} at this size."
+        raise ImageTooLarge(msg)
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or it cannot be read."""
+    try:
+        return int(image.getexif().get(ExifTag.Orientation, 1))
+    except Exception:  # noqa: BLE001  broken metadata must not fail a good picture, whatever it raises
+        return 1
+
+
+def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return PillowImage.fromarray(_grey_levels(image)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        page = PillowImage.new("RGB", rgba.size, "white")
+        page.paste(rgba, mask=rgba)
+        return page
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_levels(image: PillowImage.Image) -> NDArray[np.uint8]:
+    """Deep greys as 8 bits, (H, W).
+
+    I;16 is scaled from the bits per sample its file states, 16 where it states none. For 32-bit integers and floats no
+    file states a range: it is the smallest of 0..1 (floats only), 0..255, 0..65535 and 0..2^32-1 that holds the values.
+    """
+    if image.mode.startswith("I;16"):
+        bits = image.tag_v2.get(ExifTag.BitsPerSample, (16,))[0] if isinstance(image, TiffImageFile) else 16
+        levels = np.arange(65536, dtype=np.float32) * (255 / (2**bits - 1)) + 0.5
+        table: NDArray[np.uint8] = levels.clip(0, 255).astype(np.uint8)
+        greys: NDArray[np.uint8] = table[np.asarray(image)]
+        return greys
+    values = np.array(image, np.float32)
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    steps = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    values *= 255 / next((step for step in steps if values.max() <= step), 2.0**32 - 1)
+    values += 0.5
+    values.clip(0, 255, out=values)
+    return values.astype(np.uint8)
+
+
+def _to_array(rgb: PillowImage.Image) -> Image:
+    """The pixels, copied in bands: at once a large picture would be held three times, and take four times as long."""
+    if rgb.width * rgb.height <= _COPY_PIXELS:
+        return np.asarray(rgb)
+    rows = max(1, _COPY_PIXELS // rgb.width)
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    for top in range(0, rgb.height, rows):
+        bottom = min(top + rows, rgb.height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
+    pixels.flags.writeable = False
+    return pixels

@@ -1,0 +1,93 @@
+"""Values that travel through the pipeline: frozen, with shapes checked where they are made."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""RGB, (H, W, 3), as a person sees it (EXIF orientation applied)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSize:
+    """Size in pixels of the image as a person sees it."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The affine map from the image to the network input: ``x_input = x * scale_x + offset_x``."""
+
+    image: ImageSize
+    scale_x: float
+    scale_y: float
+    offset_x: float = 0.0
+    offset_y: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyParameters:
+    """What a client may ask of a classifier."""
+
+    top_k: int = 5
+    score_threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectParameters:
+    """What a client may ask of a detector; None means the manifest's default."""
+
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    max_detections: int | None = None
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The K best classes of one image, best first."""
+
+    labels: NDArray[np.int64]  # (K,)
+    scores: NDArray[np.float32]  # (K,) in [0, 1]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the shapes disagree."""
+        if self.labels.ndim != 1 or self.labels.shape != self.scores.shape:
+            msg = f"labels {self.labels.shape} and scores {self.scores.shape} must both be (K,)"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The K objects found in one image, best first."""
+
+    boxes_xyxy: NDArray[np.float32]  # (K, 4) in pixels of the image as a person sees it
+    labels: NDArray[np.int64]  # (K,)
+    scores: NDArray[np.float32]  # (K,) in [0, 1]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the shapes disagree."""
+        count = self.labels.shape[0]
+        shapes = (self.boxes_xyxy.shape, self.labels.shape, self.scores.shape)
+        if shapes != ((count, 4), (count,), (count,)):
+            msg = f"boxes, labels, scores must be (K, 4), (K,), (K,), not {shapes}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent in each stage by one image."""
+
+    decode: float
+    preprocess: float
+    queue: float
+    infer: float
+    postprocess: float
+    total: float
+
+    def stages(self) -> dict[str, float]:
+        """Stage name -> seconds, in the order in which the stages happen, total last."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,80 @@
+"""Image files, whole and hostile, made byte by byte for the tests of decoding."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+APP1 = 0xE1
+SOS = b"\xff\xda"
+EOI = b"\xff\xd9"
+
+
+def encoded(image: PillowImage.Image, image_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def cat() -> NDArray[np.uint8]:
+    """A real photo, (300, 451, 3)."""
+    return np.asarray(skimage.data.chelsea(), np.uint8)  # type: ignore[no-untyped-call]
+
+
+def photo(width: int = 64, height: int = 48) -> PillowImage.Image:
+    """Red grows to the right, green downwards, so that every orientation differs from every other."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return PillowImage.fromarray(np.stack([x, y, np.full_like(x, 40)], axis=-1).astype(np.uint8))
+
+
+def jpeg_segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def exif(orientation: int, kind: int = 3) -> bytes:
+    """An EXIF block with nothing but the orientation, as type SHORT unless told otherwise."""
+    directory = struct.pack("<HHHIHHI", 1, 0x0112, kind, 1, orientation, 0, 0)
+    return b"Exif\0\0II*\0\x08\0\0\0" + directory
+
+
+def with_segments(jpeg: bytes, *segments: bytes) -> bytes:
+    """The JPEG with segments right after its start."""
+    return jpeg[:2] + b"".join(segments) + jpeg[2:]
+
+
+def with_scans(jpeg: bytes, count: int) -> bytes:
+    """A progressive JPEG with its last scan repeated until there are ``count``."""
+    last = jpeg[jpeg.rindex(SOS) : jpeg.rindex(EOI)]
+    return jpeg[: jpeg.rindex(EOI)] + last * (count - jpeg.count(SOS)) + EOI
+
+
+def png_chunk(kind: bytes, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of that size without pixels."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT")
+
+
+def with_chunks(png: bytes, *chunks: bytes) -> bytes:
+    """The PNG with chunks right after its header."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def tiff(entries: dict[int, tuple[int, int, int]], data: bytes = b"") -> bytes:
+    """A little-endian TIFF of one directory: tag -> type, count, value; ``data`` follows it."""
+    fields = b"".join(struct.pack("<HHII", tag, *entry) for tag, entry in sorted(entries.items()))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + fields + bytes(4) + data
+
+
+def webp_header(width: int, height: int) -> bytes:
+    """An extended WebP of that canvas without a picture in it."""
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + canvas
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -1,0 +1,87 @@
+import io
+from typing import Literal
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from app.vision.draw import draw_detections, encode
+from app.vision.image import ImageLimits, decode
+from app.vision.results import Detections
+from tests.vision.files import cat
+
+NAMES = (
+    "cat",
+    "a name far too long for any picture of this size, and still it must not fail " * 5,
+    "猫 🐈 кот",
+    "a\nb",
+)
+
+
+def found(*objects: tuple[tuple[float, float, float, float], int]) -> Detections:
+    return Detections(
+        np.array([box for box, _ in objects], np.float32).reshape(-1, 4),
+        np.array([label for _, label in objects], np.int64),
+        np.linspace(0.9, 0.3, len(objects), dtype=np.float32),
+    )
+
+
+def test_the_outline_is_on_the_box_and_the_rest_of_the_picture_untouched() -> None:
+    image = cat()
+    drawn = draw_detections(image, found(((100, 100, 300, 250), 0)), NAMES)
+    assert drawn.shape == image.shape
+    changed = (drawn != image).any(axis=2)
+    assert changed[150, 100]
+    assert changed[150, 299]
+    assert changed[249, 200]
+    assert not changed[110:240, 110:290].any()
+    assert not changed[260:].any()
+    assert not changed[:, 310:].any()
+
+
+def test_the_given_image_is_not_written_to() -> None:
+    image = cat()
+    before = image.copy()
+    draw_detections(image, found(((0, 0, 300, 250), 0)), NAMES)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_the_name_stands_above_its_box_and_inside_the_picture() -> None:
+    image = np.zeros((200, 300, 3), np.uint8)
+    above = draw_detections(image, found(((50, 100, 150, 180), 0)), NAMES)
+    assert above[80:99, 52:80].any()
+    for corner in ((0, 0, 60, 60), (250, 0, 300, 40), (280, 180, 300, 200)):
+        drawn = draw_detections(image, found((corner, 0)), NAMES)
+        alone = draw_detections(image, found((corner, 0)), ("",))
+        assert (drawn != alone).sum() > 100
+
+
+def test_classes_have_colours_of_their_own() -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    colours = {
+        tuple(draw_detections(image, found(((10, 50, 90, 95), label)), ("",) * 20)[70, 10].tolist())
+        for label in range(20)
+    }
+    assert len(colours) == 20
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1), (30, 20), (300, 451)])
+@pytest.mark.parametrize("label", range(len(NAMES)))
+def test_no_size_and_no_name_fails(shape: tuple[int, int], label: int) -> None:
+    height, width = shape
+    image = np.zeros((height, width, 3), np.uint8)
+    boxes = [((0.0, 0.0, float(width), float(height)), label), ((width - 0.5, height - 0.5, width, height), label)]
+    assert draw_detections(image, found(*boxes), NAMES).shape == image.shape
+
+
+def test_nothing_found_leaves_the_picture_as_it_is() -> None:
+    np.testing.assert_array_equal(draw_detections(cat(), found(), NAMES), cat())
+
+
+@pytest.mark.parametrize(("media_type", "image_format"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
+def test_the_encoded_picture_is_of_the_type_asked_for(
+    media_type: Literal["image/png", "image/jpeg"], image_format: str
+) -> None:
+    data = encode(cat(), media_type)
+    assert PillowImage.open(io.BytesIO(data)).format == image_format
+    assert np.abs(decode(data, ImageLimits()).astype(int) - cat().astype(int)).mean() < 3

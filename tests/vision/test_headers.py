@@ -1,0 +1,156 @@
+"""Files that would keep a decoder busy are refused by their structure; what decoding takes is counted right."""
+
+import struct
+import zlib
+
+import pytest
+
+from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
+from app.vision import headers
+from app.vision.headers import read_header
+from tests.vision.files import (
+    APP1,
+    EOI,
+    SOS,
+    encoded,
+    exif,
+    jpeg_segment,
+    photo,
+    png_chunk,
+    tiff,
+    with_chunks,
+    with_scans,
+    with_segments,
+)
+
+BASELINE = encoded(photo(), "JPEG")
+PROGRESSIVE = encoded(photo(), "JPEG", progressive=True)
+THUMBNAIL = jpeg_segment(APP1, exif(1) + PROGRESSIVE)
+
+
+def test_scans_are_counted() -> None:
+    assert read_header(BASELINE).scans == 1
+    assert read_header(PROGRESSIVE).scans == PROGRESSIVE.count(SOS) > 5
+    assert read_header(with_scans(PROGRESSIVE, 77)).scans == 77
+
+
+def test_scans_of_thumbnails_and_of_what_follows_the_picture_do_not_count() -> None:
+    assert read_header(with_segments(BASELINE, THUMBNAIL) + SOS * 50 + PROGRESSIVE).scans == 1
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        EOI,  # the decoder goes on behind an end that comes before any scan
+        b"\xff\xe5\0\0",  # and behind a length that is too small
+        b"\xff\xff\xff",
+        b"\xff\0junk",
+        b"\xff\xd0",
+    ],
+)
+def test_scans_cannot_be_hidden(trick: bytes) -> None:
+    assert read_header(with_segments(PROGRESSIVE, trick)).scans == PROGRESSIVE.count(SOS)
+
+
+def test_metadata_is_kept_from_the_decoder_and_exif_given_apart() -> None:
+    header = read_header(with_segments(BASELINE, THUMBNAIL, jpeg_segment(0xE2, b"ICC_PROFILE\0" + bytes(9))))
+    assert header.exif == exif(1) + PROGRESSIVE
+    assert b"Exif" not in header.data
+    assert b"ICC_PROFILE" not in header.data
+
+
+def test_exif_in_several_segments_is_joined() -> None:
+    block = exif(6)
+    parts = (jpeg_segment(APP1, block[:20]), jpeg_segment(APP1, b"Exif\0\0" + block[20:]))
+    assert read_header(with_segments(BASELINE, *parts)).exif == block
+
+
+def test_a_jpeg_without_metadata_is_left_as_it_is() -> None:
+    assert read_header(BASELINE).data == BASELINE
+
+
+def test_arithmetic_coding_is_refused() -> None:
+    with pytest.raises(UnsupportedMediaType, match="arithmetic coding"):
+        read_header(BASELINE.replace(b"\xff\xc0", b"\xff\xc9", 1))
+
+
+def test_a_jpeg_of_countless_segments_is_refused() -> None:
+    with pytest.raises(ImageTooLarge, match="segments"):
+        read_header(with_segments(BASELINE, b"\xff\xe5\0\2" * headers.MAX_JPEG_SEGMENTS))
+
+
+def test_a_jpeg_header_full_of_junk_is_refused() -> None:
+    with pytest.raises(ImageUndecodable, match="no meaning"):
+        read_header(with_segments(BASELINE, b"\xff" * 100_000))
+
+
+def test_a_png_of_countless_chunks_is_refused() -> None:
+    with pytest.raises(ImageTooLarge, match="chunks"):
+        read_header(with_chunks(encoded(photo(), "PNG"), png_chunk(b"IDAT") * headers.MAX_PNG_CHUNKS))
+
+
+def test_a_png_of_many_compressed_profiles_is_refused() -> None:
+    profile = png_chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(1_000_000)))
+    with pytest.raises(ImageUndecodable, match="colour profiles"):
+        read_header(with_chunks(encoded(photo(), "PNG"), profile * 100))
+
+
+def test_a_gif_of_countless_blocks_is_refused() -> None:
+    comment = b"!\xfe" + b"\1x" * (headers.MAX_GIF_BLOCKS + 1) + b"\0"
+    with pytest.raises(ImageTooLarge, match="blocks"):
+        read_header(b"GIF89a\1\0\1\0\0\0\0" + comment)
+
+
+def test_a_gif_with_a_palette_and_few_comments_passes() -> None:
+    gif = encoded(photo().convert("P"), "GIF", comment=b"x" * 5000)
+    assert read_header(gif).data == gif
+
+
+def test_a_large_run_length_coded_bmp_is_refused() -> None:
+    bmp = bytearray(encoded(photo().convert("P"), "BMP"))
+    bmp[30] = 1
+    assert read_header(bytes(bmp)).format == "BMP"
+    with pytest.raises(ImageTooLarge, match="run-length"):
+        read_header(bytes(bmp) + bytes(headers.MAX_RLE_BMP_BYTES))
+
+
+@pytest.mark.parametrize(
+    ("options", "chunk"), [({"lossless": True}, b"VP8L"), ({}, b"VP8 "), ({"exif": exif(1)[6:]}, b"VP8X")]
+)
+def test_the_size_of_a_webp_is_known_before_its_decoder_is_made(options: dict[str, object], chunk: bytes) -> None:
+    webp = encoded(photo(), "WEBP", **options)
+    assert webp[12:16] == chunk
+    assert read_header(webp).size == (64, 48)
+
+
+def test_a_webp_that_promises_more_than_is_there_is_truncated() -> None:
+    with pytest.raises(ImageUndecodable, match="truncated"):
+        read_header(encoded(photo(), "WEBP")[:-2])
+
+
+@pytest.mark.parametrize("tag", [273, 282])
+def test_a_tiff_of_countless_values_is_refused(tag: int) -> None:
+    with pytest.raises(ImageTooLarge, match=f"for tag {tag}"):
+        read_header(tiff({256: (3, 1, 8), 257: (3, 1, 8), tag: (4, 1_000_000, 200)}))
+
+
+def test_a_tiff_of_countless_values_in_its_exif_directory_is_refused() -> None:
+    hidden = struct.pack("<HHHII", 1, 0x9000, 5, 1_000_000, 100)
+    with pytest.raises(ImageTooLarge, match="for tag 36864"):
+        read_header(tiff({34665: (4, 1, 26)}, hidden))
+
+
+def test_a_tiff_of_countless_entries_is_refused() -> None:
+    with pytest.raises(ImageTooLarge, match="600 entries"):
+        read_header(tiff(dict.fromkeys(range(600), (3, 1, 0))))
+
+
+def test_a_tiff_of_huge_tiles_is_refused() -> None:
+    with pytest.raises(ImageTooLarge, match="60000x60000"):
+        read_header(tiff({322: (4, 1, 60_000), 323: (4, 1, 60_000)}))
+
+
+@pytest.mark.parametrize("compression", [4, 6, 7, 34712, 50000])
+def test_a_tiff_with_another_compression_is_refused_with_the_list(compression: int) -> None:
+    with pytest.raises(UnsupportedMediaType, match="allowed are none, LZW, Deflate, PackBits"):
+        read_header(tiff({259: (3, 1, compression)}))

@@ -1,0 +1,112 @@
+"""The network sees what its manifest says, and boxes find their way back."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from app.manifest import Preprocessing
+from app.vision.preprocess import preprocess
+from app.vision.results import Geometry, ImageSize
+from tests.vision.files import cat, photo
+
+FILTERS = {"bilinear": PillowImage.Resampling.BILINEAR, "bicubic": PillowImage.Resampling.BICUBIC}
+
+
+def crop_rule(
+    resize: int, height: int, width: int, interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+) -> Preprocessing:
+    return Preprocessing(
+        mode="crop",
+        height=height,
+        width=width,
+        resize=resize,
+        interpolation=interpolation,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+    )
+
+
+def stretch_rule(height: int, width: int) -> Preprocessing:
+    return Preprocessing(
+        mode="stretch", height=height, width=width, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)
+    )
+
+
+def resize_all_then_crop(image: NDArray[np.uint8], rule: Preprocessing) -> NDArray[np.uint8]:
+    assert rule.resize is not None
+    height, width = image.shape[:2]
+    size = (
+        (rule.resize, int(rule.resize * height / width))
+        if width <= height
+        else (int(rule.resize * width / height), rule.resize)
+    )
+    resized = PillowImage.fromarray(image).resize(size, FILTERS[rule.interpolation])
+    left, top = round((size[0] - rule.width) / 2), round((size[1] - rule.height) / 2)
+    return np.asarray(resized.crop((left, top, left + rule.width, top + rule.height)))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("crop", [(256, 224, 224), (128, 128, 128), (64, 33, 50), (600, 512, 512)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_equals_resizing_all_and_cutting(
+    interpolation: Literal["bilinear", "bicubic"], crop: tuple[int, int, int], turned: bool
+) -> None:
+    image = np.ascontiguousarray(cat().swapaxes(0, 1)) if turned else cat()
+    rule = crop_rule(*crop, interpolation)
+    tensor, _ = preprocess(image, rule)
+    assert tensor.shape == (rule.height, rule.width, 3)
+    assert tensor.dtype == np.uint8
+    difference = np.abs(tensor.astype(int) - resize_all_then_crop(image, rule).astype(int))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
+    image = np.asarray(photo(48, 48))
+    for rule in (crop_rule(48, 48, 48), stretch_rule(48, 48)):
+        tensor, geometry = preprocess(image, rule)
+        np.testing.assert_array_equal(tensor, image)
+        assert geometry == Geometry(ImageSize(48, 48), 1, 1)
+
+
+def test_stretching_resizes_both_sides_and_keeps_the_whole_image() -> None:
+    image = cat()
+    tensor, geometry = preprocess(image, stretch_rule(320, 300))
+    wanted = PillowImage.fromarray(image).resize((300, 320), PillowImage.Resampling.BILINEAR)
+    np.testing.assert_array_equal(tensor, np.asarray(wanted))
+    assert geometry == Geometry(ImageSize(451, 300), 300 / 451, 320 / 300)
+
+
+def test_the_geometry_of_a_crop_is_that_of_the_resized_image() -> None:
+    _, geometry = preprocess(cat(), crop_rule(256, 224, 224))
+    # 451x300 -> int(256 * 451 / 300) = 384 x 256, 80 and 16 columns and rows of which are cut on either side
+    assert geometry == Geometry(ImageSize(451, 300), 384 / 451, 256 / 300, -80, -16)
+
+
+def test_the_geometry_finds_a_spot_again() -> None:
+    image = np.zeros((300, 500, 3), np.uint8)
+    image[140:160, 280:300] = 255
+    for rule in (crop_rule(120, 100, 110), stretch_rule(90, 200)):
+        tensor, geometry = preprocess(image, rule)
+        rows, columns = np.nonzero(tensor[..., 0] > 127)
+        assert (columns.mean() + 0.5 - geometry.offset_x) / geometry.scale_x == pytest.approx(290, abs=2)
+        assert (rows.mean() + 0.5 - geometry.offset_y) / geometry.scale_y == pytest.approx(150, abs=2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 20_000), (223, 225)])
+def test_extreme_shapes_need_no_huge_picture_on_the_way(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 77, np.uint8)
+    for rule in (crop_rule(256, 224, 224), stretch_rule(224, 224)):
+        tensor, geometry = preprocess(image, rule)
+        assert (tensor == 77).all()
+        assert geometry.scale_x > 0
+
+
+def test_the_tensor_is_a_copy_that_may_be_written() -> None:
+    image = np.asarray(photo(48, 48))
+    tensor, _ = preprocess(image, stretch_rule(48, 48))
+    tensor[:] = 0
+    assert image.any()
