@@ -1,0 +1,235 @@
+"""Dynamic batching: many requests, few batches, nobody left waiting.
+
+One task forms batches, one task runs each of them in a thread. An instance is taken before its batch is formed, so
+whatever arrives while all instances are busy shares the next batch, with no delay configured. Every submitted image
+ends in exactly one way: its rows, an error, or the cancellation of the task that waits for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engine.admission import Admission
+from app.engine.cpus import usable_cores
+from app.engine.deadlines import before
+from app.engine.inference import infer
+from app.engine.session import Outputs, Session
+from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
+from app.metrics import ModelMetrics
+from app.settings import Batching
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One image's rows of a batch's outputs, without the batch axis, and where its time went."""
+
+    outputs: Outputs
+    queue_seconds: float
+    infer_seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Queued:
+    """An image that waits for its answer."""
+
+    tensor: NDArray[np.uint8]
+    answer: asyncio.Future[Answer]
+    queued_at: float  # time.perf_counter(): the event loop's own clock may tick in milliseconds
+
+
+class Batcher:
+    """Turns single images into batches for one session; lives on the event loop that made it."""
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        options: Batching,
+        metrics: ModelMetrics,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start to batch for the model called ``name``; ``on_death`` is called if the batcher ends unasked."""
+        instances = options.instances or usable_cores()
+        self._name = name
+        self._session = session
+        self._options = options
+        self._metrics = metrics
+        self._on_death = on_death
+        self._admission = Admission(name, options.max_queue_size)
+        self._queue: OrderedDict[_Queued, None] = OrderedDict()  # an ordered set: who leaves is removed at once
+        self._arrived = asyncio.Event()
+        self._idle_instances = asyncio.Semaphore(instances)
+        self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"infer-{name}")
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._dead = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._former = self._start(self._form_batches(), f"batcher {name}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether submitted images are being answered."""
+        return not (self._dead or self._closed)
+
+    async def submit(self, tensor: NDArray[np.uint8], deadline: float | None = None) -> Answer:
+        """Answer one image (H, W, 3), computed together with others; cancelled while queued, it is never computed.
+
+        Raises QueueFull, ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
+        """
+        if self._dead:
+            raise self._gone()
+        with self._admission.admit():
+            image = _Queued(tensor, self._loop.create_future(), time.perf_counter())
+            self._queue[image] = None
+            self._metrics.queue_depth.inc()
+            self._arrived.set()
+            try:
+                async with before(deadline):
+                    return await image.answer
+            finally:
+                self._leave_queue(image)
+
+    async def close(self, drain_seconds: float) -> None:
+        """Refuse new images, answer the accepted ones for so long, reject what is left, end."""
+        self._admission.close()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(drain_seconds):
+                    await self._admission.drained()
+        finally:
+            self._closed = True
+            self._reject_queued()
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- forming batches -------------------------------------------------------------------------------------------
+
+    async def _form_batches(self) -> None:
+        while True:
+            await self._idle_instances.acquire()
+            batch = await self._form()
+            self._start(self._run(batch), f"batch of {len(batch)} for {self._name}")
+
+    async def _form(self) -> list[_Queued]:
+        """The next images to compute, at least one."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
+            await self._wait_for_company()
+            batch = self._take()
+            if self._queue:
+                self._arrived.set()
+            else:
+                self._arrived.clear()
+            if batch:
+                return batch
+
+    async def _wait_for_company(self) -> None:
+        """Return when a full batch is queued or the first queued image has waited for the delay."""
+        first = next(iter(self._queue), None)
+        delay = self._options.max_queue_delay_seconds
+        if first is None or not delay:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(first.queued_at + delay - time.perf_counter()):
+                while len(self._queue) < self._options.max_batch_size:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+
+    def _take(self) -> list[_Queued]:
+        batch: list[_Queued] = []
+        while self._queue and len(batch) < self._options.max_batch_size:
+            image = next(iter(self._queue))
+            self._leave_queue(image)
+            if not image.answer.done():  # done: cancelled in this very turn, by its client or its deadline
+                batch.append(image)
+        return batch
+
+    def _leave_queue(self, image: _Queued) -> None:
+        if image in self._queue:
+            del self._queue[image]
+            self._metrics.queue_depth.dec()
+
+    # ---- running them ----------------------------------------------------------------------------------------------
+
+    async def _run(self, batch: list[_Queued]) -> None:
+        try:
+            await self._compute(batch)
+        except BaseException:  # this task was killed; nobody may be left waiting
+            for image in batch:
+                _reject(image, self._gone())
+            raise
+        finally:
+            self._idle_instances.release()
+
+    async def _compute(self, batch: list[_Queued]) -> None:
+        """Answer every image of the batch; if it fails, one by one, so that a poison image fails alone."""
+        self._metrics.batch(len(batch))
+        tensors = [image.tensor for image in batch]
+        try:
+            computed = await self._loop.run_in_executor(self._threads, infer, self._session, tensors)
+        except InferenceFailed as error:
+            if len(batch) == 1:
+                _reject(batch[0], error)
+                return
+            logger.warning(
+                "a batch failed; its images are tried one by one",
+                extra={"model": self._name, "batch_size": len(batch)},
+                exc_info=error,
+            )
+            for image in batch:
+                if not image.answer.done():
+                    await self._compute([image])
+            return
+        for row, image in enumerate(batch):
+            if not image.answer.done():  # its client may have left meanwhile
+                rows = {name: values[row] for name, values in computed.outputs.items()}
+                image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
+
+    # ---- ending ----------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Start a task that is watched: the loop itself would not tell that it died."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if failure is None or self._closed or self._dead:
+            return
+        self._dead = True
+        logger.critical("the batcher died", extra={"model": self._name, "task": task.get_name()}, exc_info=failure)
+        self._former.cancel()
+        self._reject_queued()
+        self._on_death()
+
+    def _reject_queued(self) -> None:
+        for image in list(self._queue):
+            _reject(image, self._gone())
+
+    def _gone(self) -> ServiceError:
+        """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""
+        if self._closed:
+            return ShuttingDown(f"Model {self._name!r} was shut down before it answered.")
+        return ModelNotReady(f"Model {self._name!r} stopped working.")
+
+
+def _reject(image: _Queued, error: ServiceError) -> None:
+    if not image.answer.done():
+        image.answer.set_exception(error)

@@ -1,0 +1,20 @@
+"""Deadlines: moments on the event loop's clock (``loop.time()``, seconds) after which an answer is of no use."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.errors import DeadlineExceeded
+
+
+@asynccontextmanager
+async def before(deadline: float | None) -> AsyncIterator[None]:
+    """Cancel what is awaited inside at the deadline and raise DeadlineExceeded instead; None: wait for ever."""
+    try:
+        async with asyncio.timeout_at(deadline) as scope:
+            yield
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        msg = "The answer did not come before the request's deadline."
+        raise DeadlineExceeded(msg) from error

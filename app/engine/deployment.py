@@ -1,0 +1,186 @@
+"""One served model: its session, batcher and pipeline, from the self-test to the drain."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from app.engine.admission import Admission
+from app.engine.batcher import Batcher
+from app.engine.deadlines import before
+from app.engine.pipeline import Pipeline, Prediction
+from app.engine.repository import Artefact
+from app.engine.selftest import self_test
+from app.engine.session import OrtSession, Session
+from app.engine.tasks import Parameters, task_for
+from app.engine.workers import PixelWorkers
+from app.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotReady,
+    QueueFull,
+    ServiceError,
+    ShuttingDown,
+    Unavailable,
+)
+from app.manifest import Manifest
+from app.metrics import Metrics, ModelMetrics, Reason
+from app.settings import Settings
+from app.vision.draw import PictureType, draw_detections, encode
+from app.vision.image import ImageLimits, decode
+from app.vision.results import Detections
+
+logger = logging.getLogger(__name__)
+
+_REASONS: dict[type[Unavailable], Reason] = {
+    QueueFull: "queue_full",
+    ModelNotReady: "not_ready",
+    ShuttingDown: "shutting_down",
+}
+
+OpenSession = Callable[[Artefact, Settings], Session]
+
+
+def open_session(artefact: Artefact, settings: Settings) -> Session:
+    """The artefact's model in ONNX Runtime; raises StartupError."""
+    return OrtSession(artefact.model_path, artefact.manifest, settings.session)
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """The limits that every uploaded image has to keep."""
+    return ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_scans)
+
+
+class Deployment:
+    """One version of one model, being served."""
+
+    def __init__(
+        self,
+        artefact: Artefact,
+        session: Session,
+        settings: Settings,
+        metrics: Metrics,
+        workers: PixelWorkers,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Serve with a session that is known to work; ``start`` gives one that is."""
+        self.manifest: Manifest = artefact.manifest
+        self.labels = artefact.labels
+        self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)
+        self._metrics.served(*self._description)
+        self._limits = image_limits(settings)
+        self._drain_seconds = settings.drain_seconds
+        self._workers = workers
+        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size)
+        self._batcher = Batcher(self.manifest.name, session, settings.batching, self._metrics, on_death)
+        self._pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact), workers, self._batcher)
+
+    @classmethod
+    async def start(
+        cls,
+        artefact: Artefact,
+        settings: Settings,
+        metrics: Metrics,
+        workers: PixelWorkers,
+        on_death: Callable[[], None] = lambda: None,
+        open_session: OpenSession = open_session,
+    ) -> "Deployment":
+        """Load the model, check and warm it up, all in a thread, then serve it; raises StartupError."""
+
+        def load() -> Session:
+            session = open_session(artefact, settings)
+            self_test(artefact, session, image_limits(settings), settings.batching.max_batch_size)
+            return session
+
+        return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death)
+
+    @property
+    def ready(self) -> bool:
+        """Whether images are accepted and answered."""
+        return self._batcher.alive
+
+    async def predict(self, upload: bytes, parameters: Parameters, deadline: float | None = None) -> Prediction:
+        """Answer one encoded image, or raise a ServiceError and nothing else; ``deadline`` is in ``loop.time()``.
+
+        Refusals (QueueFull, ShuttingDown, ModelNotReady) come at once. Cancelled while it waits, the image is neither
+        decoded nor computed.
+        """
+        try:
+            with self._admission.admit():
+                async with before(deadline):
+                    prediction = await self._pipeline.predict(upload, parameters, deadline)
+        except asyncio.CancelledError:
+            self._metrics.finished("cancelled")
+            raise
+        except ServiceError as error:
+            self._count(error)
+            raise
+        except Exception as error:
+            msg = "the image could not be processed because of an internal error"
+            failure = InferenceFailed(msg)
+            failure.__cause__ = error
+            self._count(failure)
+            raise failure from error
+        self._metrics.finished("ok")
+        self._metrics.observe(prediction.timings.stages())
+        return prediction
+
+    async def draw(
+        self, upload: bytes, detections: Detections, media_type: PictureType, deadline: float | None = None
+    ) -> bytes:
+        """The picture with boxes and names drawn, as ``image/png`` or ``image/jpeg``.
+
+        Part of a request that was admitted, so it is never refused for want of room.
+        """
+        try:
+            with self._admission.carry_on():
+                async with before(deadline):
+                    return await self._workers.run(_draw, upload, self._limits, detections, self.labels, media_type)
+        except InferenceFailed as error:
+            self._log(error)
+            raise
+
+    def count_refused_body(self) -> None:
+        """Count a request whose body was not taken in: as one image, because nobody knows how many were in it."""
+        self._metrics.finished("unavailable")
+        self._metrics.rejected("inflight_bytes")
+
+    async def close(self) -> None:
+        """Refuse new images, answer the accepted ones within ``drain_seconds``, reject the rest, end."""
+        self._admission.close()
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self._admission.drained()
+        except TimeoutError:
+            logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
+        finally:
+            await self._batcher.close(drain_seconds=0)
+            self._metrics.retired(*self._description)
+
+    @property
+    def _description(self) -> tuple[str, str, str]:
+        """Version, provider and precision, the labels of ``emo_model_info``."""
+        return self.manifest.version, OrtSession.provider, self.manifest.outputs[0].dtype
+
+    def _count(self, error: ServiceError) -> None:
+        """Count an image that was not answered; log what is our own fault."""
+        match error:
+            case InvalidRequest():
+                self._metrics.finished("invalid")
+            case DeadlineExceeded():
+                self._metrics.finished("timeout")
+            case Unavailable():
+                self._metrics.finished("unavailable")
+                self._metrics.rejected(_REASONS.get(type(error), "not_ready"))
+            case _:
+                self._metrics.finished("failed")
+                self._log(error)
+
+    def _log(self, error: ServiceError) -> None:
+        logger.error("an image failed", extra={"model": self.manifest.name}, exc_info=error)
+
+
+def _draw(
+    upload: bytes, limits: ImageLimits, detections: Detections, labels: tuple[str, ...], media_type: PictureType
+) -> bytes:
+    return encode(draw_detections(decode(upload, limits), detections, labels), media_type)

@@ -1,0 +1,90 @@
+"""One image's way through the server: decode -> preprocess -> batch -> postprocess."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engine.batcher import Answer, Batcher
+from app.engine.tasks import Parameters, Result, Task
+from app.engine.workers import PixelWorkers
+from app.manifest import Preprocessing
+from app.vision.image import ImageLimits, decode
+from app.vision.preprocess import preprocess
+from app.vision.results import Geometry, ImageSize, Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer about one image, and where its time went."""
+
+    image: ImageSize
+    result: Result
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image ready for the model."""
+
+    tensor: NDArray[np.uint8]  # (H, W, 3) of the manifest
+    geometry: Geometry
+    decode_seconds: float
+    preprocess_seconds: float
+
+
+def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing) -> Prepared:
+    """The model's input from an encoded image; raises UnsupportedMediaType, ImageTooLarge or ImageUndecodable.
+
+    Both steps share one visit to a thread, so that the full picture is gone when it ends.
+    """
+    started = time.perf_counter()
+    image = decode(upload, limits)
+    decoded = time.perf_counter()
+    tensor, geometry = preprocess(image, rule)
+    return Prepared(tensor, geometry, decoded - started, time.perf_counter() - decoded)
+
+
+class Pipeline:
+    """The steps of one model."""
+
+    def __init__(
+        self, rule: Preprocessing, limits: ImageLimits, task: Task, workers: PixelWorkers, batcher: Batcher
+    ) -> None:
+        """Join the steps; they are owned, and closed, elsewhere."""
+        self._rule = rule
+        self._limits = limits
+        self._task = task
+        self._workers = workers
+        self._batcher = batcher
+
+    async def predict(self, upload: bytes, parameters: Parameters, deadline: float | None) -> Prediction:
+        """Answer one encoded image; raises InvalidRequest, Unavailable, DeadlineExceeded or InferenceFailed.
+
+        It can be cancelled at every step; a step that has not begun by then never does.
+        """
+        started = time.perf_counter()
+        prepared = await self._workers.run(prepare, upload, self._limits, self._rule)  # RGB uint8 (S, S, 3)
+        answer = await self._batcher.submit(prepared.tensor, deadline)  # this image's rows of the batch
+        result, seconds = await self._postprocess(answer, prepared.geometry, parameters)  # in the shown image's pixels
+        timings = Timings(
+            decode=prepared.decode_seconds,
+            preprocess=prepared.preprocess_seconds,
+            queue=answer.queue_seconds,
+            infer=answer.infer_seconds,
+            postprocess=seconds,
+            total=time.perf_counter() - started,
+        )
+        return Prediction(prepared.geometry.image, result, timings)
+
+    async def _postprocess(self, answer: Answer, geometry: Geometry, parameters: Parameters) -> tuple[Result, float]:
+        if self._task.is_quick:
+            return _timed_postprocess(self._task, answer, geometry, parameters)
+        return await self._workers.run_first(_timed_postprocess, self._task, answer, geometry, parameters)
+
+
+def _timed_postprocess(task: Task, answer: Answer, geometry: Geometry, parameters: Parameters) -> tuple[Result, float]:
+    started = time.perf_counter()
+    result = task.postprocess(answer.outputs, geometry, parameters)
+    return result, time.perf_counter() - started

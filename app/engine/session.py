@@ -1,0 +1,93 @@
+"""One loaded model that turns batches into outputs: the Session protocol, and ONNX Runtime behind it."""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InferenceFailed, StartupError
+from app.manifest import Manifest, Tensor
+from app.settings import SessionOptions
+
+# Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
+Outputs = dict[str, NDArray[np.float32]]
+"""The outputs of one run or of one image, by name."""
+
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+_WARNING = 2
+
+
+class Session(Protocol):
+    """What the batcher needs of a loaded model; called from several threads at once."""
+
+    def run(self, batch: NDArray[np.uint8]) -> Outputs:
+        """Answer N images (N, H, W, 3), contiguous, with outputs (N, ...); any exception fails the whole batch."""
+        ...
+
+
+class OrtSession:
+    """An ONNX Runtime session on the CPU, shared by all threads: a second one would only double the memory."""
+
+    provider = "cpu"
+
+    def __init__(self, model_path: Path, manifest: Manifest, options: SessionOptions) -> None:
+        """Load the model; raises StartupError, which names the file, where graph and manifest differ."""
+        self._input = manifest.input.name
+        self._outputs = [output.name for output in manifest.outputs]
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model_path, _ort_options(options), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has no common base class for its errors
+            msg = f"{model_path}: ONNX Runtime cannot load it: {error}"
+            raise StartupError(msg) from error
+        _check(model_path, self._session.get_inputs(), (manifest.input,))
+        _check(model_path, self._session.get_outputs(), manifest.outputs)
+
+    def run(self, batch: NDArray[np.uint8]) -> Outputs:
+        """Answer N images (N, H, W, 3) with the manifest's outputs (N, ...); raises InferenceFailed unless finite."""
+        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: batch}), strict=True))
+        for name, values in outputs.items():
+            if not np.isfinite(values).all():
+                msg = f"output {name!r} holds NaN or infinity"
+                raise InferenceFailed(msg)
+        return outputs
+
+
+def _ort_options(options: SessionOptions) -> onnxruntime.SessionOptions:
+    ort = onnxruntime.SessionOptions()
+    ort.intra_op_num_threads = options.intra_op_threads
+    ort.inter_op_num_threads = 1
+    ort.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    ort.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    ort.enable_cpu_mem_arena = True
+    ort.log_severity_level = _WARNING
+    # Spinning threads take the cores that decoding needs.
+    ort.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort
+
+
+def _check(model_path: Path, nodes: list[Any], tensors: tuple[Tensor, ...]) -> None:
+    """Raise StartupError unless the graph's tensors are the manifest's, the batch being free."""
+    found = {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
+    for tensor in tensors:
+        if tensor.name not in found:
+            msg = f"{model_path}: the graph has no tensor {tensor.name!r}, only {sorted(found)}"
+            raise StartupError(msg)
+        dtype, shape = found.pop(tensor.name)
+        # ONNX Runtime gives a free dimension as its name, or as None; only the batch is free in a manifest.
+        normal = tuple(size if isinstance(size, int) else -1 for size in shape)
+        if (dtype, normal) != (tensor.dtype, tensor.shape):
+            msg = (
+                f"{model_path}: tensor {tensor.name!r} is {dtype} {normal} in the graph but "
+                f"{tensor.dtype} {tensor.shape} in the manifest"
+            )
+            raise StartupError(msg)
+    if found:
+        msg = f"{model_path}: the graph has tensors that the manifest does not name: {sorted(found)}"
+        raise StartupError(msg)

@@ -1,0 +1,65 @@
+"""What a model is for: how its outputs become a result. A new task is a new class here and a line in ``task_for``."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.engine.repository import Artefact
+from app.engine.session import Outputs
+from app.manifest import DetectionDefaults
+from app.vision.classify import top_classes
+from app.vision.detect import select_detections
+from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters, Geometry
+
+Parameters = ClassifyParameters | DetectParameters
+Result = Classification | Detections
+
+
+class Task(Protocol):
+    """Turns one image's outputs into its result."""
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether ``postprocess`` is short enough for the event loop (tens of microseconds)."""
+        ...
+
+    def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Result:
+        """Give the result in the frame of the image as a person sees it; raises InvalidParameter."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyTask:
+    """Outputs ``scores (C,)``."""
+
+    is_quick: bool = True
+
+    def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Classification:
+        """Give the best classes; the geometry does not matter."""
+        del geometry
+        if not isinstance(parameters, ClassifyParameters):
+            msg = f"a classifier cannot be asked with {type(parameters).__name__}"
+            raise TypeError(msg)
+        return top_classes(outputs["scores"], parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectTask:
+    """Outputs ``boxes (A, 4)`` xyxy in input pixels and ``scores (A, C)``."""
+
+    labels: tuple[str, ...]
+    defaults: DetectionDefaults
+    is_quick: bool = False
+
+    def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Detections:
+        """Give the objects that survive thresholds and suppression, boxes in pixels of the shown image."""
+        if not isinstance(parameters, DetectParameters):
+            msg = f"a detector cannot be asked with {type(parameters).__name__}"
+            raise TypeError(msg)
+        return select_detections(outputs["boxes"], outputs["scores"], geometry, parameters, self.defaults, self.labels)
+
+
+def task_for(artefact: Artefact) -> Task:
+    """The task that the manifest names."""
+    if artefact.manifest.detection is not None:
+        return DetectTask(artefact.labels, artefact.manifest.detection)
+    return ClassifyTask()

@@ -1,0 +1,139 @@
+"""All Prometheus metrics, declared once, in a registry of their own.
+
+Label values come from manifests and from the fixed words below, never from a request, so their number is bounded.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
+Reason = Literal["queue_full", "inflight_bytes", "not_ready", "shutting_down"]
+
+_STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_LAG_INTERVAL_SECONDS = 0.25
+
+
+class Metrics:
+    """The process's metrics; one instance is built at start and passed down."""
+
+    def __init__(self) -> None:
+        """Declare every metric in a new registry."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # no second series beside each counter
+        self.registry = registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter(
+            "emo_requests",
+            "Images for which a model was asked, by how that ended.",
+            ["model", "task", "outcome"],
+            registry=registry,
+        )
+        self.stages = Histogram(
+            "emo_stage_seconds",
+            "Seconds an answered image spent in a stage; stage total is the whole way.",
+            ["model", "stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "emo_batch_size", "Images in one run of the model.", ["model"], buckets=_BATCH_BUCKETS, registry=registry
+        )
+        self.queue_depth = Gauge("emo_queue_depth", "Images that wait for a batch now.", ["model"], registry=registry)
+        self.rejections = Counter(
+            "emo_rejections",
+            "Images turned away because the model could not take them, by reason.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.cancelled = Counter(
+            "emo_cancelled", "Images whose client left before the answer.", ["model"], registry=registry
+        )
+        self.inflight_bytes = Gauge(
+            "emo_inflight_bytes", "Bytes of the bodies that are being read or answered now.", registry=registry
+        )
+        self.event_loop_lag = Histogram(
+            "emo_event_loop_lag_seconds",
+            "Seconds by which the event loop ran a timer too late.",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
+        self.model_info = Gauge(
+            "emo_model_info",
+            "1 for every model that is served.",
+            ["model", "version", "provider", "precision"],
+            registry=registry,
+        )
+
+    def for_model(self, model: str, task: str) -> "ModelMetrics":
+        """The metrics of one model, its labels filled in."""
+        return ModelMetrics(self, model, task)
+
+    def expose(self) -> tuple[bytes, str]:
+        """All metrics in Prometheus' text format, and its media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+    async def measure_event_loop_lag(self) -> None:
+        """Observe, for ever, how late the event loop runs a timer."""
+        while True:
+            due = time.perf_counter() + _LAG_INTERVAL_SECONDS
+            await asyncio.sleep(_LAG_INTERVAL_SECONDS)
+            self.event_loop_lag.observe(max(0.0, time.perf_counter() - due))
+
+
+class ModelMetrics:
+    """The metrics of one model; cheap to call from the event loop."""
+
+    def __init__(self, metrics: Metrics, model: str, task: str) -> None:
+        """Fill in the labels, so that every series of the model exists, at 0, from the start."""
+        self._metrics = metrics
+        self._model = model
+        self._task = task
+        self._batch_size = metrics.batch_size.labels(model)
+        self.queue_depth = metrics.queue_depth.labels(model)
+        self._cancelled = metrics.cancelled.labels(model)
+        metrics.requests.labels(model, task, "ok")
+
+    def served(self, version: str, provider: str, precision: str) -> None:
+        """Say that this version of the model is served."""
+        self._metrics.model_info.labels(self._model, version, provider, precision).set(1)
+
+    def retired(self, version: str, provider: str, precision: str) -> None:
+        """Say that this version of the model is served no more."""
+        self._metrics.model_info.remove(self._model, version, provider, precision)
+
+    def batch(self, size: int) -> None:
+        """Count one run of the model over ``size`` images."""
+        self._batch_size.observe(size)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Count one image by its outcome."""
+        self._metrics.requests.labels(self._model, self._task, outcome).inc()
+        if outcome == "cancelled":
+            self._cancelled.inc()
+
+    def rejected(self, reason: Reason) -> None:
+        """Count one image that the model could not take."""
+        self._metrics.rejections.labels(self._model, reason).inc()
+
+    def observe(self, stages: Mapping[str, float]) -> None:
+        """Put the seconds of each stage of one answered image (``Timings.stages()``) into the histograms."""
+        for stage, seconds in stages.items():
+            self._metrics.stages.labels(self._model, stage).observe(seconds)

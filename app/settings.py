@@ -1,0 +1,181 @@
+"""Every knob of the server: ``EMO_*`` environment variables, nested by ``__``, read once and frozen.
+
+``EMO_PORT=9000`` sets ``port``, ``EMO_BATCHING__MAX_BATCH_SIZE=8`` sets ``batching.max_batch_size``. A mistyped name is
+an error, because a setting that is silently ignored is found in production. (Kubernetes gives every pod variables such
+as ``EMO_PORT=tcp://...`` when a Service is called ``emo``: set ``enableServiceLinks: false`` there.)
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "EMO_"
+NESTED = "__"
+MIB = 1024 * 1024
+
+
+class Batching(BaseModel):
+    """How requests for one model become batches; the same for every model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch_size: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="Most images in one run of a model, 1 to 256. On a CPU 1 or 2 is the cheapest per image and keeps "
+        "all cores busy, so the default is 2; an accelerator wants 8 to 64.",
+    )
+    max_queue_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="Seconds the first queued image waits for company while an instance is idle, 0 to 10. With 0 only "
+        "what arrives together, or while all instances are busy, shares a batch.",
+    )
+    max_queue_size: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Images one model accepts before it refuses at once with 503, 1 to 100000; counted from acceptance "
+        "to answer, so those being decoded or inferred are included.",
+    )
+    instances: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Batches of one model that run at the same time, 1 to 256; they share one session. Unset: one for "
+        "each usable core.",
+    )
+
+
+class SessionOptions(BaseModel):
+    """How ONNX Runtime runs one batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intra_op_threads: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Threads inside one run, 1 to 256. 1 gives the highest throughput when instances = cores.",
+    )
+
+
+class Settings(BaseSettings):
+    """The server's settings; raises pydantic's ValidationError, a ValueError, that names what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, frozen=True, extra="forbid", validate_default=True
+    )
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port, 0 to 65535; 0 lets the system choose.")
+    models: Path = Field(default=Path("models"), description="Folder of the model repository.")
+    default_classify_model: str | None = Field(
+        default=None, description="Model that answers /classify when none is named. Unset: the first by name."
+    )
+    default_detect_model: str | None = Field(
+        default=None, description="Model that answers /detect when none is named. Unset: the first by name."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged: debug, info, warning or error."
+    )
+    decode_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Threads that decode and preprocess, 1 to 256, for all models together. Unset: the usable cores.",
+    )
+    max_image_bytes: int = Field(
+        default=20 * MIB, ge=1, description="Most bytes of one encoded image, at least 1; more is answered with 413."
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        description="Most pixels (width x height) of one image, at least 1; more is answered with 413, judged by the "
+        "header, before decoding. A photo takes about 7 to 11 bytes of memory a pixel in each decode thread.",
+    )
+    max_image_scans: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Most decoding work of one image, 1 to 1000: passes over max_image_pixels pixels; a smaller "
+        "progressive JPEG may make more. More is answered with 413.",
+    )
+    max_images_per_request: int = Field(
+        default=32, ge=1, le=1000, description="Most images in one multipart or JSON request, 1 to 1000."
+    )
+    max_request_bytes: int = Field(
+        default=64 * MIB, ge=1, description="Most bytes of a whole request body, at least 1; more is answered with 413."
+    )
+    max_inflight_bytes: int = Field(
+        default=512 * MIB,
+        ge=1,
+        description="Most bytes of all request bodies that are being read or answered, at least max_request_bytes; a "
+        "body that does not fit any more is refused at once with 503. Base64 and multipart take up to three times "
+        "their bytes of memory for a moment.",
+    )
+    request_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds until an unanswered request gets 504, above 0, up to 3600."
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=0,
+        le=3600,
+        description="Seconds an idle connection stays open, 0 to 3600; longer than the load balancer's own, or the "
+        "balancer meets closed connections.",
+    )
+    drain_seconds: float = Field(
+        default=20.0, ge=0, le=3600, description="Seconds that accepted work may take after a stop signal, 0 to 3600."
+    )
+    batching: Batching = Field(default=Batching(), description="How requests become batches.")
+    session: SessionOptions = Field(default=SessionOptions(), description="How ONNX Runtime runs a batch.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_names(cls, values: object) -> object:
+        complaints = list(unknown_names(os.environ))
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        return values
+
+    @model_validator(mode="after")
+    def _any_body_can_fit(self) -> Self:
+        if self.max_inflight_bytes < self.max_request_bytes:
+            msg = (
+                f"{PREFIX}MAX_INFLIGHT_BYTES ({self.max_inflight_bytes}) must be at least "
+                f"{PREFIX}MAX_REQUEST_BYTES ({self.max_request_bytes})"
+            )
+            raise ValueError(msg)
+        return self
+
+
+def all_settings(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, FieldInfo]]:
+    """The environment variable of every setting and what is declared about it, each group before its parts."""
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name}".upper()
+        yield variable, field
+        if (group := group_of(field)) is not None:
+            yield from all_settings(group, variable + NESTED)
+
+
+def group_of(field: FieldInfo) -> type[BaseModel] | None:
+    """What a setting that has parts consists of; None for one that is a plain value."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
+    """One complaint for each ``EMO_*`` variable that is no setting, with the nearest name that is one."""
+    valid = [variable for variable, _ in all_settings()]
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in valid:
+            nearest = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0)
+            yield f"{name} is no setting; did you mean {nearest[0]}?"

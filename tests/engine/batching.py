@@ -1,0 +1,64 @@
+"""What the tests of the batcher share: a batcher over a fake session, and its clients."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engine.batcher import Answer, Batcher
+from app.engine.session import Session
+from app.metrics import Metrics
+from app.settings import Batching
+from tests.support import PATIENCE_SECONDS, FakeSession
+
+
+def tensor(value: int) -> NDArray[np.uint8]:
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+@asynccontextmanager
+async def batching(
+    session: Session,
+    *,
+    max_batch_size: int = 4,
+    delay: float = 0.0,
+    max_queue_size: int = 1000,
+    instances: int = 1,
+    on_death: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Batcher]:
+    options = Batching(
+        max_batch_size=max_batch_size,
+        max_queue_delay_seconds=delay,
+        max_queue_size=max_queue_size,
+        instances=instances,
+    )
+    batcher = Batcher("toy", session, options, Metrics().for_model("toy", "classify"), on_death)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield batcher
+    finally:
+        if isinstance(session, FakeSession):
+            session.gate.set()
+        await batcher.close(drain_seconds=0)
+
+
+def start(batcher: Batcher, value: int, deadline: float | None = None) -> asyncio.Task[Answer]:
+    return asyncio.create_task(batcher.submit(tensor(value), deadline))
+
+
+async def all_of(tasks: list[asyncio.Task[Answer]]) -> list[float | BaseException]:
+    """The answered values, which must be the submitted ones, and the errors."""
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    return [float(a.outputs["scores"][0]) if isinstance(a, Answer) else a for a in answers]
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop run what is ready."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()

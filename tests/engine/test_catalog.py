@@ -1,0 +1,150 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.engine.catalog import Catalog
+from app.errors import ModelNotFound, ModelNotReady, ShuttingDown
+from app.metrics import Metrics
+from app.settings import Settings
+from app.vision.results import ClassifyParameters
+from tests.support import encode_image, plain, write_classifier, write_detector
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def catalog_of(
+    root: Path, on_death: Callable[[], None] = lambda: None, **settings: str
+) -> AsyncIterator[Catalog]:
+    catalog = Catalog(Settings.model_validate({"models": root} | settings), Metrics(), on_death)
+    await catalog.start()
+    try:
+        yield catalog
+    finally:
+        await catalog.close()
+
+
+async def test_every_good_model_is_served(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    write_detector(tmp_path)
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.ready
+        assert catalog.alive
+        assert [deployment.manifest.name for deployment in catalog.all()] == ["toy-classifier", "toy-detector"]
+        assert catalog.get("classify").manifest.name == "toy-classifier"
+        assert catalog.get("detect").manifest.name == "toy-detector"
+        assert (await catalog.get("classify").predict(encode_image(plain("red")), ClassifyParameters())).image.width
+
+
+async def test_the_highest_version_answers_unless_one_is_asked_for(tmp_path: Path) -> None:
+    for version in ("9", "10", "2"):
+        write_classifier(tmp_path, version=version)
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.get("classify").manifest.version == "10"
+        assert catalog.get("classify", "toy-classifier", "2").manifest.version == "2"
+        with pytest.raises(ModelNotFound, match="no version '3'; there are: 2, 9, 10"):
+            catalog.get("classify", None, "3")
+
+
+async def test_the_default_is_the_setting_or_the_first_by_name(tmp_path: Path) -> None:
+    write_classifier(tmp_path, name="b")
+    write_classifier(tmp_path, name="a")
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.get("classify").manifest.name == "a"
+    async with catalog_of(tmp_path, default_classify_model="b") as catalog:
+        assert catalog.get("classify").manifest.name == "b"
+
+
+async def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    async with catalog_of(tmp_path) as catalog:
+        with pytest.raises(ModelNotFound, match="no model 'resnet' for classify; there are: toy-classifier"):
+            catalog.get("classify", "resnet")
+        with pytest.raises(ModelNotFound, match="no model 'toy-classifier' for detect; there are: none"):
+            catalog.get("detect", "toy-classifier")
+        with pytest.raises(ModelNotFound, match="No model serves detect"):
+            catalog.get("detect")
+        assert catalog.ready  # nothing failed: this repository just has no detector
+
+
+async def test_a_broken_model_does_not_keep_the_others_from_serving(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    write_classifier(tmp_path, name="wrong-answers", golden_shift=0.5)
+    (write_classifier(tmp_path, name="altered") / "model.onnx").write_bytes(b"changed")
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.ready is False  # there are failures, and nothing detects
+        assert set(catalog.failures) == {"altered/1", "wrong-answers/1"}
+        assert "off by up to 0.5" in catalog.failures["wrong-answers/1"]
+        assert str(tmp_path) not in "".join(catalog.failures.values())
+        assert catalog.get("classify").manifest.name == "toy-classifier"
+        with pytest.raises(ModelNotReady):
+            catalog.get("classify", "wrong-answers")
+        write_detector(tmp_path)
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.ready
+        assert len(catalog.failures) == 2
+
+
+async def test_a_broken_default_makes_the_process_unready_and_is_not_replaced(tmp_path: Path) -> None:
+    write_classifier(tmp_path, name="a", golden_shift=0.5)
+    write_classifier(tmp_path, name="b")
+    write_detector(tmp_path)
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.obstacles() == ["the default model for classify, 'a', is not served"]
+        with pytest.raises(ModelNotReady):
+            catalog.get("classify")
+        assert catalog.get("classify", "b").ready
+
+
+async def test_an_older_version_stands_in_for_a_broken_newer_one(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    write_classifier(tmp_path, version="2", golden_shift=0.5)
+    async with catalog_of(tmp_path) as catalog:
+        assert catalog.get("classify").manifest.version == "1"
+        assert list(catalog.failures) == ["toy-classifier/2"]
+
+
+async def test_a_default_that_is_not_there_makes_the_process_unready(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    async with catalog_of(tmp_path, default_classify_model="resnet") as catalog:
+        assert catalog.obstacles() == ["the default model for classify, 'resnet', is not served"]
+
+
+async def test_an_empty_repository_is_not_ready(tmp_path: Path) -> None:
+    async with catalog_of(tmp_path) as catalog:
+        assert not catalog.ready
+        assert catalog.alive
+        with pytest.raises(ModelNotFound):
+            catalog.get("classify")
+
+
+async def test_before_the_start_and_after_the_end_nothing_is_ready(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    catalog = Catalog(Settings(models=tmp_path), Metrics())
+    assert catalog.obstacles() == ["the models are still being loaded"]
+    with pytest.raises(ModelNotReady) as refused:
+        catalog.get("classify")
+    assert refused.value.retry_after_seconds == 1
+    await catalog.start()
+    assert catalog.obstacles() == []
+    await catalog.close()
+    assert catalog.obstacles() == ["shutting down"]
+    with pytest.raises(ShuttingDown):
+        await catalog.get("classify").predict(encode_image(plain("red")), ClassifyParameters())
+
+
+@pytest.mark.parametrize("victim", ["batcher toy-classifier", "lag meter"])
+async def test_the_death_of_a_watched_task_is_told_once(tmp_path: Path, victim: str) -> None:
+    write_classifier(tmp_path)
+    deaths: list[str] = []
+    async with catalog_of(tmp_path, on_death=lambda: deaths.append("told")) as catalog:
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == victim]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert not catalog.alive
+        assert not catalog.ready
+        assert deaths == ["told"]

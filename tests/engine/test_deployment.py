@@ -1,0 +1,268 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engine.deployment import Deployment
+from app.engine.repository import scan
+from app.engine.session import Session
+from app.engine.workers import PixelWorkers
+from app.errors import (
+    DeadlineExceeded,
+    ImageUndecodable,
+    InferenceFailed,
+    InvalidParameter,
+    QueueFull,
+    SelfTestFailed,
+    ShuttingDown,
+    UnsupportedMediaType,
+)
+from app.metrics import Metrics
+from app.settings import Batching, Settings
+from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters, ImageSize
+from tests.engine.batching import turns
+from tests.support import (
+    COLOURS,
+    PATIENCE_SECONDS,
+    FakeSession,
+    encode_image,
+    plain,
+    quadrants,
+    write_classifier,
+    write_detector,
+)
+
+pytestmark = pytest.mark.anyio
+
+TOP = ClassifyParameters(top_k=3)
+
+
+def settings_for(root: Path, *, drain_seconds: float = PATIENCE_SECONDS, **batching: float) -> Settings:
+    options = Batching.model_validate({"instances": 1} | batching)
+    return Settings(models=root, batching=options, drain_seconds=drain_seconds, decode_threads=1)
+
+
+@asynccontextmanager
+async def deployed(
+    folder: Path, settings: Settings | None = None, session: Session | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Deployment]:
+    """The model of the folder: for real, or with a fake session that is taken without a self-test."""
+    root = folder.parent.parent
+    settings = settings or settings_for(root)
+    metrics = metrics or Metrics()
+    (artefact,) = scan(root).artefacts
+    workers = PixelWorkers(threads=1)
+    deployment = (
+        await Deployment.start(artefact, settings, metrics, workers)
+        if session is None
+        else Deployment(artefact, session, settings, metrics, workers)
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield deployment
+    finally:
+        if isinstance(session, FakeSession):
+            session.gate.set()
+        await deployment.close()
+        workers.close()
+
+
+def picture(value: int) -> bytes:
+    return encode_image(np.full((32, 32, 3), value, np.uint8))
+
+
+# ---- the answers -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_classifier_names_the_colour(tmp_path: Path) -> None:
+    async with deployed(write_classifier(tmp_path)) as deployment:
+        prediction = await deployment.predict(encode_image(plain("green", width=70, height=50)), TOP)
+    assert prediction.image == ImageSize(width=70, height=50)
+    assert isinstance(prediction.result, Classification)
+    assert COLOURS[prediction.result.labels[0]] == "green"
+    assert prediction.result.scores[0] > 0.99
+    stages = prediction.timings.stages()
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert stages.pop("total") >= sum(stages.values())
+
+
+async def test_a_detector_finds_the_quadrants_in_pixels_of_the_image(tmp_path: Path) -> None:
+    upload = encode_image(quadrants("red", "white", "black", "blue", side=64))
+    async with deployed(write_detector(tmp_path)) as deployment:
+        prediction = await deployment.predict(upload, DetectParameters())
+    assert isinstance(prediction.result, Detections)
+    found = {
+        COLOURS[label]: box.tolist()
+        for label, box in zip(prediction.result.labels, prediction.result.boxes_xyxy, strict=True)
+    }
+    assert found == {"red": [0, 0, 32, 32], "blue": [32, 32, 64, 64]}
+
+
+async def test_images_answered_together_are_answered_as_alone(tmp_path: Path) -> None:
+    uploads = [encode_image(plain(colour)) for colour in ("red", "green", "blue", "white")]
+    async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=4)) as deployment:
+        alone = [await deployment.predict(upload, TOP) for upload in uploads]
+        together = await asyncio.gather(*(deployment.predict(upload, TOP) for upload in uploads))
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one.result, Classification)
+        assert isinstance(other.result, Classification)
+        assert one.result.labels.tolist() == other.result.labels.tolist()
+        np.testing.assert_allclose(one.result.scores, other.result.scores, atol=1e-6)
+
+
+async def test_the_picture_comes_back_with_its_boxes_drawn(tmp_path: Path) -> None:
+    upload = encode_image(quadrants("red", "white", "black", "blue", side=64))
+    async with deployed(write_detector(tmp_path)) as deployment:
+        prediction = await deployment.predict(upload, DetectParameters())
+        assert isinstance(prediction.result, Detections)
+        drawn = await deployment.draw(upload, prediction.result, "image/png")
+    assert drawn.startswith(b"\x89PNG")
+    assert drawn != upload
+
+
+async def test_a_model_that_fails_its_self_test_is_not_deployed(tmp_path: Path) -> None:
+    with pytest.raises(SelfTestFailed):
+        async with deployed(write_classifier(tmp_path, golden_shift=0.5)):
+            pass
+
+
+# ---- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+async def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
+    good = encode_image(plain("red"))
+    async with deployed(write_classifier(tmp_path)) as deployment:
+        answers = await asyncio.gather(
+            *(deployment.predict(upload, TOP) for upload in (good, b"", b"no image", good[:-30], good)),
+            return_exceptions=True,
+        )
+    kinds = [type(answer).__name__ for answer in answers]
+    assert kinds[0] == kinds[4] == "Prediction"
+    assert isinstance(answers[1], ImageUndecodable)
+    assert isinstance(answers[2], UnsupportedMediaType)
+    assert isinstance(answers[3], ImageUndecodable)
+
+
+async def test_an_unknown_class_is_the_clients_mistake(tmp_path: Path) -> None:
+    async with deployed(write_detector(tmp_path)) as deployment:
+        with pytest.raises(InvalidParameter, match="purple"):
+            await deployment.predict(encode_image(plain("red")), DetectParameters(classes=("purple",)))
+
+
+async def test_a_failing_model_is_logged_with_its_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    session = FakeSession(poison=frozenset({7}))
+    async with deployed(write_classifier(tmp_path), session=session) as deployment:
+        with pytest.raises(InferenceFailed), caplog.at_level(logging.ERROR):
+            await deployment.predict(picture(7), TOP)
+        (record,) = caplog.records
+        assert record.exc_info
+        assert "poisoned" not in record.getMessage()
+        assert deployment.ready
+
+
+async def test_any_bug_of_ours_is_an_inference_failure(tmp_path: Path) -> None:
+    async with deployed(write_classifier(tmp_path)) as deployment:
+        with pytest.raises(InferenceFailed) as failed:
+            await deployment.predict(picture(7), DetectParameters())
+    assert isinstance(failed.value.__cause__, TypeError)
+
+
+async def test_a_full_deployment_refuses_before_decoding(tmp_path: Path) -> None:
+    session = FakeSession(is_open=False)
+    settings = settings_for(tmp_path, max_queue_size=2)
+    async with deployed(write_classifier(tmp_path), settings, session) as deployment:
+        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in (1, 2)]
+        await turns()
+        with pytest.raises(QueueFull):
+            await deployment.predict(b"not even an image", TOP)
+        tasks[0].cancel()
+        await turns()
+        third = asyncio.create_task(deployment.predict(picture(3), TOP))
+        session.gate.set()
+        await asyncio.gather(tasks[1], third)
+
+
+async def test_cancelled_requests_are_neither_decoded_nor_computed(tmp_path: Path) -> None:
+    session = FakeSession(is_open=False)
+    async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=1), session) as deployment:
+        blocker = asyncio.create_task(deployment.predict(picture(255), TOP))
+        await session.entered()
+        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in range(200)]
+        await turns()
+        for task in tasks[:150]:
+            task.cancel()
+        session.gate.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        await blocker
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[:150])
+    assert sorted(session.seen) == [*range(150, 200), 255]
+
+
+async def test_the_deadline_holds_over_all_steps(tmp_path: Path) -> None:
+    session = FakeSession(is_open=False)
+    async with deployed(write_classifier(tmp_path), session=session) as deployment:
+        with pytest.raises(DeadlineExceeded):
+            await deployment.predict(picture(1), TOP, asyncio.get_running_loop().time() + 0.05)
+
+
+async def test_closing_answers_what_was_accepted_even_if_it_was_not_decoded_yet(tmp_path: Path) -> None:
+    session = FakeSession(is_open=False)
+    async with deployed(write_classifier(tmp_path), session=session) as deployment:
+        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in range(5)]
+        await turns(1)
+        closing = asyncio.create_task(deployment.close())
+        await turns()
+        with pytest.raises(ShuttingDown):
+            await deployment.predict(picture(9), TOP)
+        session.gate.set()
+        await closing
+        assert len(await asyncio.gather(*tasks)) == 5
+        assert not deployment.ready
+
+
+async def test_a_drain_that_takes_too_long_rejects_the_rest(tmp_path: Path) -> None:
+    session = FakeSession(is_open=False)
+    settings = settings_for(tmp_path, drain_seconds=0.05)
+    async with deployed(write_classifier(tmp_path), settings, session) as deployment:
+        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in range(3)]
+        await session.entered()
+        await deployment.close()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(answer, ShuttingDown) for answer in answers)
+
+
+async def test_every_outcome_is_counted_once(tmp_path: Path) -> None:
+    metrics = Metrics()
+    session = FakeSession(is_open=False, poison=frozenset({7}))
+    settings = settings_for(tmp_path, max_queue_size=2)
+    async with deployed(write_classifier(tmp_path), settings, session, metrics) as deployment:
+
+        async def attempt(upload: bytes) -> None:
+            await asyncio.gather(deployment.predict(upload, TOP), return_exceptions=True)
+
+        await attempt(b"junk")
+        tasks = [asyncio.create_task(attempt(picture(value))) for value in (1, 7)]
+        await session.entered()
+        await attempt(picture(2))
+        session.gate.set()
+        await asyncio.gather(*tasks)
+        session.gate.clear()
+        leaver = asyncio.create_task(deployment.predict(picture(3), TOP))
+        await session.entered()
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+
+    def count(outcome: str) -> float | None:
+        labels = {"model": "toy-classifier", "task": "classify", "outcome": outcome}
+        return metrics.registry.get_sample_value("emo_requests_total", labels)
+
+    outcomes = ("ok", "invalid", "failed", "unavailable", "cancelled")
+    assert [count(outcome) for outcome in outcomes] == [1, 1, 1, 1, 1]
+    value: Callable[[str, dict[str, str]], float | None] = metrics.registry.get_sample_value
+    assert value("emo_rejections_total", {"model": "toy-classifier", "reason": "queue_full"}) == 1
+    assert value("emo_cancelled_total", {"model": "toy-classifier"}) == 1
+    assert value("emo_stage_seconds_count", {"model": "toy-classifier", "stage": "total"}) == 1

@@ -1,0 +1,75 @@
+import asyncio
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from app.engine.batcher import Batcher
+from app.engine.pipeline import Pipeline, prepare
+from app.engine.session import Outputs
+from app.engine.tasks import ClassifyTask, DetectTask, Parameters
+from app.engine.workers import PixelWorkers
+from app.manifest import DetectionDefaults, Preprocessing
+from app.metrics import Metrics
+from app.settings import Batching
+from app.vision.image import ImageLimits
+from app.vision.results import Classification, ClassifyParameters, DetectParameters, Geometry, ImageSize
+from tests.support import PATIENCE_SECONDS, FakeSession, encode_image, plain
+
+pytestmark = pytest.mark.anyio
+
+RULE = Preprocessing(
+    mode="stretch", height=8, width=8, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
+)
+GEOMETRY = Geometry(ImageSize(8, 8), 1.0, 1.0)
+
+
+@dataclass(slots=True)
+class FakeTask:
+    """Keeps the thread and the outputs with which it was called."""
+
+    is_quick: bool
+    threads: list[str] = field(default_factory=list)
+    outputs: list[Outputs] = field(default_factory=list)
+
+    def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Classification:
+        assert geometry.image == ImageSize(width=48, height=40)
+        assert parameters == ClassifyParameters()
+        self.threads.append(threading.current_thread().name)
+        self.outputs.append(outputs)
+        return Classification(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on_the_event_loop(
+    is_quick: bool,
+) -> None:
+    task, session, workers = FakeTask(is_quick), FakeSession(), PixelWorkers(threads=1)
+    batcher = Batcher("toy", session, Batching(instances=1), Metrics().for_model("toy", "classify"))
+    pipeline = Pipeline(RULE, ImageLimits(), task, workers, batcher)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        prediction = await pipeline.predict(encode_image(plain("white")), ClassifyParameters(), None)
+    assert prediction.image == ImageSize(width=48, height=40)
+    assert session.seen == [255]
+    assert task.outputs[0]["scores"].tolist() == [255, 255, 255]  # one image's row, without the batch axis
+    assert (task.threads[0] == threading.current_thread().name) == is_quick
+    await batcher.close(drain_seconds=1)
+    workers.close()
+
+
+def test_an_upload_is_prepared_as_the_manifest_says() -> None:
+    prepared = prepare(encode_image(plain("blue")), ImageLimits(), RULE)
+    assert prepared.tensor.shape == (8, 8, 3)
+    assert prepared.tensor.dtype == np.uint8
+    assert prepared.tensor[0, 0].tolist() == [0, 0, 255]
+    assert prepared.decode_seconds > 0
+    assert prepared.preprocess_seconds > 0
+
+
+def test_a_task_refuses_the_parameters_of_another() -> None:
+    outputs = {"scores": np.zeros(3, np.float32)}
+    with pytest.raises(TypeError, match="DetectParameters"):
+        ClassifyTask().postprocess(outputs, GEOMETRY, DetectParameters())
+    with pytest.raises(TypeError, match="ClassifyParameters"):
+        DetectTask(("a",), DetectionDefaults()).postprocess(outputs, GEOMETRY, ClassifyParameters())

@@ -1,0 +1,74 @@
+import asyncio
+import time
+
+import pytest
+
+from app.metrics import Metrics
+
+STAGES = {"decode": 0.002, "preprocess": 0.001, "queue": 0.0, "infer": 0.01, "postprocess": 0.0, "total": 0.013}
+
+
+def exposed() -> tuple[Metrics, str]:
+    metrics = Metrics()
+    model = metrics.for_model("toy", "classify")
+    model.served("1", "cpu", "float32")
+    model.finished("ok")
+    model.finished("cancelled")
+    model.rejected("queue_full")
+    model.batch(2)
+    model.queue_depth.inc()
+    model.observe(STAGES)
+    return metrics, metrics.expose()[0].decode()
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        'emo_requests_total{model="toy",outcome="ok",task="classify"} 1.0',
+        'emo_requests_total{model="toy",outcome="cancelled",task="classify"} 1.0',
+        'emo_cancelled_total{model="toy"} 1.0',
+        'emo_rejections_total{model="toy",reason="queue_full"} 1.0',
+        'emo_batch_size_bucket{le="2.0",model="toy"} 1.0',
+        'emo_queue_depth{model="toy"} 1.0',
+        'emo_stage_seconds_sum{model="toy",stage="total"} 0.013',
+        'emo_model_info{model="toy",precision="float32",provider="cpu",version="1"} 1.0',
+        "process_resident_memory_bytes",
+        "python_info",
+        "emo_event_loop_lag_seconds_count 0.0",
+    ],
+)
+def test_everything_counted_is_exposed(sample: str) -> None:
+    assert sample in exposed()[1]
+
+
+def test_every_metric_has_help_and_no_created_series() -> None:
+    _, text = exposed()
+    assert "_created" not in text
+    kinds = [line.split() for line in text.splitlines() if line.startswith("# TYPE emo_")]
+    assert len(kinds) == 9
+    for _, _, name, kind in kinds:
+        assert f"# HELP {name} " in text
+        assert name.endswith("_total") == (kind == "counter")
+
+
+def test_two_servers_in_one_process_count_apart() -> None:
+    metrics, _ = exposed()
+    other = Metrics()
+    other.for_model("toy", "classify")
+    labels = {"model": "toy", "task": "classify", "outcome": "ok"}
+    assert metrics.registry.get_sample_value("emo_requests_total", labels) == 1
+    assert other.registry.get_sample_value("emo_requests_total", labels) == 0
+
+
+@pytest.mark.anyio
+async def test_a_blocked_event_loop_shows_as_lag() -> None:
+    metrics = Metrics()
+    task = asyncio.create_task(metrics.measure_event_loop_lag())
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251  # the fault to be measured
+    await asyncio.sleep(0.01)
+    lag = metrics.registry.get_sample_value("emo_event_loop_lag_seconds_sum")
+    assert lag is not None
+    assert lag > 0.1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

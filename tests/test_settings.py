@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, all_settings, unknown_names
+
+
+def test_the_environment_sets_plain_and_nested_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMO_PORT", "9000")
+    monkeypatch.setenv("EMO_MODELS", "/srv/models")
+    monkeypatch.setenv("EMO_BATCHING__MAX_BATCH_SIZE", "8")
+    monkeypatch.setenv("EMO_SESSION__INTRA_OP_THREADS", "3")
+    settings = Settings()
+    assert (settings.port, settings.models) == (9000, Path("/srv/models"))
+    assert settings.batching.max_batch_size == 8
+    assert settings.batching.max_queue_delay_seconds == 0
+    assert settings.session.intra_op_threads == 3
+
+
+def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMO_PORT", "9000")
+    assert Settings(port=9001).port == 9001
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("EMO_PROT", "EMO_PORT"),
+        ("emo_modles", "EMO_MODELS"),
+        ("EMO_BATCHING__MAX_BTCH_SIZE", "EMO_BATCHING__MAX_BATCH_SIZE"),
+        ("EMO_BATCHING_MAX_BATCH_SIZE", "EMO_BATCHING__MAX_BATCH_SIZE"),
+        ("EMO_BATCHING__INSTANCES__MORE", "EMO_BATCHING__INSTANCES"),
+    ],
+)
+def test_a_mistyped_variable_is_an_error_that_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ValidationError, match=f"{name} is no setting; did you mean {nearest}\\?"):
+        Settings()
+
+
+def test_other_programs_variables_are_left_alone() -> None:
+    assert not list(unknown_names({"PATH": "", "EMOTION": "joy", "DEMO_X": "", "EMO_PORT": ""}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EMO_PORT", "70000"),
+        ("EMO_PORT", "tcp://10.0.0.1:8000"),
+        ("EMO_LOG_LEVEL", "chatty"),
+        ("EMO_DECODE_THREADS", "0"),
+        ("EMO_REQUEST_TIMEOUT_SECONDS", "0"),
+        ("EMO_BATCHING__MAX_BATCH_SIZE", "0"),
+        ("EMO_BATCHING__MAX_QUEUE_DELAY_SECONDS", "-1"),
+    ],
+)
+def test_a_value_outside_its_range_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_a_budget_that_the_largest_body_can_never_fit_into_is_an_error() -> None:
+    with pytest.raises(ValidationError, match=r"EMO_MAX_INFLIGHT_BYTES \(9\) must be at least EMO_MAX_REQUEST_BYTES"):
+        Settings(max_request_bytes=10, max_inflight_bytes=9)
+
+
+def test_settings_are_frozen() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        settings.batching.max_batch_size = 1  # type: ignore[misc]
+
+
+def test_every_setting_is_described() -> None:
+    described = {variable: field.description for variable, field in all_settings()}
+    assert "EMO_BATCHING__MAX_QUEUE_DELAY_SECONDS" in described
+    assert all(described.values())
