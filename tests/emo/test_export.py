@@ -13,6 +13,7 @@ from app.manifest import ModelCard
 from app.settings import Settings
 from app.vision.image import ImageLimits
 from emo import classification, detection
+from emo.backbone import EMO_1M
 from emo.evaluate import onnx_predict, torch_predict
 from emo.export import export
 from emo.heads.ssdlite import SSDLite
@@ -112,7 +113,7 @@ class Restless(SSDLite):
 
 
 def test_nothing_is_written_when_the_graph_differs_from_pytorch(tmp_path: Path) -> None:
-    model = Restless(emo.SIZES["emo_1m"], 2)
+    model = Restless(EMO_1M, 2)
     with pytest.raises(ValueError, match=r"differs from PyTorch by 0\.01, allowed is 1e-05"):
         export(model, ("d", "e"), detection.serving_rule(96), CARD, tmp_path, "toy", "1")
     assert [path.name for path in tmp_path.rglob("*")] == ["toy"]

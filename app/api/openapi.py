@@ -1,0 +1,124 @@
+"""What the OpenAPI document says about bodies and answers that the routes handle themselves."""
+
+from typing import Any
+
+from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
+from app.api.schemas import ClassifyAnswer, ClassifyAnswers, CocoResult, DetectAnswer, DetectAnswers, JsonImages
+from app.errors import ImageUndecodable
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_TINY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+_REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "One image as it is, or one or several as form parts named `file` or as base64 in JSON.",
+    "content": {
+        "image/*": _BINARY,
+        "application/octet-stream": _BINARY,
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            },
+            "encoding": {"file": {"contentType": "image/*"}},
+        },
+        "application/json": {
+            "schema": JsonImages.model_json_schema(),
+            "examples": {
+                "one": {"summary": "One image", "value": {"image": _TINY_PNG}},
+                "several": {
+                    "summary": "Several images",
+                    "value": {"images": [_TINY_PNG, f"data:image/png;base64,{_TINY_PNG}"]},
+                },
+            },
+        },
+    },
+}
+_MODEL = {"name": "emo-1m", "version": "1"}
+_SIZE = {"width": 640, "height": 427}
+_CLASSIFIED = {
+    "model": _MODEL,
+    "image": _SIZE,
+    "classifications": [{"label": 12, "name": "tabby cat", "score": 0.874512}],
+}
+_DETECTED = {
+    "model": {**_MODEL, "name": "ssdlite-emo-1m"},
+    "image": _SIZE,
+    "box_format": "xyxy",
+    "units": "pixel",
+    "detections": [{"label": 1, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
+}
+_FAILED = {
+    "error": {
+        "type": SERVICE_PROBLEMS[ImageUndecodable].uri,
+        "title": SERVICE_PROBLEMS[ImageUndecodable].title,
+        "status": 422,
+        "detail": "The image data is truncated.",
+        "request_id": "8f14e45fceea4ef69c8d3ad1a5d2c3b1",
+    }
+}
+_COCO = [{"image_id": 0, "category_id": 1, "bbox": [12.5, 80.25, 287.5, 160.5], "score": 0.913}]
+
+
+def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for these statuses, each with its problem types as examples."""
+    kinds = sorted({*SERVICE_PROBLEMS.values(), *HTTP_PROBLEMS.values()}, key=lambda kind: kind.name)
+    return {status: _problem_answer([kind for kind in kinds if kind.status == status]) for status in statuses}
+
+
+def _problem_answer(kinds: list[ProblemType]) -> dict[str, Any]:
+    examples = {
+        kind.name: {
+            "value": {
+                "type": kind.uri,
+                "title": kind.title,
+                "status": kind.status,
+                "detail": "What was wrong here and what is allowed.",
+                "request_id": "8f14e45fceea4ef69c8d3ad1a5d2c3b1",
+            }
+        }
+        for kind in kinds
+    }
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {
+        "description": "; ".join(kind.title for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+
+
+def _examples(**values: Any) -> dict[str, Any]:  # noqa: ANN401  examples are any JSON
+    return {"examples": {name: {"value": value} for name, value in values.items()}}
+
+
+_PROBLEMS = problem_answers(404, 406, 408, 413, 415, 422, 500, 503, 504)
+
+CLASSIFY: dict[str, Any] = {
+    "openapi_extra": {"requestBody": _REQUEST_BODY},
+    "responses": {
+        200: {
+            "model": ClassifyAnswer | ClassifyAnswers,
+            "description": "One answer for one image, `results` for several.",
+            "content": {
+                "application/json": _examples(one=_CLASSIFIED, several={"results": [_CLASSIFIED, _FAILED]}),
+            },
+        },
+        **_PROBLEMS,
+    },
+}
+
+DETECT: dict[str, Any] = {
+    "openapi_extra": {"requestBody": _REQUEST_BODY},
+    "responses": {
+        200: {
+            "model": DetectAnswer | DetectAnswers | list[CocoResult],
+            "description": "One answer for one image, `results` for several, a flat list with `format=coco`, "
+            "a picture where Accept asks for one.",
+            "content": {
+                "application/json": _examples(one=_DETECTED, several={"results": [_DETECTED, _FAILED]}, coco=_COCO),
+                "image/png": _BINARY,
+                "image/jpeg": _BINARY,
+            },
+        },
+        **_PROBLEMS,
+    },
+}

@@ -1,0 +1,42 @@
+"""/livez, /readyz and /metrics: what the machines around the server ask."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.openapi import problem_answers
+from app.api.schemas import State
+from app.api.services import services_of
+from app.errors import ModelNotReady, ShuttingDown, Unavailable
+
+router = APIRouter(tags=["operations"])
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", responses=problem_answers(503))
+async def livez(request: Request) -> State:
+    """Whether the process can still do its work; if not, it must be restarted (and shuts itself down)."""
+    if not services_of(request).catalog.alive:
+        msg = "The batcher of a model has died; the process is shutting down."
+        raise Unavailable(msg)
+    return State(status="live")
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", responses=problem_answers(503))
+async def readyz(request: Request) -> State:
+    """Whether requests should be sent here now."""
+    services = services_of(request)
+    if services.drain.is_set():
+        msg = "The process has been told to stop and finishes what it has accepted."
+        raise ShuttingDown(msg)
+    obstacles = services.catalog.obstacles()
+    if obstacles:
+        msg = f"Not ready: {'; '.join(obstacles)}."
+        raise ModelNotReady(msg)
+    return State(status="ready")
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """The metrics in Prometheus' text format."""
+    body, media_type = services_of(request).metrics.expose()
+    return Response(body, media_type=media_type)

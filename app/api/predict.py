@@ -1,0 +1,239 @@
+"""/classify and /detect: upload -> deployment -> answer. The routes only translate."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from app.api.accept import negotiate
+from app.api.answers import classify_answer, coco_results, detect_answer
+from app.api.bodies import Hold
+from app.api.middleware import notes_of
+from app.api.openapi import CLASSIFY, DETECT
+from app.api.problems import problem_for
+from app.api.schemas import ClassifyQuery, DetectQuery
+from app.api.services import services_of
+from app.api.uploads import Upload, Uploads, read_uploads
+from app.engine.deployment import Deployment
+from app.engine.pipeline import Prediction
+from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, QueueFull, Unavailable
+from app.settings import Settings
+from app.vision.draw import PictureType
+from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
+
+JSON = "application/json"
+PICTURES = ("image/png", "image/jpeg")
+
+router = APIRouter(tags=["predict"])
+T = TypeVar("T")
+Outcome = Prediction | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What a request sent and what became of each image."""
+
+    uploads: Uploads
+    outcomes: list[Outcome]
+    deadline: float  # loop.time()
+
+
+@router.post("/classify", response_model=None, **CLASSIFY)
+async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
+    """The best classes of each image."""
+    services = services_of(request)
+    negotiate(request.headers.get("accept"), (JSON,))
+    _refuse_repeated(request)
+    deployment = services.catalog.get("classify", query.model, query.version)
+    parameters = ClassifyParameters(top_k=query.top_k, score_threshold=query.score_threshold)
+    with services.bodies.share() as hold:
+        answered = await _answer_uploads(request, services.settings, hold, deployment, parameters)
+    answers = [_classified(deployment, outcome) for outcome in answered.outcomes]
+    return _json({"results": answers} if answered.uploads.several else answers[0])
+
+
+@router.post("/detect", response_model=None, **DETECT)
+async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+    """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
+    services = services_of(request)
+    accept = request.headers.get("accept")
+    media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
+    _refuse_repeated(request, "classes")
+    _refuse_coco_conflict(query)
+    deployment = services.catalog.get("detect", query.model, query.version)
+    parameters = DetectParameters(
+        score_threshold=query.score_threshold,
+        iou_threshold=query.iou_threshold,
+        max_detections=query.max_detections,
+        classes=class_names(query.classes, deployment.labels),
+    )
+    with services.bodies.share() as hold:
+        answered = await _answer_uploads(request, services.settings, hold, deployment, parameters)
+        if answered.uploads.several:
+            media_type = negotiate(accept, (JSON,))  # a picture shows one image
+        if media_type != JSON:
+            picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
+            return await _picture(request, deployment, answered, picture_type)
+    if query.format == "coco":
+        return _coco(answered.outcomes)
+    answers = [_detected(deployment, outcome, query) for outcome in answered.outcomes]
+    return _json({"results": answers} if answered.uploads.several else answers[0])
+
+
+def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The class names of a ``classes`` parameter; a value that is no name itself is taken apart at its commas.
+
+    Raises InvalidParameter, which names the classes that are there.
+    """
+    if values is None:
+        return None
+    names: list[str] = []
+    for value in values:
+        names += [value] if value in labels else [name.strip() for name in value.split(",")]
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        msg = f"classes = {unknown[0][:100]!r}: allowed are the labels of the model: {', '.join(labels)}."
+        raise InvalidParameter(msg)
+    return tuple(dict.fromkeys(names))
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives; when the client leaves before, the work is cancelled and ClientDisconnect raised.
+
+    The body must have been read, so that ``receive`` has nothing to say but that the client left.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer_uploads(
+    request: Request,
+    settings: Settings,
+    hold: Hold,
+    deployment: Deployment,
+    parameters: ClassifyParameters | DetectParameters,
+) -> _Answered:
+    """The images of the request and what became of each; raises where that is one error for all of them."""
+    timeout = settings.request_timeout_seconds
+    deadline = asyncio.get_running_loop().time() + timeout
+    try:
+        uploads = await read_uploads(request, hold, settings.max_images_per_request, timeout)
+    except QueueFull:
+        deployment.count_refused_body()
+        raise
+    outcomes = await while_connected(request.receive, _predict_all(deployment, uploads.images, parameters, deadline))
+    notes_of(request.scope["state"]).timings.extend(
+        outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
+    )
+    _raise_common_error(uploads, outcomes)
+    return _Answered(uploads, outcomes, deadline)
+
+
+async def _predict_all(
+    deployment: Deployment,
+    images: Sequence[Upload],
+    parameters: ClassifyParameters | DetectParameters,
+    deadline: float,
+) -> list[Outcome]:
+    async def predict(image: Upload) -> Outcome:
+        if isinstance(image, InvalidRequest):
+            return image
+        try:
+            return await deployment.predict(image, parameters, deadline)
+        except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
+            return error
+
+    return await asyncio.gather(*map(predict, images))
+
+
+def _raise_common_error(uploads: Uploads, outcomes: Sequence[Outcome]) -> None:
+    """Raise the error of a single image, and that of several if none of them could even be tried."""
+    errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if errors and not uploads.several:
+        raise errors[0]
+    if len(errors) == len(outcomes) and all(isinstance(error, Unavailable | DeadlineExceeded) for error in errors):
+        raise errors[0]
+
+
+def _classified(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"error": problem_for(outcome).document()}
+    if not isinstance(outcome.result, Classification):
+        raise TypeError(outcome.result)
+    return classify_answer(deployment.manifest, deployment.labels, outcome.image, outcome.result)
+
+
+def _detected(deployment: Deployment, outcome: Outcome, query: DetectQuery) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"error": problem_for(outcome).document()}
+    return detect_answer(
+        deployment.manifest, deployment.labels, outcome.image, _detections(outcome), query.box_format, query.units
+    )
+
+
+def _coco(outcomes: Sequence[Outcome]) -> Response:
+    """One flat list. It has no room for errors, so a header names the images that are missing from it."""
+    errors = {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    if len(errors) == len(outcomes):
+        raise errors[0]
+    results: list[dict[str, Any]] = []
+    for position, outcome in enumerate(outcomes):
+        if isinstance(outcome, Prediction):
+            results += coco_results(position, outcome.image, _detections(outcome))
+    return _json(results, {"X-Failed-Images": ",".join(map(str, errors))} if errors else {})
+
+
+async def _picture(request: Request, deployment: Deployment, answered: _Answered, media_type: PictureType) -> Response:
+    (image,), (outcome,) = answered.uploads.images, answered.outcomes
+    if isinstance(outcome, Exception) or isinstance(image, InvalidRequest):
+        raise TypeError(outcome)
+    drawing = deployment.draw(image, _detections(outcome), media_type, answered.deadline)
+    return Response(await while_connected(request.receive, drawing), media_type=media_type)
+
+
+def _detections(prediction: Prediction) -> Detections:
+    if not isinstance(prediction.result, Detections):
+        raise TypeError(prediction.result)
+    return prediction.result
+
+
+def _refuse_repeated(request: Request, *lists: str) -> None:
+    names = [name for name, _ in request.query_params.multi_items() if name not in lists]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        msg = f"{min(repeated)} is given more than once; allowed is once."
+        raise InvalidParameter(msg)
+
+
+def _refuse_coco_conflict(query: DetectQuery) -> None:
+    if query.format != "coco":
+        return
+    wanted = {"box_format": "xywh", "units": "pixel"}
+    for name in query.model_fields_set & wanted.keys():
+        if getattr(query, name) != wanted[name]:
+            msg = f"{name} = {getattr(query, name)!r}: with format=coco allowed is {wanted[name]!r} (or nothing)."
+            raise InvalidParameter(msg)
+
+
+def _json(content: Any, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401  any JSON value
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text, headers=headers, media_type=JSON)

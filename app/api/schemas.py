@@ -1,0 +1,216 @@
+"""The wire: what requests may ask and what answers look like.
+
+Requests are parsed with these models. Answers are written by ``app.api.answers`` directly, which is faster;
+the models here describe them in the OpenAPI document, and the tests hold real answers against them.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
+BoxUnits = Literal["pixel", "normalized"]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Version = Annotated[
+    str | None, Field(min_length=1, max_length=16, description="Version of the model; without it the highest.")
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Query(_Strict):
+    model: str | None = Field(
+        None, min_length=1, max_length=64, description="Name of a model; without it the default answers."
+    )
+    version: Version = None
+
+
+class NoQuery(_Strict):
+    """Nothing can be asked."""
+
+
+class ModelQuery(_Strict):
+    """What can be asked of /models/{name}."""
+
+    version: Version = None
+
+
+class ClassifyQuery(_Query):
+    """What can be asked of /classify."""
+
+    top_k: int = Field(5, ge=1, le=1000, description="How many classes to return, best first.")
+    score_threshold: Score = Field(0.0, description="Classes with a lower score are left out.")
+
+
+class DetectQuery(_Query):
+    """What can be asked of /detect; a value that is not given comes from the model's manifest."""
+
+    score_threshold: Score | None = Field(None, description="Objects with a lower score are left out.")
+    iou_threshold: Score | None = Field(
+        None, description="Of two boxes of one class that overlap more than this, the better one stays."
+    )
+    max_detections: int | None = Field(None, ge=1, le=1000, description="How many objects to return at most.")
+    classes: list[str] | None = Field(
+        None, max_length=1000, description="Only objects of these classes: names, repeated or separated by commas."
+    )
+    box_format: BoxFormat = Field("xyxy", description="Two corners; corner and size; centre and size.")
+    units: BoxUnits = Field("pixel", description="Pixels of the image as a person sees it, or fractions of its sides.")
+    format: Literal["json", "coco"] = Field(
+        "json",
+        description="`coco`: a list of COCO results (boxes `xywh` in pixels; `image_id` is the position of the image "
+        "in the request, from 0; `category_id` is the label). The header `X-Failed-Images` names the positions of "
+        "images that could not be answered, for which the list has no room.",
+    )
+
+
+class JsonImages(_Strict):
+    """A JSON body: one image or several, each base64 (RFC 4648) or a data: URI of it."""
+
+    image: str | None = Field(None, description="One image, base64.")
+    images: list[str] | None = Field(None, min_length=1, description="Several images, base64; answered in this order.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.image is None) == (self.images is None):
+            msg = 'give either "image" or "images"'
+            raise ValueError(msg)
+        return self
+
+
+class ModelReference(_Strict):
+    """The model that answered."""
+
+    name: str
+    version: str
+
+
+class Size(_Strict):
+    """Size in pixels of the image as a person sees it (EXIF orientation applied)."""
+
+    width: int
+    height: int
+
+
+class ScoredClass(_Strict):
+    """A class and how sure the model is of it."""
+
+    label: int = Field(ge=0, description="Index of the class in the model's labels.")
+    name: str
+    score: float = Field(ge=0, le=1)
+
+
+class ClassifyAnswer(_Strict):
+    """The best classes of one image."""
+
+    model: ModelReference
+    image: Size
+    classifications: list[ScoredClass]
+
+
+class DetectedObject(ScoredClass):
+    """An object and where it is."""
+
+    box: tuple[float, float, float, float] = Field(description="Four numbers in `box_format` and `units`.")
+
+
+class DetectAnswer(_Strict):
+    """The objects found in one image, best first."""
+
+    model: ModelReference
+    image: Size
+    box_format: BoxFormat
+    units: BoxUnits
+    detections: list[DetectedObject]
+
+
+class CocoResult(_Strict):
+    """One object as pycocotools reads it."""
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457: what went wrong and what is allowed; some types have members of their own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+class FailedImage(_Strict):
+    """Stands where the answer of an image would be that could not be answered."""
+
+    error: ProblemDocument
+
+
+class ClassifyAnswers(_Strict):
+    """One entry for each image, in the order of the request."""
+
+    results: list[ClassifyAnswer | FailedImage]
+
+
+class DetectAnswers(_Strict):
+    """One entry for each image, in the order of the request."""
+
+    results: list[DetectAnswer | FailedImage]
+
+
+class InputSize(_Strict):
+    """Size in pixels of what the network sees."""
+
+    width: int
+    height: int
+
+
+class ModelSummary(_Strict):
+    """One served model, in short."""
+
+    name: str
+    version: str
+    task: Literal["classify", "detect"]
+    default: bool = Field(description="Whether it answers where the client names no model.")
+    ready: bool
+    labels: int = Field(description="How many classes it knows.")
+    input: InputSize
+    architecture: str
+    metrics: dict[str, float]
+    intended_use: str
+
+
+class ModelFailure(_Strict):
+    """A model in the repository that is not served."""
+
+    path: str
+    reason: str
+
+
+class ModelList(_Strict):
+    """What is served and what is not."""
+
+    models: list[ModelSummary]
+    failures: list[ModelFailure]
+
+
+class ModelDescription(_Strict):
+    """One served model in full."""
+
+    versions: list[str] = Field(description="All served versions of this name.")
+    default: bool
+    ready: bool
+    labels: list[str] = Field(description="Names of the classes; the position is the label.")
+    manifest: dict[str, Any] = Field(description="manifest.json without its golden pair.")
+
+
+class State(_Strict):
+    """State of the process."""
+
+    status: Literal["live", "ready"]

@@ -1,0 +1,31 @@
+"""What the routes work with, put together by ``app.main``."""
+
+import asyncio
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from app.api.bodies import BodyBudget
+from app.engine.catalog import Catalog
+from app.metrics import Metrics
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One of each for the life of the process."""
+
+    settings: Settings
+    metrics: Metrics
+    catalog: Catalog
+    bodies: BodyBudget
+    drain: asyncio.Event
+    """Set when the process has been told to stop."""
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers ``request``."""
+    services = request.app.state.services
+    if not isinstance(services, Services):
+        raise TypeError(services)
+    return services

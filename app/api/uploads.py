@@ -1,0 +1,192 @@
+"""A request body -> the encoded images in it: raw bytes, multipart/form-data or base64 in JSON."""
+
+import asyncio
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+from pydantic import ValidationError
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.exceptions import HTTPException
+
+from app.api.bodies import Hold, read_body
+from app.api.schemas import JsonImages
+from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
+
+_INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_PART_NAME = "file"
+_HINT = (
+    "Send the bytes of the image with their media type (curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'), "
+    "multipart/form-data with parts named 'file' (curl -F file=@photo.jpg), "
+    'or application/json {"image": base64} or {"images": [base64, ...]}.'
+)
+
+Upload = bytes | InvalidRequest
+"""One encoded image, or why there is none in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The images of one request, in order, at least one; ``several``: answered as a list, even if it is one."""
+
+    images: tuple[Upload, ...]
+    several: bool
+
+
+async def read_uploads(request: Request, hold: Hold, max_images: int, timeout_seconds: float) -> Uploads:
+    """The images in the body of ``request``.
+
+    Raises UnsupportedMediaType where the Content-Type is none of the three kinds, InvalidRequest where the body is not
+    what it says or holds no image or more than ``max_images``, HTTPException 408 where it takes longer than
+    ``timeout_seconds`` to arrive; what the body limit and ``hold`` raise passes through.
+    """
+    take = _reader(request, max_images)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            body = await read_body(request, hold)
+    except TimeoutError as error:
+        raise HTTPException(408, f"The body did not arrive within {timeout_seconds:g} seconds.") from error
+    return await asyncio.to_thread(take, body) if len(body) > _INLINE_BYTES else take(body)
+
+
+def _reader(request: Request, max_images: int) -> Callable[[bytes], Uploads]:
+    """What takes a body of this Content-Type apart."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        msg = f"Content-Encoding {encoding[:50]!r} is not understood; send the body as it is."
+        raise UnsupportedMediaType(msg)
+    header = request.headers.get("content-type", "")
+    media_type, options = parse_options_header(header)
+    kind = media_type.decode("latin-1").strip().lower()
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return _raw
+    if kind == "multipart/form-data":
+        return lambda body: _multipart(body, options.get(b"boundary", b""), max_images)
+    if kind == "application/json":
+        return lambda body: _json(body, max_images)
+    msg = f"Content-Type {kind[:100]!r} holds no image here. {_HINT}" if kind else f"There is no Content-Type. {_HINT}"
+    raise UnsupportedMediaType(msg)
+
+
+def _raw(body: bytes) -> Uploads:
+    return Uploads((body,), several=False)
+
+
+def _json(body: bytes, max_images: int) -> Uploads:
+    try:
+        parsed = JsonImages.model_validate_json(body)
+    except ValidationError as error:
+        reasons = "; ".join(_reason(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False)[:3])
+        msg = f'The JSON body must be {{"image": base64}} or {{"images": [base64, ...]}}: {reasons}.'
+        raise InvalidRequest(msg) from error
+    if parsed.image is not None:
+        upload = _base64(parsed.image)
+        if isinstance(upload, InvalidRequest):
+            raise upload
+        return Uploads((upload,), several=False)
+    texts = parsed.images or []
+    _check_count(len(texts), max_images)
+    return Uploads(tuple(map(_base64, texts)), several=True)
+
+
+def _reason(location: tuple[int | str, ...], message: str) -> str:
+    place = ".".join(map(str, location))[:100]
+    return f"{place}: {message[:200]}" if place else message[:200]
+
+
+def _base64(text: str) -> Upload:
+    data_uri = _DATA_URI.match(text)
+    try:
+        return binascii.a2b_base64(text[data_uri.end() :] if data_uri else text, strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        return ImageUndecodable(
+            f"The text is not base64 of the standard alphabet, padded and without line breaks ({error}); "
+            "`base64 -w0 photo.jpg` writes it so."
+        )
+
+
+def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
+    parts = _Parts(max_images)
+    if not boundary:
+        msg = "The Content-Type multipart/form-data has no boundary; let the HTTP client make that header."
+        raise InvalidRequest(msg)
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.begin,
+                "on_header_field": parts.header_field,
+                "on_header_value": parts.header_value,
+                "on_header_end": parts.header_end,
+                "on_headers_finished": parts.headers_finished,
+                "on_part_data": parts.data,
+                "on_part_end": parts.end_part,
+                "on_end": parts.end,
+            },
+        )
+        parser.write(body)
+    except FormParserError as error:
+        msg = f"The multipart body is broken: {error}."
+        raise InvalidRequest(msg) from error
+    if not parts.ended:
+        msg = "The multipart body is broken: it stops before its last boundary."
+        raise InvalidRequest(msg)
+    if not parts.images:
+        msg = f"The multipart body has no part named {_PART_NAME!r} (curl -F file=@photo.jpg)."
+        raise InvalidRequest(msg)
+    return Uploads(tuple(parts.images), several=len(parts.images) > 1)
+
+
+class _Parts:
+    """Collects the parts while the parser walks over the body."""
+
+    def __init__(self, max_images: int) -> None:
+        self.images: list[bytes] = []
+        self.ended = False
+        self._max_images = max_images
+        self._pieces: list[bytes] = []
+        self._field = b""
+        self._value = b""
+        self._name = b""
+
+    def begin(self) -> None:
+        self._pieces = []
+        self._name = self._field = self._value = b""
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._name = parse_options_header(self._value)[1].get(b"name", b"")
+        self._field = self._value = b""
+
+    def headers_finished(self) -> None:
+        if self._name != _PART_NAME.encode():
+            name = self._name[:50].decode("utf-8", "replace")
+            msg = f"The multipart body has a part named {name!r}; every part must be named {_PART_NAME!r}."
+            raise InvalidRequest(msg)
+        _check_count(len(self.images) + 1, self._max_images)
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self._pieces.append(data[start:end])
+
+    def end_part(self) -> None:
+        self.images.append(b"".join(self._pieces))
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def _check_count(count: int, max_images: int) -> None:
+    if count > max_images:
+        msg = f"The request has {count} images or more; at most {max_images} are allowed in one."
+        raise InvalidRequest(msg)

@@ -1,0 +1,163 @@
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from app.api.uploads import Uploads, read_uploads
+from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
+
+pytestmark = pytest.mark.anyio
+BOUNDARY = "frontier"
+MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def request(body: bytes, content_type: str | None, headers: dict[str, str] | None = None, chunk: int = 7) -> Request:
+    pairs = {**({"content-type": content_type} if content_type else {}), **(headers or {})}
+    chunks: Iterator[bytes] = iter([body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""])
+    left = (len(body) + chunk - 1) // chunk or 1
+
+    async def receive() -> Message:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": next(chunks), "more_body": left > 0}
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in pairs.items()],
+    }
+    return Request(scope, receive)
+
+
+async def read(body: bytes, content_type: str | None, headers: dict[str, str] | None = None) -> Uploads:
+    return await read_uploads(request(body, content_type, headers), print, 3, 5)
+
+
+def multipart(*images: bytes, name: str = "file") -> bytes:
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n'
+        "Content-Type: image/png\r\n\r\n".encode()
+        + image
+        + b"\r\n"
+        for image in images
+    ]
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def b64(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/x-whatever", "application/octet-stream"])
+async def test_a_raw_body_is_one_image(content_type: str) -> None:
+    assert await read(b"\x00pixels", content_type) == Uploads((b"\x00pixels",), several=False)
+
+
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/plain", "video/mp4", ";;="])
+async def test_another_content_type_is_refused_with_a_hint_what_to_send(content_type: str | None) -> None:
+    with pytest.raises(UnsupportedMediaType, match="-H 'Content-Type: image/jpeg'"):
+        await read(b"pixels", content_type)
+
+
+async def test_a_compressed_body_is_refused() -> None:
+    with pytest.raises(UnsupportedMediaType, match="gzip"):
+        await read(b"pixels", "image/png", {"content-encoding": "gzip"})
+
+
+@pytest.mark.parametrize("image", [b"a", b"--frontier inside\r\n--frontie", b"\r\n\r\n", b"", bytes(range(256)) * 500])
+async def test_one_part_is_one_image_byte_for_byte(image: bytes) -> None:
+    assert await read(multipart(image), MULTIPART) == Uploads((image,), several=False)
+
+
+async def test_several_parts_are_several_images_in_order() -> None:
+    assert await read(multipart(b"one", b"two"), MULTIPART) == Uploads((b"one", b"two"), several=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "stops before"),
+        (b"no multipart at all", "broken"),
+        (multipart(b"one")[:-4], "stops before"),
+        (multipart(b"one")[:60], "stops before"),
+        (multipart(), "no part|broken|stops"),
+        (multipart(b"one", name="image"), "named 'image'"),
+        (multipart(b"a", b"b", b"c", b"d"), "at most 3"),
+    ],
+)
+async def test_a_broken_multipart_body_is_refused_with_the_reason(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        await read(body, MULTIPART)
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 5000])
+async def test_a_multipart_header_without_a_usable_boundary_is_refused(content_type: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"[Bb]oundary"):
+        await read(multipart(b"one"), content_type)
+
+
+async def test_json_holds_one_image() -> None:
+    body = json.dumps({"image": b64(b"pixels")}).encode()
+    assert await read(body, "application/json; charset=utf-8") == Uploads((b"pixels",), several=False)
+
+
+async def test_a_list_of_one_is_answered_as_a_list() -> None:
+    body = json.dumps({"images": [b64(b"a")]}).encode()
+    assert await read(body, "application/json") == Uploads((b"a",), several=True)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["data:image/png;base64,", "DATA:image/svg+xml;charset=utf-8;BASE64,", "data:;base64,"]
+)
+async def test_a_data_uri_is_taken_as_well(prefix: str) -> None:
+    body = json.dumps({"images": [prefix + b64(b"pixels"), b64(b"more")]}).encode()
+    assert (await read(body, "application/json")).images == (b"pixels", b"more")
+
+
+@pytest.mark.parametrize("text", ["a", "ab==cd==", "YW Jj", "YWJj\n", "_-8=", "é", "data:image/png,YWJj", "YWJjZA"])
+async def test_bad_base64_fails_alone(text: str) -> None:
+    with pytest.raises(ImageUndecodable, match="base64"):
+        await read(json.dumps({"image": text}).encode(), "application/json")
+    uploads = await read(json.dumps({"images": [b64(b"good"), text]}).encode(), "application/json")
+    assert uploads.images[0] == b"good"
+    assert isinstance(uploads.images[1], ImageUndecodable)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "JSON"),
+        (b"{", "JSON"),
+        (b"\xff\xfe", "JSON"),
+        (b"[]", "object"),
+        (b"{}", "either"),
+        (b'{"image": "YQ==", "images": ["YQ=="]}', "either"),
+        (b'{"image": 3}', "image"),
+        (b'{"images": []}', "images"),
+        (b'{"images": ["YQ==", null]}', "images.1"),
+        (b'{"picture": "YQ=="}', "picture"),
+        (json.dumps({"images": ["YQ=="] * 4}).encode(), "at most 3"),
+        (b"[" * 100_000, "JSON"),
+    ],
+)
+async def test_json_of_another_shape_is_refused_with_the_reason(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        await read(body, "application/json")
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    stuck = Request({**request(b"", "image/png").scope}, receive)
+    with pytest.raises(HTTPException) as given_up:
+        await read_uploads(stuck, print, 1, 0.01)
+    assert given_up.value.status_code == 408

@@ -1,0 +1,97 @@
+"""docs/api.md says what the server does: its examples are run, its tables are complete."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import TypeAdapter
+
+from app.api.schemas import ClassifyAnswer, ClassifyAnswers, CocoResult, DetectAnswer, DetectAnswers, ProblemDocument
+from tests.serving import running, settings_for
+from tests.support import encode_image, plain, write_classifier, write_detector
+
+TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+ANSWERS = [block for kind, block in BLOCKS if kind == "json"]
+ANSWER: TypeAdapter[Any] = TypeAdapter(
+    ClassifyAnswer | ClassifyAnswers | DetectAnswer | DetectAnswers | list[CocoResult] | ProblemDocument
+)
+PHOTO = encode_image(plain("red"), "JPEG")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Toy models under the names that the examples use."""
+    models = tmp_path_factory.mktemp("models")
+    write_classifier(models, "emo-1m")
+    write_detector(models, "ssdlite-emo-1m")
+    with running(settings_for(models)) as server, httpx.Client(base_url=server.url, timeout=20) as client:
+        yield client
+
+
+def curl(client: httpx.Client, command: str) -> httpx.Response:
+    """What a curl command gets; every file that it sends is a photo."""
+    program, *words = shlex.split(command)
+    assert program == "curl"
+    request: dict[str, Any] = {"headers": {}, "files": []}
+    url = ""
+    arguments = iter(words)
+    for word in arguments:
+        match word:
+            case "-H":
+                name, _, value = next(arguments).partition(": ")
+                request["headers"][name] = value
+            case "--data-binary":
+                assert next(arguments).startswith("@")
+                request["content"] = PHOTO
+            case "-F":
+                name, _, path = next(arguments).partition("=@")
+                request["files"].append((name, (path, PHOTO)))
+            case "-o":
+                next(arguments)
+            case _:
+                assert word.startswith("http://localhost:8000/")
+                url = word.removeprefix("http://localhost:8000")
+    return client.post(url, **request)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_gets_an_answer(client: httpx.Client, command: str) -> None:
+    response = curl(client, command)
+    assert response.status_code == 200
+    if "Accept: image/jpeg" in command:
+        assert response.headers["content-type"] == "image/jpeg"
+    else:
+        ANSWER.validate_json(response.content)
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
+def test_an_example_is_what_an_answer_looks_like(answer: str) -> None:
+    ANSWER.validate_json(answer)
+
+
+def test_the_example_of_a_problem_is_the_servers_own(client: httpx.Client) -> None:
+    documented = json.loads(ANSWERS[-1])
+    headers = {"X-Request-Id": documented["request_id"], "Content-Type": "image/jpeg"}
+    assert client.post("/classify?top_k=0", content=PHOTO, headers=headers).json() == documented
+
+
+def test_every_route_and_parameter_is_documented_and_no_other(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert set(re.findall(r"`((?:GET|POST) /[\w{}/]+)`", TEXT)) - {"GET /docs"} == routes
+    parameters = {
+        entry["name"]
+        for methods in paths.values()
+        for operation in methods.values()
+        for entry in operation.get("parameters", [])
+        if entry["in"] == "query"
+    }
+    section = TEXT[TEXT.index("## Parameters") : TEXT.index("## Answers")]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == parameters

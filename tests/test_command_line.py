@@ -1,0 +1,101 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.__main__ import main, settings_table
+from app.settings import all_settings, group_of
+from tests.support import encode_image, plain, write_classifier, write_detector
+
+
+def emo_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    server = emo_serve("serve", "--port", "0", "--models", str(tmp_path), EMO_PORT="1", EMO_LOG_LEVEL="warning")
+    assert server.stdout
+    try:
+        welcome = server.stdout.readline()
+        assert "toy-classifier 1 at http://127.0.0.1:" in welcome
+        url = welcome.split(" at ")[1].split()[0]
+        assert f"curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify" in server.stdout.readline()
+        body = encode_image(plain("blue"))
+        answer = httpx.post(f"{url}/classify", content=body, headers={"content-type": "image/png"}).json()
+        assert answer["classifications"][0]["name"] == "blue"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_no_servable_model_is_a_clean_message_and_exit_code_1(tmp_path: Path) -> None:
+    write_detector(tmp_path, golden_shift=1.0)
+    server = emo_serve("serve", "--port", "0", "--models", str(tmp_path), EMO_LOG_LEVEL="error")
+    _, errors = server.communicate(timeout=30)
+    assert server.returncode == 1
+    last = errors[errors.index("emo-serve: ") :]
+    assert "no model can be served" in last
+    assert "toy-detector" in last
+    assert "Traceback" not in last
+
+
+def test_a_port_in_use_is_a_clean_message_and_exit_code_1(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = emo_serve("serve", "--port", str(port), "--models", str(tmp_path))
+        _, errors = server.communicate(timeout=30)
+    assert server.returncode == 1
+    assert f"emo-serve: cannot listen on 127.0.0.1 port {port}" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "--port", "99999"], "EMO_PORT: Input should be less than or equal to 65535"),
+        (["serve", "--host", ""], "EMO_HOST"),
+    ],
+)
+def test_a_setting_out_of_range_is_named_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_mistyped_variable_is_named_and_exit_code_2() -> None:
+    server = emo_serve("serve", EMO_PROT="8001")
+    _, errors = server.communicate(timeout=30)
+    assert server.returncode == 2
+    assert errors == "emo-serve: EMO_PROT is no setting; did you mean EMO_PORT?\n"
+
+
+def test_settings_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("EMO_")]
+    assert listed == [variable for variable, field in all_settings() if group_of(field) is None]
+    assert all(entry.count("\n") == 2 for entry in settings_table())
+
+
+def test_a_reader_that_has_seen_enough_of_the_settings_is_no_error() -> None:
+    listing = emo_serve("settings")
+    assert listing.stdout
+    listing.stdout.close()
+    _, errors = listing.communicate(timeout=30)
+    assert (listing.returncode, errors) == (0, "")

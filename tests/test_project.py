@@ -1,0 +1,214 @@
+"""What holds for the repository as a whole: documentation, lock files, containers."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.api.problems import problem_types
+from app.metrics import Metrics
+from app.settings import NESTED, PREFIX, all_settings, group_of
+
+ROOT = Path(__file__).parent.parent
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def project() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads(read("pyproject.toml"))["project"]
+    return table
+
+
+def canonical(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match, requirement
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def tracked_files() -> list[Path]:
+    """Every file that is in the repository, or would be after adding all."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return sorted({path for name in listing.split("\0") if name and (path := ROOT / name).is_file()})
+
+
+def settings_rows() -> Iterator[str]:
+    """The table of docs/settings.md, a row for each setting."""
+    for variable, field in all_settings():
+        if group_of(field) is not None:
+            yield f"| `{variable}` | | {field.description} All `{variable}{NESTED}*` at once, as one JSON object. |"
+        else:
+            default = "unset" if field.default is None else f"`{field.default}`"
+            yield f"| `{variable}` | {default} | {field.description} |"
+
+
+# ---- documentation ----
+
+
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
+    documented = [line for line in read("docs/settings.md").splitlines() if line.startswith(f"| `{PREFIX}")]
+    wanted = list(settings_rows())
+    assert documented == wanted, "docs/settings.md should hold these rows:\n" + "\n".join(wanted)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    samples = {
+        metric.name + ("_total" if metric.type == "counter" else ""): metric.type
+        for metric in Metrics().registry.collect()
+        if metric.name.startswith("emo_")
+    }
+    documented = dict(re.findall(r"^\| `(emo_\w+)` \| (\w+) \|", read("docs/metrics.md"), flags=re.MULTILINE))
+    assert documented == samples
+
+
+def test_every_problem_type_is_documented_with_its_status_and_no_other() -> None:
+    sections = re.findall(r"^### ([\w-]+)\n(\d{3})\b", read("docs/problems.md"), flags=re.MULTILINE)
+    assert sorted(sections) == [(problem.name, str(problem.status)) for problem in problem_types()]
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in tracked_files()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+        if not (path.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    readme = read("README.md")
+    assert "make serve" in readme
+    assert "make test" in readme
+
+
+def test_every_make_target_in_the_documents_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
+    for document in ("README.md", "CONTRIBUTING.md", ".ci/run"):
+        named = set(re.findall(r"(?:^|`)make ([a-z-]+)", read(document), flags=re.MULTILINE))
+        assert named <= targets, document
+
+
+def test_the_architecture_page_names_only_modules_that_exist() -> None:
+    modules = {path.name for folder in ("app", "emo") for path in (ROOT / folder).rglob("*.py")}
+    assert set(re.findall(r"\w+\.py\b", read("docs/architecture.md"))) <= modules
+
+
+def test_the_licence_is_apache_2_0() -> None:
+    assert project()["license"] == "Apache-2.0"
+    assert read("LICENSE").lstrip().startswith("Apache License\n")
+    assert "END OF TERMS AND CONDITIONS" in read("LICENSE")
+
+
+def test_one_version_is_named_everywhere() -> None:
+    version = project()["version"]
+    assert f"## [{version}]" in read("CHANGELOG.md")
+    assert f"ARG VERSION={version}\n" in read("Dockerfile")
+    assert yaml.safe_load(read("docker-compose.yml"))["services"]["app"]["image"] == f"emo-serve:{version}"
+
+
+def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
+    words = [
+        "pypi" + ".org",
+        "python" + "hosted",
+        "download." + "pytorch",
+        "file:" + "///",
+        "/ho" + "me/",
+        "/wo" + "rk/",
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in tracked_files()
+        for word in words
+        if word.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+# ---- lock files ----
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_every_package_is_pinned_and_hashed(lock: Path) -> None:
+    lines = [line for line in lock.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    entries = "\n".join(lines).replace("\\\n", "").splitlines()
+    assert entries
+    for entry in entries:
+        assert re.match(r"[a-z0-9-]+==[\w.]+ .*--hash=sha256:[0-9a-f]{64}", entry), entry[:80]
+
+
+def test_the_locks_agree_with_each_other_and_hold_no_torch() -> None:
+    pins: dict[str, set[str]] = {}
+    for lock in LOCKS:
+        for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            pins.setdefault(name, set()).add(version)
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
+    assert not [name for name in pins if name == "torch" or name.startswith("nvidia")]
+
+
+def test_everything_that_the_project_requires_is_locked() -> None:
+    runtime, torch = read("requirements/runtime.txt"), read("requirements/torch.txt")
+    extra: list[str] = project()["optional-dependencies"]["torch"]
+    for requirement in project()["dependencies"]:
+        assert f"\n{canonical(requirement)}==" in "\n" + runtime
+    for requirement in extra:
+        if canonical(requirement) != "torch":
+            assert f"\n{canonical(requirement)}==" in "\n" + torch
+
+
+def test_make_installs_the_torch_that_the_project_requires() -> None:
+    torch = [entry for entry in project()["optional-dependencies"]["torch"] if canonical(entry) == "torch"]
+    assert re.findall(r"^TORCH := (.*)$", read("Makefile"), flags=re.MULTILINE) == torch
+
+
+# ---- the server keeps to itself ----
+
+
+def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded() -> None:
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        assert name != 'onnxruntime' or os.environ.get('ORT_DISABLE_TELEMETRY') == '1', 'too late'\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import app.engine.session\n"
+        "assert 'onnxruntime' in sys.modules\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=environment)
+
+
+# ---- containers ----
+
+
+@pytest.mark.parametrize("name", ["app", "balancer", "prometheus"])
+def test_a_composed_service_is_hardened_and_published_locally_only(name: str) -> None:
+    service = yaml.safe_load(read("docker-compose.yml"))["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_the_configuration_that_is_mounted_into_containers_exists() -> None:
+    services = yaml.safe_load(read("docker-compose.yml"))["services"]
+    sources = [volume.split(":")[0] for service in services.values() for volume in service["volumes"]]
+    assert [source for source in sources if source.startswith("./") and not (ROOT / source).exists()] == []
+
+
+def test_prometheus_finds_the_replicas_by_name() -> None:
+    (job,) = yaml.safe_load(read("docker/prometheus.yml"))["scrape_configs"]
+    assert job["dns_sd_configs"] == [{"names": ["app"], "type": "A", "port": 8000, "refresh_interval": "5s"}]
