@@ -1,0 +1,41 @@
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+# ---- build: everything that serving needs, in one folder -------------------------------------------------------------
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY requirements/build.txt requirements/runtime.txt requirements/
+# The environment itself gets no pip and no setuptools: nothing that installs travels along.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip install --require-hashes --no-deps -r requirements/build.txt \
+    && python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: \
+       -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+# The PyTorch side is not in this image, and so neither is its command.
+RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
+    && rm /opt/venv/bin/emo \
+    && python -m compileall -q /opt/venv/lib
+
+# ---- the image --------------------------------------------------------------------------------------------------------
+FROM ${PYTHON_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="emo-serve" \
+      org.opencontainers.image.description="An HTTP server for image classifiers and object detectors of the EMO family" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/opt/venv/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+COPY --from=build /opt/venv /opt/venv
+COPY models /models
+# A number, so that an orchestrator can see that it is not root; nothing is written outside /tmp.
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+CMD ["emo-serve", "serve", "--host", "0.0.0.0", "--port", "8000", "--models", "/models"]
