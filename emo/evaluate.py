@@ -5,12 +5,12 @@ One code path serves a PyTorch model and an ONNX file: both are a ``Predict``.
 
 import contextlib
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
@@ -24,6 +24,10 @@ from app.vision.preprocess import preprocess
 from app.vision.results import Detections, DetectParameters
 from emo.augment import normalise
 from emo.data import BoxedImage, BoxedImages, LabelledFiles, open_rgb
+
+# Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 Predict = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], ...]]
 """(N, S, S, 3) -> (scores or logits (N, C),) of a classifier, (boxes (N, A, 4), scores (N, A, C)) of a detector."""
