@@ -7,6 +7,7 @@ from torch.nn import functional
 from emo.anchors import encode_boxes
 
 NEGATIVES_PER_POSITIVE = 3
+LEAST_OVERLAP = 0.2
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -22,16 +23,19 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
 def match_anchors(anchors: Tensor, boxes_xyxy: Tensor, labels: Tensor, background: int) -> tuple[Tensor, Tensor]:
     """The label (A,) of each anchor, ``background`` where no box overlaps by half, and the box (A, 4) it stands for.
 
-    Every box also gets the anchor that overlaps it most, however little that is, so that small objects count.
+    Every box also gets the anchor that overlaps it most, however little that is, and the next two if they overlap by a
+    fifth: the smallest anchors are larger than many objects, which would else be learned from a single anchor.
     """
     targets = torch.full((len(anchors),), background, dtype=torch.long)
     if not len(boxes_xyxy):
         return targets, torch.zeros_like(anchors)
     overlap = pairwise_iou(anchors, boxes_xyxy)
     best, owner = overlap.max(1)
-    forced = overlap.argmax(0)
-    best[forced] = 1.0
-    owner[forced] = torch.arange(len(boxes_xyxy))
+    nearest, columns = overlap.topk(min(3, len(anchors)), 0)
+    for rank in reversed(range(len(columns))):  # a box's best anchor is its own, whoever else wants it
+        chosen = nearest[rank] > (LEAST_OVERLAP if rank else -1.0)
+        best[columns[rank, chosen]] = 1.0
+        owner[columns[rank, chosen]] = chosen.nonzero()[:, 0]
     positive = best >= 0.5
     targets[positive] = labels[owner[positive]]
     return targets, boxes_xyxy[owner]

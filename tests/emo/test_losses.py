@@ -13,8 +13,13 @@ def test_iou_of_equal_half_and_disjoint_boxes() -> None:
 
 def test_even_a_tiny_box_gets_an_anchor() -> None:
     targets, boxes = match_anchors(ANCHORS, torch.tensor([[100.0, 100.0, 104.0, 103.0]]), torch.tensor([2]), 5)
-    assert (targets == 2).sum() == 1
+    assert (targets == 2).sum() == 1  # the next ones overlap it by less than a fifth
     assert torch.equal(boxes[targets == 2][0], torch.tensor([100.0, 100.0, 104.0, 103.0]))
+
+
+def test_a_small_box_gets_the_three_anchors_nearest_to_it() -> None:
+    targets, _ = match_anchors(ANCHORS, torch.tensor([[100.0, 100.0, 130.0, 130.0]]), torch.tensor([2]), 5)
+    assert (targets == 2).sum() == 3
 
 
 def test_two_boxes_keep_an_anchor_each() -> None:

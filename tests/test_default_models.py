@@ -1,0 +1,78 @@
+"""The models that come with the repository answer sensibly about photos they have never seen."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import skimage.data
+from PIL import Image
+
+from app.engine.repository import scan
+from app.settings import Settings
+from tests.serving import Running, running
+from tests.support import encode_image
+
+MODELS = Path(__file__).parent.parent / "models"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    server: Running
+    with running(Settings(models=MODELS)) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def names(client: httpx.Client, photo: str) -> list[str]:
+    body = encode_image(getattr(skimage.data, photo)(), "JPEG")
+    response = client.post("/classify", content=body, headers={"content-type": "image/jpeg"})
+    assert response.status_code == 200
+    return [entry["name"] for entry in response.json()["classifications"]]
+
+
+def test_every_model_of_the_repository_checks_out() -> None:
+    found = scan(MODELS)
+    assert not found.failures
+    assert {(artefact.manifest.name, artefact.manifest.task) for artefact in found.artefacts} == {
+        ("emo-1m", "classify"),
+        ("ssdlite-emo-1m", "detect"),
+    }
+
+
+def test_a_photo_of_a_cat_is_a_cat(client: httpx.Client) -> None:
+    assert names(client, "chelsea")[0] in {"tabby", "Egyptian cat", "Persian cat"}
+
+
+def test_a_photo_of_a_cup_of_coffee_is_an_espresso(client: httpx.Client) -> None:
+    assert "espresso" in names(client, "coffee")
+
+
+def test_nobody_is_ever_called_an_ape(client: httpx.Client) -> None:
+    labels = set(client.get("/models/emo-1m").json()["labels"])
+    assert not labels & {"orangutan", "chimpanzee", "baboon"}
+    assert "person" in labels
+
+
+def test_every_card_says_what_the_model_learned_from_and_how_good_it_is() -> None:
+    for path in MODELS.glob("*/*/manifest.json"):
+        card = json.loads(path.read_text())["card"]
+        assert card["metrics"]
+        assert all(0 < value <= 1 for value in card["metrics"].values())
+        assert all(card[key] for key in ("training_data", "recipe", "intended_use", "terms"))
+
+
+def test_a_picture_of_nothing_has_no_objects(client: httpx.Client) -> None:
+    grey = encode_image(skimage.data.coffee() * 0 + 120)
+    answer = client.post("/detect", content=grey, headers={"content-type": "image/png"}).json()
+    assert answer["detections"] == []
+
+
+def test_the_drawn_picture_has_the_size_of_the_photo(client: httpx.Client) -> None:
+    body = encode_image(skimage.data.astronaut(), "JPEG")
+    headers = {"content-type": "image/jpeg", "accept": "image/png"}
+    response = client.post("/detect?score_threshold=0.05", content=body, headers=headers)
+    assert response.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(response.content)) as picture:
+        assert picture.size == (512, 512)
