@@ -47,7 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--model", choices=emo.MODEL_NAMES, required=True)
     learn.add_argument("--schedule", type=parse_schedule, required=True, help="SIDExEPOCHS[,…], as in 80x14,112x2")
     learn.add_argument("--out", type=Path, required=True, help="folder of the run")
-    learn.add_argument("--init", type=Path, help="checkpoint of another run whose backbone to start from")
+    learn.add_argument(
+        "--init",
+        type=Path,
+        help="weights.pt of another run to start from: its backbone, and its head too if the classes are the same",
+    )
     learn.add_argument(
         "--stored-side", type=int, help="keep training pictures at this side (default: largest of schedule)"
     )
@@ -59,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.set_defaults(run=_train)
 
     write = commands.add_parser("export", help="write a trained model into a model repository")
-    write.add_argument("--checkpoint", type=Path, required=True, help="last.pt of a run")
+    write.add_argument("--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run")
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
@@ -96,10 +100,11 @@ def _train(options: argparse.Namespace) -> None:
         task = classification.ClassificationTask.load(options.data, options.stored_side or max(recipe.sides()))
     initial = None
     if options.init:
-        saved = _checkpoint(options.init)["average"]
-        initial = {key: tensor for key, tensor in saved.items() if key.startswith("backbone.")}
+        saved = _checkpoint(options.init)
+        same = saved["recipe"]["model"] == recipe.model and tuple(saved["names"]) == task.names
+        initial = {key: tensor for key, tensor in saved["average"].items() if same or key.startswith("backbone.")}
     train(recipe, task, options.out, initial)
-    print(f"trained: {options.out / 'last.pt'}; curves: {options.out / 'curves.png'}")
+    print(f"trained: {options.out / 'weights.pt'}; curves: {options.out / 'curves.png'}")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """The training recipe, for classification and for detection.
 
-One run is a folder: ``last.pt`` (written after every epoch), ``log.csv``, ``curves.png``. The same command goes on
-where a killed run stopped; an epoch's random numbers depend on the seed and the epoch alone, so the result is the same.
+One run is a folder: ``last.pt`` (written after every epoch), ``log.csv``, ``curves.png`` and, at the end,
+``weights.pt``, what export and a later ``--init`` need of it. The same command goes on where a killed run stopped; an epoch's
+random numbers depend on the seed and the epoch alone, so the result is the same.
 
 Commands, times and results of the shipped models are in docs/training.md.
 """
@@ -123,6 +124,8 @@ def train(recipe: Recipe, task: Task, folder: Path, initial: dict[str, Tensor] |
         )
         _save(folder / "last.pt", recipe, task.names, model, average, optimizer, epoch + 1)
     trained: nn.Module = average.module.eval()
+    weights = {"recipe": asdict(recipe), "names": list(task.names), "average": average.state_dict()}
+    torch.save(weights, folder / "weights.pt")
     return trained
 
 
