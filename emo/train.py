@@ -1,8 +1,8 @@
 """The training recipe, for classification and for detection.
 
 One run is a folder: ``last.pt`` (written after every epoch), ``log.csv``, ``curves.png`` and, at the end,
-``weights.pt``, what export and a later ``--init`` need of it. The same command goes on where a killed run stopped; an epoch's
-random numbers depend on the seed and the epoch alone, so the result is the same.
+``weights.pt``, what export and a later ``--init`` need of it. The same command goes on where a killed run stopped; an
+epoch's random numbers depend on the seed and the epoch alone, so the result is the same.
 
 Commands, times and results of the shipped models are in docs/training.md.
 """
