@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     logs.configure(settings)
     try:
-        with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto").get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
             return runner.run(_serve(settings))
     except (StartupError, OSError) as error:
         sys.stderr.write(f"emo-serve: {error}\n")

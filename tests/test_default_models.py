@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
@@ -61,6 +62,14 @@ def test_every_card_says_what_the_model_learned_from_and_how_good_it_is() -> Non
         assert card["metrics"]
         assert all(0 < value <= 1 for value in card["metrics"].values())
         assert all(card[key] for key in ("training_data", "recipe", "intended_use", "terms"))
+
+
+def test_a_photo_of_a_motorbike_has_one_where_it_stands(client: httpx.Client) -> None:
+    left, _, _ = skimage.data.stereo_motorcycle()
+    body = encode_image(left, "JPEG")
+    found = client.post("/detect", content=body, headers={"content-type": "image/jpeg"}).json()["detections"]
+    assert [entry["name"] for entry in found] == ["motorbike"]
+    np.testing.assert_allclose(found[0]["box"], [80, 95, 690, 450], atol=40)
 
 
 def test_a_picture_of_nothing_has_no_objects(client: httpx.Client) -> None:
