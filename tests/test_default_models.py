@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 import skimage.data
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.engine.repository import scan
@@ -26,8 +27,14 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-def names(client: httpx.Client, photo: str) -> list[str]:
-    body = encode_image(getattr(skimage.data, photo)(), "JPEG")
+def photo(name: str) -> NDArray[np.uint8]:
+    sample = getattr(skimage.data, name)()
+    pixels: NDArray[np.uint8] = sample[0] if isinstance(sample, tuple) else sample
+    return pixels
+
+
+def names(client: httpx.Client, name: str) -> list[str]:
+    body = encode_image(photo(name), "JPEG")
     response = client.post("/classify", content=body, headers={"content-type": "image/jpeg"})
     assert response.status_code == 200
     return [entry["name"] for entry in response.json()["classifications"]]
@@ -65,21 +72,20 @@ def test_every_card_says_what_the_model_learned_from_and_how_good_it_is() -> Non
 
 
 def test_a_photo_of_a_motorbike_has_one_where_it_stands(client: httpx.Client) -> None:
-    left, _, _ = skimage.data.stereo_motorcycle()
-    body = encode_image(left, "JPEG")
+    body = encode_image(photo("stereo_motorcycle"), "JPEG")
     found = client.post("/detect", content=body, headers={"content-type": "image/jpeg"}).json()["detections"]
     assert [entry["name"] for entry in found] == ["motorbike"]
     np.testing.assert_allclose(found[0]["box"], [80, 95, 690, 450], atol=40)
 
 
 def test_a_picture_of_nothing_has_no_objects(client: httpx.Client) -> None:
-    grey = encode_image(skimage.data.coffee() * 0 + 120)
+    grey = encode_image(np.full_like(photo("coffee"), 120))
     answer = client.post("/detect", content=grey, headers={"content-type": "image/png"}).json()
     assert answer["detections"] == []
 
 
 def test_the_drawn_picture_has_the_size_of_the_photo(client: httpx.Client) -> None:
-    body = encode_image(skimage.data.astronaut(), "JPEG")
+    body = encode_image(photo("astronaut"), "JPEG")
     headers = {"content-type": "image/jpeg", "accept": "image/png"}
     response = client.post("/detect?score_threshold=0.05", content=body, headers=headers)
     assert response.headers["content-type"] == "image/png"
