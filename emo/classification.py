@@ -58,7 +58,7 @@ class ClassificationTask:
 
     def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy with label smoothing, a scalar."""
-        return functional.cross_entropy(model(inputs), labels, label_smoothing=self.label_smoothing)
+        return functional.cross_entropy(model(inputs), labels.to(inputs.device), label_smoothing=self.label_smoothing)
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """``top1`` and ``top5`` in [0, 1] over the validation split."""

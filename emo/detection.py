@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from app.manifest import Preprocessing
+from app.vision.boxes import areas
 from emo.augment import MEAN, STD, jitter, normalise
 from emo.data import BoxedImage, BoxedImages, open_rgb, read_coco
 from emo.evaluate import detection_figures, torch_predict
@@ -84,10 +85,10 @@ class DetectionTask:
         raw: Any = model.raw
         anchors, logits, deltas = raw(inputs)
         matched = [
-            match_anchors(anchors, boxes, labels, logits.shape[-1] - 1)
+            match_anchors(anchors.cpu(), boxes, labels, logits.shape[-1] - 1)
             for boxes, labels in zip(target.boxes_xyxy, target.labels, strict=True)
         ]
-        targets, boxes = (torch.stack(parts) for parts in zip(*matched, strict=True))
+        targets, boxes = (torch.stack(parts).to(inputs.device) for parts in zip(*matched, strict=True))
         return ssd_loss(anchors, logits, deltas, targets, boxes)
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
@@ -117,7 +118,7 @@ def random_window(
     view.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, box=source), corner)
     boxes = (image.boxes_xyxy - np.array([left, top, left, top])) * np.array([to_x, to_y, to_x, to_y])
     clipped = boxes.clip(0, side)
-    kept = _areas(clipped) >= 0.4 * _areas(boxes)
+    kept = areas(clipped) >= 0.4 * areas(boxes)
     kept &= (clipped[:, 2] - clipped[:, 0] > 4) & (clipped[:, 3] - clipped[:, 1] > 4)
     pixels = np.asarray(view)
     clipped = clipped[kept].astype(np.float32)
@@ -125,8 +126,3 @@ def random_window(
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         clipped[:, [0, 2]] = side - clipped[:, [2, 0]]
     return pixels, clipped, image.labels[kept]
-
-
-def _areas(boxes: NDArray[Any]) -> NDArray[Any]:
-    areas: NDArray[Any] = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return areas
