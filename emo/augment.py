@@ -30,8 +30,21 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     return (grey + (images - grey) * factor()).clamp(0, 255)
 
 
+def vary_sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Float (N, 3, H, W), each blurred or sharpened at random, from a [1 2 1] blur to twice the detail.
+
+    Pictures of different sources were shrunk by different filters; a network that can tell the sources by their
+    sharpness learns that instead of what they show.
+    """
+    line = images.new_tensor([0.25, 0.5, 0.25])
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    blurred = functional.conv2d(functional.pad(images, (1, 1, 1, 1), "replicate"), kernel, groups=3)
+    amount = 2 * torch.rand((len(images), 1, 1, 1), generator=generator) - 1
+    return (images + amount.to(images.device) * (images - blurred)).clamp(0, 255)
+
+
 def random_views(images: Tensor, side: int, smallest_area: float, generator: torch.Generator) -> Tensor:
-    """uint8 (N, H, W, 3) -> normalised (N, 3, side, side): random crops, mirrored half of the time, with colour jitter.
+    """uint8 (N, H, W, 3) -> normalised (N, 3, side, side): random crops, sharpness and colours, half of them mirrored.
 
     A crop covers between ``smallest_area`` and all of the picture, with an aspect ratio of 3/4 to 4/3.
     """
@@ -47,7 +60,7 @@ def random_views(images: Tensor, side: int, smallest_area: float, generator: tor
     theta[:, 1, 1] = height
     theta[:, 0, 2] = uniform(-1, 1) * (1 - width)
     theta[:, 1, 2] = uniform(-1, 1) * (1 - height)
-    pixels = images.permute(0, 3, 1, 2).float()  # (N, H, W, C) -> (N, C, H, W)
+    pixels = vary_sharpness(images.permute(0, 3, 1, 2).float(), generator)  # (N, H, W, C) -> (N, C, H, W)
     grid = functional.affine_grid(theta.to(images.device), [count, 3, side, side], align_corners=False)
     views = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     return normalise(jitter(views, 0.3, generator).permute(0, 2, 3, 1))

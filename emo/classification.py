@@ -29,7 +29,7 @@ class ClassificationTask:
     images: Tensor  # (N, S, S, 3) uint8
     labels: Tensor  # (N,)
     label_smoothing: float = 0.1
-    smallest_area: float = 0.35
+    smallest_area: float = 0.5
 
     @classmethod
     def load(cls, root: Path, stored_side: int) -> "ClassificationTask":

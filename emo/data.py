@@ -92,7 +92,7 @@ def load_squares(files: LabelledFiles, side: int) -> tuple[NDArray[np.uint8], ND
         short = min(picture.size)
         left, top = (picture.width - short) / 2, (picture.height - short) / 2
         box = (left, top, left + short, top + short)
-        squares[row] = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=box))
+        squares[row] = np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS, box=box))
         labels[row] = label
     return squares, labels
 

@@ -77,8 +77,16 @@ class DetectionTask:
             yield inputs, Target([torch.from_numpy(view[1]) for view in views], [torch.from_numpy(v[2]) for v in views])
 
     def _view(self, row: int, seed: int, side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-        image = self.training.images[row]
-        return random_window(self.pictures[row], image, side, np.random.default_rng(seed))
+        """A window of the picture or, half of the time, four windows at half the size: this one and three others."""
+        rng = np.random.default_rng(seed)
+        if rng.random() < 0.5:
+            return random_window(self.pictures[row], self.training.images[row], side, rng)
+        rows, half = [row, *rng.integers(len(self.pictures), size=3)], side // 2
+        views = [random_window(self.pictures[r], self.training.images[r], half, rng) for r in rows]
+        pixels = np.block([[[views[0][0]], [views[1][0]]], [[views[2][0]], [views[3][0]]]])
+        corners = np.array([(0, 0), (half, 0), (0, half), (half, half)], np.float32)
+        boxes = [view[1] + np.tile(corner, 2) for view, corner in zip(views, corners, strict=True)]
+        return pixels, np.concatenate(boxes), np.concatenate([view[2] for view in views])
 
     def loss(self, model: nn.Module, inputs: Tensor, target: Target) -> Tensor:
         """The SSD loss, a scalar."""
