@@ -17,7 +17,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from app.manifest import (
     LABELS_FILE,
@@ -38,26 +37,13 @@ from emo.augment import normalise
 from emo.evaluate import Predict, onnx_predict
 from emo.heads.classifier import Classifier
 from emo.heads.ssdlite import SSDLite
+from emo.rewrite import ServedGraph
 
 OPSET = 20
 PARITY = 1e-5
 """Largest difference to PyTorch: of scores in [0, 1], and of boxes as a share of the input side."""
 
 _GOLDEN_VALUES = 48
-
-
-class ServedGraph(nn.Module):
-    """What is exported: normalisation, model, final activation."""
-
-    def __init__(self, model: Classifier | SSDLite) -> None:
-        """The model is used, not copied."""
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """uint8 (N, S, S, 3) -> (scores (N, C),) or (boxes (N, A, 4), scores (N, A, C))."""
-        outputs = self.model(normalise(images))
-        return outputs if isinstance(outputs, tuple) else (outputs.softmax(-1),)
 
 
 def export(
@@ -86,11 +72,10 @@ def export(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        graph = ServedGraph(model).eval()
         output_names = ["boxes", "scores"] if isinstance(model, SSDLite) else ["scores"]
-        _write_onnx(graph, rule, output_names, draft / MODEL_FILE)
+        write_onnx(ServedGraph(model), rule.height, rule.width, output_names, draft / MODEL_FILE)
         predict = onnx_predict(draft / MODEL_FILE)
-        _check_parity(graph, predict, rule)
+        _check_parity(model, predict, rule)
         (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
         if measure is not None:
             card = card.model_copy(
@@ -138,9 +123,9 @@ def _describe(
     )
 
 
-def _write_onnx(graph: nn.Module, rule: Preprocessing, output_names: list[str], path: Path) -> None:
+def write_onnx(graph: ServedGraph, height: int, width: int, output_names: list[str], path: Path) -> None:
     """Export with a dynamic batch; what the exporter notes about the source tree stays out of the file."""
-    example = torch.zeros((2, rule.height, rule.width, 3), dtype=torch.uint8)
+    example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # it warns that torchvision, which we do not use, is missing
@@ -172,13 +157,16 @@ def _write_onnx(graph: nn.Module, rule: Preprocessing, output_names: list[str], 
     onnx.save(proto, str(path))
 
 
-def _check_parity(graph: nn.Module, predict: Predict, rule: Preprocessing) -> None:
-    """Raise ValueError when the file answers otherwise than PyTorch at batch 1, 2 or 7."""
+def _check_parity(model: Classifier | SSDLite, predict: Predict, rule: Preprocessing) -> None:
+    """Raise ValueError when the file answers otherwise than the model as it was trained, at batch 1, 2 or 7."""
+    model.eval()
     rng = np.random.default_rng(0)
     for batch in (1, 2, 7):
         images = rng.integers(0, 256, (batch, rule.height, rule.width, 3), dtype=np.uint8)
         with torch.no_grad():
-            wanted = [output.numpy() for output in graph(torch.from_numpy(images))]
+            outputs = model(normalise(torch.from_numpy(images)))
+            answers = outputs if isinstance(outputs, tuple) else (outputs.softmax(-1),)
+            wanted = [answer.numpy() for answer in answers]
         scales = (max(rule.height, rule.width), 1) if len(wanted) > 1 else (1,)  # boxes are in pixels
         for answer, value, scale in zip(predict(images), wanted, scales, strict=True):
             difference = float(np.abs(answer - value).max()) / scale

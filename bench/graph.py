@@ -1,0 +1,80 @@
+"""CPU time of a network as served against a stock ``torch.onnx`` export of the same weights, interleaved in one run.
+
+    python bench/graph.py emo_1m emo_5m ssdlite_emo_1m [--rounds 100] [--batch 1]
+
+One thread; the stock graph gets pictures that are normalised already, the served one uint8. The smallest and the median
+time of a run are printed: on a busy machine the smallest means more.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from tqdm import tqdm
+
+import emo
+from emo.export import write_onnx
+from emo.rewrite import ServedGraph
+
+SIDES = {"ssdlite": 320, "emo": 224}
+
+
+def main() -> None:
+    """Compare each model that is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", choices=emo.MODEL_NAMES)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=1)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    print(f"{'model':16} {'batch':>5} {'graph':8} {'min ms':>8} {'median ms':>10} {'ratio':>6}")
+    for name in options.models:
+        with tempfile.TemporaryDirectory() as folder:
+            compare(name, options.batch, options.rounds, Path(folder))
+
+
+def compare(name: str, batch: int, rounds: int, folder: Path) -> None:
+    """Export twice, time in turn, print a line each."""
+    torch.manual_seed(0)
+    model = emo.create(name, 80 if name.startswith("ssdlite") else 1000).eval()
+    side = SIDES["ssdlite" if name.startswith("ssdlite") else "emo"]
+    outputs = ["boxes", "scores"] if name.startswith("ssdlite") else ["scores"]
+    dynamic = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+    example = torch.zeros(2, 3, side, side)
+    torch.onnx.export(model, (example,), folder / "stock.onnx", dynamo=True, dynamic_shapes=dynamic, verbose=False)
+    write_onnx(ServedGraph(model), side, side, outputs, folder / "served.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    normalised = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1
+    runs = {"stock": _run(folder / "stock.onnx", normalised), "served": _run(folder / "served.onnx", pixels)}
+    times: dict[str, list[float]] = {graph: [] for graph in runs}
+    for _ in tqdm(range(rounds), name, leave=False):
+        for graph, run in runs.items():
+            started = time.thread_time()
+            run()
+            times[graph].append((time.thread_time() - started) * 1000)
+    for graph, taken in times.items():
+        ratio = min(times["stock"]) / min(taken)
+        print(f"{name:16} {batch:5} {graph:8} {min(taken):8.2f} {statistics.median(taken):10.2f} {ratio:6.2f}")
+
+
+def _run(path: Path, batch: np.ndarray) -> Callable[[], object]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: batch}
+    session.run(None, feeds)
+    return lambda: session.run(None, feeds)
+
+
+if __name__ == "__main__":
+    main()

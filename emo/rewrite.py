@@ -1,0 +1,156 @@
+"""The same function as a trained model, arranged for ONNX Runtime on a CPU.
+
+Nothing is approximated: what is folded or moved gives the same numbers but for rounding. Attempts and their times,
+those that failed too, are in docs/graph.md.
+"""
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from emo.augment import MEAN, STD
+from emo.backbone import EMO
+from emo.heads.classifier import Classifier
+from emo.heads.ssdlite import SSDLite
+from emo.irmb import MetaMobileBlock, WindowAttention
+from emo.layers import ConvNorm, LayerNorm2d
+
+
+class ServedGraph(nn.Module):
+    """What is exported: normalisation, model, final activation."""
+
+    def __init__(self, model: Classifier | SSDLite) -> None:
+        """The model is copied, in eval mode."""
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()  # else BatchNorms cannot be folded
+        self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None])
+        _rewrite_backbone(self.model.backbone)
+        for unit in self.model.modules():
+            if isinstance(unit, ConvNorm):
+                convolution, norm, _ = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(unit))
+                unit[0], unit[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (N, S, S, 3) -> (scores (N, C),) or (boxes (N, A, 4), scores (N, A, C))."""
+        pixels = images.permute(0, 3, 1, 2).float() - self.mean  # (N, H, W, C) -> (N, C, H, W)
+        outputs = self.model(pixels)
+        return outputs if isinstance(outputs, tuple) else (outputs.softmax(-1),)
+
+
+class ServedBlock(nn.Module):
+    """A Meta Mobile Block with its BatchNorms folded."""
+
+    def __init__(self, block: MetaMobileBlock) -> None:
+        """The block's parts are taken over."""
+        super().__init__()
+        self.residual = block.residual
+        self.norm = block.norm if isinstance(block.norm, LayerNorm2d) else None
+        self.attention = TokenAttention(block.attention) if isinstance(block.attention, WindowAttention) else None
+        expand: Any = block.expand
+        if isinstance(block.norm, nn.BatchNorm2d):
+            expand = nn.Sequential(fold_norm_before(block.norm, expand[0]), expand[1])
+        self.expand = expand
+        convolution, norm, activation = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(block.convolution))
+        self.convolution = nn.Sequential(fuse_conv_bn_eval(convolution, norm), activation)
+        self.squeeze_excite = block.squeeze_excite
+        self.shrink: Any = block.shrink
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H', W'), as the block."""
+        y = x
+        if self.norm is not None:
+            y = y.permute(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C)
+            y = functional.layer_norm(y, self.norm.normalized_shape, self.norm.weight, self.norm.bias, self.norm.eps)
+            if self.attention is not None:
+                y = self.attention(y)
+            y = y.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
+        y = self.expand(y)
+        mixed = self.squeeze_excite(self.convolution(y))
+        out: Tensor = self.shrink(y + mixed if self.residual else mixed)
+        return x + out if self.residual else out
+
+
+class TokenAttention(nn.Module):
+    """EW-MHSA with the channels last, so that windows and heads are taken apart in blocks, all in one copy."""
+
+    def __init__(self, attention: WindowAttention) -> None:
+        """The scale is folded into the queries; a bias of the keys would shift all scores of a query alike."""
+        super().__init__()
+        self.heads, self.window = attention.heads, attention.window
+        weight, bias = attention.qk.weight.detach().flatten(1), cast("Tensor", attention.qk.bias)
+        channels = weight.shape[1]
+        self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels, bias=False)
+        with torch.no_grad():
+            self.query.weight.copy_(weight[:channels] * attention.scale)
+            self.query.bias.copy_(bias[:channels] * attention.scale)
+            self.key.weight.copy_(weight[channels:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, H, W, C) -> (N, H, W, C); maps that the window does not divide are padded with zeros for the while."""
+        n, height, width, channels = x.shape
+        side, heads, depth = self.window, self.heads, channels // self.heads
+        bottom, right = -height % side, -width % side
+        padded = bool(bottom or right)
+        if padded:
+            x = functional.pad(x, (0, 0, 0, right, 0, bottom))
+        rows, columns = (height + bottom) // side, (width + right) // side
+
+        def tokens(maps: Tensor) -> Tensor:
+            """(N * H * W, C) -> (N * rows * columns, heads, side * side, C / heads)."""
+            blocks = maps.reshape(n, side, rows, side, columns, heads, depth).permute(0, 2, 4, 5, 1, 3, 6)
+            return blocks.reshape(n * rows * columns, heads, side * side, depth)
+
+        x = x.reshape(-1, channels)
+        weights = (tokens(self.query(x)) @ tokens(self.key(x)).transpose(-2, -1)).softmax(-1)
+        mixed = (weights @ tokens(x)).reshape(n, rows, columns, heads, side, side, depth)
+        mixed = mixed.permute(0, 4, 1, 5, 2, 3, 6).reshape(n, height + bottom, width + right, channels)
+        return functional.pad(mixed, (0, 0, 0, -right, 0, -bottom)) if padded else mixed
+
+
+def fold_norm_before(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> nn.Conv2d:
+    """One 1x1 convolution for a BatchNorm and the 1x1 convolution after it."""
+    scale, shift = batch_norm_line(norm)
+    matrix = convolution.weight.detach().flatten(1)
+    bias = matrix @ shift if convolution.bias is None else convolution.bias.detach() + matrix @ shift
+    return pointwise(matrix * scale, bias)
+
+
+def batch_norm_line(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift, each (C,), that a BatchNorm comes down to in eval mode."""
+    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    scale = norm.weight.detach() / (variance + norm.eps).sqrt()
+    return scale, norm.bias.detach() - mean * scale
+
+
+def pointwise(matrix: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """The 1x1 convolution with this matrix (C', C) and bias (C',)."""
+    outputs, inputs = matrix.shape
+    convolution = nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
+    with torch.no_grad():
+        convolution.weight.copy_(matrix[:, :, None, None])
+        if bias is not None and convolution.bias is not None:
+            convolution.bias.copy_(bias)
+    return convolution
+
+
+def _rewrite_backbone(backbone: EMO) -> None:
+    """Replace all blocks; the stem's input becomes pixels less ``MEAN``, not yet divided by ``STD``.
+
+    The stem's output is no feature that a head uses, so its last convolution merges into the next block's first.
+    """
+    stem: Any = backbone.stages[0]
+    first = fuse_conv_bn_eval(stem[0], stem[1])
+    with torch.no_grad():  # the mean cannot be folded as well: zeros are padded after it is subtracted
+        first.weight /= torch.tensor(STD)[:, None, None]
+    stages: Any = backbone.stages[1:]
+    blocks = [[ServedBlock(block) for block in stage] for stage in stages]
+    last, following = ServedBlock(stem[2]), blocks[0][0]
+    expand = following.expand[0]
+    following.expand[0] = pointwise(expand.weight.flatten(1) @ last.shrink.weight.flatten(1), expand.bias)
+    last.shrink = nn.Identity()
+    backbone.stages = nn.ModuleList([nn.Sequential(first, last), *(nn.Sequential(*stage) for stage in blocks)])
