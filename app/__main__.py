@@ -45,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"emo-serve: {PREFIX + place + ': ' if place else ''}{fault}\n")
         return EXIT_USAGE
     logs.configure(settings)
-    if options.command == "tune":
-        return tune(settings, full=options.full, as_json=options.json)
     try:
+        if options.command == "tune":
+            return tune(settings, full=options.full, as_json=options.json)
         with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
             return runner.run(_serve(settings))
     except (StartupError, OSError) as error:

@@ -15,7 +15,7 @@ from app.settings import DEFAULT_INTRA_OP_THREADS, DEFAULT_MAX_BATCH_SIZE, Setti
 
 _LARGEST_BATCH = 32
 _SAME = 0.98  # of the best: not worth more memory, as it lies within what a short measurement can tell apart
-_GROWN = 0.9  # of the best of smaller batches: larger ones will not pay either, even if this one was disturbed
+_GROWN = 0.9  # of the best of smaller batches: larger ones will not pay either
 _HOPELESS = 0.75  # of the best: not worth another look
 _ROUNDS = 5
 
@@ -193,15 +193,16 @@ class _Trials:
         return True
 
     def climb(self, shape: tuple[int, int], sizes: Iterable[int]) -> None:
-        """Measure larger and larger batches until they do not pay any more."""
-        others, best = self.table(), 0.0
+        """Measure larger and larger batches until one is much worse than the best, or two in a row are worse."""
+        others, best, losses = self.table(), 0.0, 0
         for size in sizes:
             setting = Setting(*shape, size)
             if not self.run(setting):
                 return
             rate = self._row(setting).images_per_second
             rivals = [row.images_per_second for row in others if row.setting.max_batch_size == size]
-            if rate < best * _GROWN or rate < max(rivals, default=0.0) * _HOPELESS:
+            losses = losses + 1 if rate < best else 0
+            if losses == 2 or rate < best * _GROWN or rate < max(rivals, default=0.0) * _HOPELESS:
                 return
             best = max(best, rate)
 

@@ -133,6 +133,14 @@ def test_larger_batches_are_tried_until_they_do_not_pay() -> None:
     assert max(setting.max_batch_size for setting in machine.settings) == 4
 
 
+def test_two_sizes_in_a_row_that_are_a_little_worse_are_enough() -> None:
+    machine = FakeMachine(
+        lambda setting: 0.01 * setting.max_batch_size ** (1.02 if setting.max_batch_size > 2 else 0.9)
+    )
+    assert machine.search(replace(THROUGHPUT, cores=1)).setting == Setting(1, 1, 2)
+    assert max(setting.max_batch_size for setting in machine.settings) == 8
+
+
 def test_an_accelerator_gets_one_instance_and_large_batches() -> None:
     machine = FakeMachine(like_an_accelerator)
     tuning = machine.search(THROUGHPUT)
