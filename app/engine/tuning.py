@@ -7,7 +7,7 @@ shares. Nothing here knows ONNX Runtime or the wall clock: what a setting costs 
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -148,14 +148,14 @@ def search(
 ) -> tuple[Measurement, ...]:
     """Measure what is promising, each several times, within so many seconds, at least one setting."""
     trials = _Trials(space, measure, clock, clock() + seconds)
+    first, *larger = space.batch_sizes()
     for shape in space.shapes():
-        trials.climb(shape, space.batch_sizes())
+        trials.run(Setting(*shape, first))
+    for row in trials.promising():
+        trials.climb(row, larger)
     for _ in range(_ROUNDS - 1):
-        table = trials.table()
-        good = max(row.images_per_second for row in table) * _HOPELESS
-        for row in table:
-            if row.images_per_second >= good:
-                trials.run(row.setting)
+        for row in trials.promising():
+            trials.run(row.setting)
     trials.complete(choose(trials.table(), space))
     return trials.table()
 
@@ -192,17 +192,23 @@ class _Trials:
         self._last_seconds = self.clock() - started
         return True
 
-    def climb(self, shape: tuple[int, int], sizes: Iterable[int]) -> None:
+    def promising(self) -> list[Measurement]:
+        """The rows that may turn out to be the best, the best first."""
+        rows = sorted(self.table(), key=lambda row: -row.images_per_second)
+        return [row for row in rows if row.images_per_second >= rows[0].images_per_second * _HOPELESS]
+
+    def climb(self, start: Measurement, sizes: Iterable[int]) -> None:
         """Measure larger and larger batches until one is much worse than the best, or two in a row are worse."""
-        others, best, losses = self.table(), 0.0, 0
+        best, losses = start.images_per_second, 0
         for size in sizes:
-            setting = Setting(*shape, size)
+            setting = replace(start.setting, max_batch_size=size)
             if not self.run(setting):
                 return
+            if self._row(setting).images_per_second < best * _GROWN:
+                self.run(setting)  # again: it may only have been disturbed
             rate = self._row(setting).images_per_second
-            rivals = [row.images_per_second for row in others if row.setting.max_batch_size == size]
             losses = losses + 1 if rate < best else 0
-            if losses == 2 or rate < best * _GROWN or rate < max(rivals, default=0.0) * _HOPELESS:
+            if losses == 2 or rate < best * _GROWN:
                 return
             best = max(best, rate)
 
@@ -213,11 +219,11 @@ class _Trials:
             self.run(setting)
 
     def table(self) -> tuple[Measurement, ...]:
-        """The median of each setting's trials."""
+        """The median of each setting's trials; of two the better one, as disturbances only make slower."""
         return tuple(self._row(setting) for setting in self.samples)
 
     def _row(self, setting: Setting) -> Measurement:
-        return Measurement(setting, self.space.callers(setting), statistics.median(self.samples[setting]))
+        return Measurement(setting, self.space.callers(setting), statistics.median_low(self.samples[setting]))
 
 
 def _shape(setting: Setting) -> tuple[int, int]:

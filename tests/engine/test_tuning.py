@@ -183,10 +183,15 @@ def test_a_model_that_is_too_slow_for_the_time_is_measured_once() -> None:
     assert len(machine.asked) == 1
 
 
-def test_one_disturbed_measurement_does_not_decide() -> None:
-    disturbed = iter([1.3])
-    machine = FakeMachine(lambda setting: like_a_cpu(setting) * next(disturbed, 1.0))
-    assert machine.search(THROUGHPUT).setting == Setting(4, 1, 1)
+def test_a_larger_batch_that_was_disturbed_once_gets_a_second_look() -> None:
+    disturbed: set[Setting] = set()
+
+    def seconds(setting: Setting) -> float:
+        first = setting not in disturbed
+        disturbed.add(setting)
+        return like_an_accelerator(setting) * (5 if first and setting.max_batch_size == 8 else 1)
+
+    assert FakeMachine(seconds).search(replace(THROUGHPUT, cores=1)).setting == Setting(1, 1, 32)
 
 
 def test_the_full_sweep_measures_every_setting_and_tells_how_far_it_is() -> None:
