@@ -28,7 +28,7 @@ LABEL org.opencontainers.image.title="emo-serve" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-ENV PATH=/opt/venv/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
+ENV PATH=/opt/venv/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 XDG_CACHE_HOME=/tmp/.cache
 COPY --from=build /opt/venv /opt/venv
 COPY models /models
 # A number, so that an orchestrator can see that it is not root; nothing is written outside /tmp.

@@ -1,4 +1,4 @@
-"""emo-serve: run the server, or list its settings."""
+"""emo-serve: run the server, measure how it runs best here, or list its settings."""
 
 import argparse
 import asyncio
@@ -21,6 +21,7 @@ from app.api.services import Services
 from app.errors import StartupError
 from app.main import create_app
 from app.settings import NESTED, PREFIX, Settings, all_settings, group_of
+from app.tune import tune
 
 EXIT_STARTUP = 1
 EXIT_USAGE = 2
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "settings":
         _print(settings_table())
         return 0
-    given = {name: getattr(options, name) for name in ("host", "port", "models", "log_level")}
+    names = ("host", "port", "models", "log_level", "tune", "tune_goal")
+    given = {name: getattr(options, name, None) for name in names}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     logs.configure(settings)
     try:
+        if options.command == "tune":
+            return tune(settings, full=options.full, as_json=options.json)
         with asyncio.Runner(loop_factory=uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()) as runner:
             return runner.run(_serve(settings))
     except (StartupError, OSError) as error:
@@ -67,6 +71,21 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="TCP port, 0 for any free one (EMO_PORT)")
     serve.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(EMO_LOG_LEVEL)")
+    serve.add_argument(
+        "--no-tune", dest="tune", action="store_const", const=False, help="measure nothing at start (EMO_TUNE=false)"
+    )
+    measure = commands.add_parser(
+        "tune",
+        help="measure how the models run best here",
+        description="Measures each model as a start would, prints what was measured and chosen, and remembers the "
+        "choice for the next start. EMO_* variables that are set are fixed, and only the rest is searched.",
+    )
+    measure.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
+    measure.add_argument(
+        "--goal", dest="tune_goal", choices=("throughput", "latency"), help="what to be best for (EMO_TUNE_GOAL)"
+    )
+    measure.add_argument("--full", action="store_true", help="measure every setting at length: minutes, not seconds")
+    measure.add_argument("--json", action="store_true", help="print JSON")
     commands.add_parser("settings", help="list every setting with its default")
     return parser
 

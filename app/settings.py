@@ -19,18 +19,26 @@ PREFIX = "EMO_"
 NESTED = "__"
 MIB = 1024 * 1024
 
+DEFAULT_MAX_BATCH_SIZE = 2
+"""Where nothing was measured: cheap per image on every CPU, and it keeps all cores busy."""
+
+DEFAULT_INTRA_OP_THREADS = 1
+"""Where nothing was measured: the highest throughput when instances = cores."""
+
+TuneGoal = Literal["throughput", "latency"]
+
 
 class Batching(BaseModel):
     """How requests for one model become batches; the same for every model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_batch_size: int = Field(
-        default=2,
+    max_batch_size: int | None = Field(
+        default=None,
         ge=1,
         le=256,
-        description="Most images in one run of a model, 1 to 256. On a CPU 1 or 2 is the cheapest per image and keeps "
-        "all cores busy, so the default is 2; an accelerator wants 8 to 64.",
+        description="Most images in one run of a model, 1 to 256. Unset: measured, up to 32, or 2 without tuning. A "
+        "CPU is at its best with 1 to 8, an accelerator wants 8 to 64.",
     )
     max_queue_delay_seconds: float = Field(
         default=0.0,
@@ -50,8 +58,8 @@ class Batching(BaseModel):
         default=None,
         ge=1,
         le=256,
-        description="Batches of one model that run at the same time, 1 to 256; they share one session. Unset: one for "
-        "each usable core.",
+        description="Batches of one model that run at the same time, 1 to 256; they share one session. Unset: "
+        "measured, or one for each usable core without tuning.",
     )
 
 
@@ -60,11 +68,12 @@ class SessionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    intra_op_threads: int = Field(
-        default=1,
+    intra_op_threads: int | None = Field(
+        default=None,
         ge=1,
         le=256,
-        description="Threads inside one run, 1 to 256. 1 gives the highest throughput when instances = cores.",
+        description="Threads inside one run, 1 to 256. Unset: measured, or 1 without tuning, which gives the highest "
+        "throughput when instances = cores.",
     )
 
 
@@ -134,6 +143,21 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(
         default=20.0, ge=0, le=3600, description="Seconds that accepted work may take after a stop signal, 0 to 3600."
+    )
+    tune: bool = Field(
+        default=True,
+        description="Whether instances, batch size and threads that are unset are measured at start, for at most 5 "
+        "seconds, and remembered for the next one; true or false.",
+    )
+    tune_goal: TuneGoal = Field(
+        default="throughput",
+        description="What the measured settings are the best for: throughput (images a second when all instances are "
+        "busy) or latency (one image alone).",
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Folder that remembers measurements. Unset: emo-serve in $XDG_CACHE_HOME, or in ~/.cache. Where it "
+        "cannot be written every start measures anew.",
     )
     batching: Batching = Field(default=Batching(), description="How requests become batches.")
     session: SessionOptions = Field(default=SessionOptions(), description="How ONNX Runtime runs a batch.")

@@ -26,7 +26,7 @@ def emo_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: Path) -> None:
     write_classifier(tmp_path)
-    server = emo_serve("serve", "--port", "0", "--models", str(tmp_path), EMO_PORT="1")
+    server = emo_serve("serve", "--port", "0", "--models", str(tmp_path), "--no-tune", EMO_PORT="1", EMO_TUNE="true")
     assert server.stdout
     try:
         welcome = server.stdout.readline()
@@ -43,6 +43,20 @@ def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: P
     messages = [json.loads(line)["message"] for line in errors.splitlines()]  # uvicorn's own lines included
     assert "serving" in messages
     assert "request" in messages
+    assert "tuned" not in messages
+
+
+def test_tune_measures_for_the_goal_on_the_command_line(tmp_path: Path) -> None:
+    write_classifier(tmp_path / "models")
+    command = emo_serve(
+        *("tune", "--models", str(tmp_path / "models"), "--goal", "latency", "--json"),
+        EMO_CACHE_DIR=str(tmp_path / "cache"),
+        EMO_SESSION__INTRA_OP_THREADS="1",
+    )
+    output, errors = command.communicate(timeout=30)
+    assert (command.returncode, errors) == (0, "")
+    (report,) = json.loads(output)
+    assert (report["goal"], report["choice"]["max_batch_size"]) == ("latency", 1)
 
 
 def test_no_servable_model_is_a_clean_message_and_exit_code_1(tmp_path: Path) -> None:

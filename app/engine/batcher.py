@@ -24,7 +24,7 @@ from app.engine.inference import infer
 from app.engine.session import Outputs, Session
 from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from app.metrics import ModelMetrics
-from app.settings import Batching
+from app.settings import DEFAULT_MAX_BATCH_SIZE, Batching
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Batcher:
     ) -> None:
         """Start to batch for the model called ``name``; ``on_death`` is called if the batcher ends unasked."""
         instances = options.instances or usable_cores()
+        self._max_batch_size = options.max_batch_size or DEFAULT_MAX_BATCH_SIZE
         self._name = name
         self._session = session
         self._options = options
@@ -145,13 +146,13 @@ class Batcher:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(first.queued_at + delay - time.perf_counter()):
-                while len(self._queue) < self._options.max_batch_size:
+                while len(self._queue) < self._max_batch_size:
                     self._arrived.clear()
                     await self._arrived.wait()
 
     def _take(self) -> list[_Queued]:
         batch: list[_Queued] = []
-        while self._queue and len(batch) < self._options.max_batch_size:
+        while self._queue and len(batch) < self._max_batch_size:
             image = next(iter(self._queue))
             self._leave_queue(image)
             if not image.answer.done():  # done: cancelled in this very turn, by its client or its deadline

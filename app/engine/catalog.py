@@ -14,6 +14,7 @@ from typing import Literal
 from app.engine.cpus import usable_cores
 from app.engine.deployment import Deployment, OpenSession, open_session
 from app.engine.repository import Artefact, scan
+from app.engine.tuner import Tuner
 from app.engine.workers import PixelWorkers
 from app.errors import ModelNotFound, ModelNotReady
 from app.manifest import Task
@@ -59,18 +60,26 @@ class Catalog:
         found = await asyncio.to_thread(scan, self._settings.models)
         for path, error in found.failures.items():
             self._fail(path, error)
+        tuner = Tuner(self._settings, len(found.artefacts), self._open_session)
         for artefact in found.artefacts:
-            await self._deploy(artefact)
+            await self._deploy(artefact, tuner)
         self._state = "started"
         for obstacle in self.obstacles():
             logger.error("not ready", extra={"reason": obstacle})
 
-    async def _deploy(self, artefact: Artefact) -> None:
+    async def _deploy(self, artefact: Artefact, tuner: Tuner) -> None:
         manifest = artefact.manifest
         self._found[manifest.task].add(manifest.name)
         try:
+            tuning = await asyncio.to_thread(tuner.tune, artefact)
             deployment = await Deployment.start(
-                artefact, self._settings, self._metrics, self._workers, self._died, self._open_session
+                artefact,
+                tuning.setting.applied_to(self._settings),
+                self._metrics,
+                self._workers,
+                self._died,
+                self._open_session,
+                tuning.batch_seconds,
             )
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
             self._fail(artefact.model_path.parent, error)

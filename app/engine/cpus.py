@@ -6,8 +6,24 @@ cgroup v2 keeps the quota in ``cpu.max`` ("max 100000" or "150000 100000"), v1 i
 
 import math
 import os
+import platform
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this process may compute with."""
+
+    cpu: str
+    cores: int
+    quota: float | None  # in cores
+
+
+def this_machine(root: Path = Path("/")) -> Machine:
+    """The CPU, by the name it gives itself, the cores to plan threads for, and the quota that binds them."""
+    return Machine(_cpu_name(root), usable_cores(root), cgroup_quota(root))
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -35,6 +51,15 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
             for mount in (controllers, "cpu"):
                 quotas += _quotas(root / "sys/fs/cgroup" / mount, group, _quota_v1)
     return min(quotas, default=None)
+
+
+def _cpu_name(root: Path) -> str:
+    try:
+        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())  # on ARM there is no such line
 
 
 def _quotas(mount: Path, group: str, read: Callable[[Path], float | None]) -> Iterator[float]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from app.engine.admission import Admission
 from app.engine.batcher import Batcher
@@ -25,7 +26,7 @@ from app.errors import (
 )
 from app.manifest import Manifest
 from app.metrics import Metrics, ModelMetrics, Reason
-from app.settings import Settings
+from app.settings import DEFAULT_MAX_BATCH_SIZE, Settings
 from app.vision.draw import PictureType, draw_detections, encode
 from app.vision.image import ImageLimits, decode
 from app.vision.results import Detections
@@ -62,10 +63,15 @@ class Deployment:
         metrics: Metrics,
         workers: PixelWorkers,
         on_death: Callable[[], None] = lambda: None,
+        batch_seconds: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
-        """Serve with a session that is known to work; ``start`` gives one that is."""
+        """Serve with a session that is known to work; ``start`` gives one that is.
+
+        ``batch_seconds`` is what a run was measured to take by batch size, as far as it was measured.
+        """
         self.manifest: Manifest = artefact.manifest
         self.labels = artefact.labels
+        self.batch_seconds = batch_seconds
         self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)
         self._metrics.served(*self._description)
         self._limits = image_limits(settings)
@@ -84,15 +90,17 @@ class Deployment:
         workers: PixelWorkers,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
+        batch_seconds: Mapping[int, float] = MappingProxyType({}),
     ) -> "Deployment":
         """Load the model, check and warm it up, all in a thread, then serve it; raises StartupError."""
 
         def load() -> Session:
             session = open_session(artefact, settings)
-            self_test(artefact, session, image_limits(settings), settings.batching.max_batch_size)
+            max_batch_size = settings.batching.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+            self_test(artefact, session, image_limits(settings), max_batch_size)
             return session
 
-        return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death)
+        return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death, batch_seconds)
 
     @property
     def ready(self) -> bool:

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from app.engine.catalog import Catalog
+from app.engine.deployment import open_session
+from app.engine.repository import Artefact
+from app.engine.session import Session
 from app.errors import ModelNotFound, ModelNotReady, ShuttingDown
 from app.metrics import Metrics
-from app.settings import Settings
+from app.settings import Batching, SessionOptions, Settings
 from app.vision.results import ClassifyParameters
 from tests.support import encode_image, plain, write_classifier, write_detector
 
@@ -148,3 +151,28 @@ async def test_the_death_of_a_watched_task_is_told_once(tmp_path: Path, victim: 
         assert not catalog.alive
         assert not catalog.ready
         assert deaths == ["told"]
+
+
+async def test_a_model_is_served_with_what_was_measured_for_it(tmp_path: Path) -> None:
+    write_classifier(tmp_path / "models")
+    sizes: list[tuple[int | None, int | None, int | None]] = []
+
+    def spy(artefact: Artefact, settings: Settings) -> Session:
+        batching, threads = settings.batching, settings.session.intra_op_threads
+        sizes.append((batching.instances, threads, batching.max_batch_size))
+        return open_session(artefact, settings)
+
+    settings = Settings(
+        models=tmp_path / "models",
+        tune=True,
+        cache_dir=tmp_path / "cache",
+        batching=Batching(max_batch_size=4, instances=1),
+        session=SessionOptions(intra_op_threads=1),
+    )
+    for _ in range(2):
+        catalog = Catalog(settings, Metrics(), open_session=spy)
+        await catalog.start()
+        (deployment,) = catalog.all()
+        await catalog.close()
+        assert set(deployment.batch_seconds) == {1, 2, 4}
+    assert sizes == [(1, 1, 4)] * 3  # measured and served, then served only
