@@ -13,12 +13,14 @@ from starlette.types import Receive
 from app.api.accept import negotiate
 from app.api.answers import classify_answer, coco_results, detect_answer
 from app.api.bodies import Hold
+from app.api.callers import client_of, seconds_to_answer
 from app.api.middleware import notes_of
 from app.api.openapi import CLASSIFY, DETECT
 from app.api.problems import problem_for
 from app.api.schemas import ClassifyQuery, DetectQuery
 from app.api.services import services_of
 from app.api.uploads import Upload, Uploads, read_uploads
+from app.engine.admission import Visit
 from app.engine.deployment import Deployment
 from app.engine.pipeline import Prediction
 from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, QueueFull, Unavailable
@@ -133,14 +135,18 @@ async def _answer_uploads(
     parameters: ClassifyParameters | DetectParameters,
 ) -> _Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
-    timeout = settings.request_timeout_seconds
+    timeout = seconds_to_answer(request, settings.request_timeout_seconds)
     deadline = asyncio.get_running_loop().time() + timeout
+    client = client_of(request, settings.client_header)
+    # Who comes back is known by its address and the length of its body, which is that of its images.
+    visit = deployment.enter(client, (client, request.headers.get("content-length")), deadline)
     try:
         uploads = await read_uploads(request, hold, settings.max_images_per_request, timeout)
     except QueueFull:
         deployment.count_refused_body()
         raise
-    outcomes = await while_connected(request.receive, _predict_all(deployment, uploads.images, parameters, deadline))
+    answers = _predict_all(deployment, uploads.images, parameters, deadline, visit)
+    outcomes = await while_connected(request.receive, answers)
     notes_of(request.scope["state"]).timings.extend(
         outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
     )
@@ -153,12 +159,13 @@ async def _predict_all(
     images: Sequence[Upload],
     parameters: ClassifyParameters | DetectParameters,
     deadline: float,
+    visit: Visit,
 ) -> list[Outcome]:
     async def predict(image: Upload) -> Outcome:
         if isinstance(image, InvalidRequest):
             return image
         try:
-            return await deployment.predict(image, parameters, deadline)
+            return await deployment.predict(image, parameters, deadline, visit)
         except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
             return error
 

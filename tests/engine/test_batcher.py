@@ -156,18 +156,6 @@ async def test_a_request_may_leave_in_any_turn_while_its_batch_is_formed() -> No
         assert await all_of([start(batcher, 9)]) == [9]
 
 
-async def test_cancelled_requests_make_room_in_the_queue() -> None:
-    session = FakeSession(is_open=False)
-    async with batching(session, max_queue_size=3) as batcher:
-        tasks = [start(batcher, value) for value in (1, 2, 3)]
-        await turns()
-        tasks[2].cancel()
-        await turns()
-        replacement = start(batcher, 4)
-        session.gate.set()
-        assert (await all_of([*tasks[:2], replacement])) == [1, 2, 4]
-
-
 async def test_a_queued_request_past_its_deadline_is_told_at_once_and_not_computed() -> None:
     session = FakeSession(is_open=False)
     async with batching(session) as batcher:
