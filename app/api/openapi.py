@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.api.callers import TIMEOUT_HEADER
+from app.api.door import TIMEOUT_HEADER
 from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
 from app.api.schemas import ClassifyAnswer, ClassifyAnswers, CocoResult, DetectAnswer, DetectAnswers, JsonImages
 from app.errors import ImageUndecodable

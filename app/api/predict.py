@@ -13,14 +13,13 @@ from starlette.types import Receive
 from app.api.accept import negotiate
 from app.api.answers import classify_answer, coco_results, detect_answer
 from app.api.bodies import Hold
-from app.api.callers import client_of, seconds_to_answer
+from app.api.door import Call, call_of
 from app.api.middleware import notes_of
 from app.api.openapi import CLASSIFY, DETECT
 from app.api.problems import problem_for
 from app.api.schemas import ClassifyQuery, DetectQuery
 from app.api.services import services_of
 from app.api.uploads import Upload, Uploads, read_uploads
-from app.engine.admission import Visit
 from app.engine.deployment import Deployment
 from app.engine.pipeline import Prediction
 from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, QueueFull, Unavailable
@@ -135,37 +134,32 @@ async def _answer_uploads(
     parameters: ClassifyParameters | DetectParameters,
 ) -> _Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
-    timeout = seconds_to_answer(request, settings.request_timeout_seconds)
-    deadline = asyncio.get_running_loop().time() + timeout
-    client = client_of(request, settings.client_header)
-    # Who comes back is known by its address and the length of its body, which is that of its images.
-    visit = deployment.enter(client, (client, request.headers.get("content-length")), deadline)
+    call = call_of(request)
     try:
-        uploads = await read_uploads(request, hold, settings.max_images_per_request, timeout)
+        uploads = await read_uploads(request, hold, settings.max_images_per_request, call.seconds)
     except QueueFull:
         deployment.count_refused_body()
         raise
-    answers = _predict_all(deployment, uploads.images, parameters, deadline, visit)
+    answers = _predict_all(deployment, uploads.images, parameters, call)
     outcomes = await while_connected(request.receive, answers)
     notes_of(request.scope["state"]).timings.extend(
         outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
     )
     _raise_common_error(uploads, outcomes)
-    return _Answered(uploads, outcomes, deadline)
+    return _Answered(uploads, outcomes, call.deadline)
 
 
 async def _predict_all(
     deployment: Deployment,
     images: Sequence[Upload],
     parameters: ClassifyParameters | DetectParameters,
-    deadline: float,
-    visit: Visit,
+    call: Call,
 ) -> list[Outcome]:
     async def predict(image: Upload) -> Outcome:
         if isinstance(image, InvalidRequest):
             return image
         try:
-            return await deployment.predict(image, parameters, deadline, visit)
+            return await deployment.predict(image, parameters, call.deadline, call.visit)
         except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
             return error
 

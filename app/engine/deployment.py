@@ -197,13 +197,13 @@ class Deployment:
         """How many images are decoded and computed at a time.
 
         Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
-        Where they do not, every image needs one core at a time: as many as there are cores at work, and a few for the
-        moments between two steps. More would only wait inside, where nobody's turn counts.
+        Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
+        many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
         """
         if self._costs.batches_pay(self._max_batch_size):
             return self._decode_threads + 2 * self._instances * self._max_batch_size
         workers = max(self._decode_threads, self._instances)
-        return workers + max(1, workers // 4)
+        return workers + workers // 4
 
     def _drop_if_hopeless(self, deadline: float | None) -> None:
         """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""

@@ -6,10 +6,11 @@ second as the model can answer, and whoever comes back to its own goes ahead of 
 
 import heapq
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 
-_WIDTH = 0.25  # seconds: moments are booked in windows of this length
+_WIDTH = 1 / 16  # seconds: those who are told the same window come, for all we know, at once
+_SPELL = 1 / 4  # seconds: in each the model can answer those who are told it
 _GRACE = 2.0  # seconds after its moment that a request is still waited for; Retry-After was rounded up
 _MOST_SECONDS = 120
 _BOOKED = 0.8  # share of the model's time that is booked; first tries get the rest
@@ -22,6 +23,7 @@ class Returns:
 
     def __init__(self) -> None:
         self._windows: defaultdict[int, list[Hashable]] = defaultdict(list)  # number of a window -> who was told it
+        self._spells: Counter[int] = Counter()  # number of a spell -> how many were told a moment in it
         self._due: dict[Hashable, list[float]] = {}  # request -> heap of its moments
         self._oldest = 0  # no window before this one is kept
         self._share = 1.0  # of those that were told a moment so many come back
@@ -29,17 +31,24 @@ class Returns:
     def book(self, request: Hashable, now: float, earliest: float, interval: float, most: int) -> float:
         """Seconds from ``now``, at least ``earliest``, after which ``request`` should come back.
 
-        A moment is so many whole seconds away, as Retry-After tells it, that its window has room: for one image every
-        ``interval`` seconds and for no more than ``most``. Only its part below a second is told exactly.
+        A moment is so many whole seconds away, as Retry-After tells it, that there is room: its spell has a place for
+        every ``interval``, its window has ``most``. Only its part below a second is told exactly.
         """
         self._forget(now)
         step = interval * self._share / _BOOKED
-        places = max(1, min(most, int(_WIDTH / step))) if step else most
-        span = max(1, math.ceil(step / _WIDTH))
+        span = max(1, math.ceil(step / _SPELL))  # of a slow model there is not a place in every spell
+        places = int(span * _SPELL / step) if step else math.inf
+
+        def has_room(moment: float) -> bool:
+            spell = int(moment / _SPELL)
+            told = sum(self._spells[number] for number in range(spell - span + 1, spell + 1))
+            return told < places and len(self._windows.get(_window(moment), ())) < most
+
         first = max(1, math.ceil(earliest))
-        seconds = next((s for s in range(first, _MOST_SECONDS) if self._told(now + s, span) < places), _MOST_SECONDS)
+        seconds = next((s for s in range(first, _MOST_SECONDS) if has_room(now + s)), _MOST_SECONDS)
         exact = earliest + max(0, seconds - first)
         self._windows[_window(now + seconds)].append(request)
+        self._spells[int((now + seconds) / _SPELL)] += 1
         heapq.heappush(self._due.setdefault(request, []), now + exact)
         return exact
 
@@ -63,11 +72,6 @@ class Returns:
         windows = range(_window(now), _window(now + min(seconds, _MOST_SECONDS)) + 1)
         return self._share * sum(len(self._windows[number]) for number in windows if number in self._windows)
 
-    def _told(self, moment: float, span: int) -> int:
-        """How many were told the window of ``moment`` or one of those just before it."""
-        last = _window(moment)
-        return sum(len(self._windows[number]) for number in range(last - span + 1, last + 1) if number in self._windows)
-
     def _forget(self, now: float) -> None:
         """Forget the windows that have passed, and who did not come."""
         present = _window(now - _GRACE)
@@ -76,6 +80,8 @@ class Returns:
             for number in [number for number in self._windows if number < present]:
                 for request in self._windows.pop(number):
                     self._give_up(request, now - _GRACE)
+            for spell in [spell for spell in self._spells if spell * _SPELL < now - _GRACE]:
+                del self._spells[spell]
 
     def _give_up(self, request: Hashable, moment: float) -> None:
         due = self._due.get(request, [])
