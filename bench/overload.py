@@ -1,16 +1,18 @@
 """Drive a running server beyond what it can do, over HTTP, and print how it behaves.
 
-    python bench/overload.py http://127.0.0.1:8000/classify photo.jpg --seconds 10 --factor 4 --timeout-ms 1000
+    python bench/overload.py http://127.0.0.1:8000/classify photo.jpg --factor 4 --timeout-ms 1000
 
-First the peak is measured with a few clients that always have a request under way. Then requests come by chance (Poisson)
-at a multiple of that rate, whoever has been answered or not; each is a client of its own, with an address of its own in
-127.0.0.0/8, and one that is refused comes back once, when Retry-After says. Last, single images are timed alone and
-beside a bulk job from another address. With --pid, the memory of that process is printed too.
+First the peak is measured with a few clients that always have a request under way. Then single images are timed, alone
+and beside a bulk job from another address. Last, requests come by chance (Poisson) at a multiple of the peak, whether
+earlier ones were answered or not; each is a client with an address of its own in 127.0.0.0/8, and one that is refused
+comes back once, when Retry-After says. With --pid, the memory of that process is printed, and its CPU time for each
+good answer, refusals included: on a busy machine that tells more than rates do.
 """
 
 import argparse
 import asyncio
 import ipaddress
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -94,7 +96,7 @@ async def busy_clients(target: Target, clients: Iterable[str], seconds: float) -
 
 async def by_chance(rate: float, seconds: float, begin: Callable[[int], Awaitable[None]]) -> None:
     """Begin something ``rate`` times a second, at moments that do not depend on what came of it, and wait for all."""
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311  moments, not secrets
     moment, tasks = time.perf_counter(), []
     end = moment + seconds
     while (moment := moment + chance.expovariate(rate)) < end:
@@ -106,6 +108,7 @@ async def by_chance(rate: float, seconds: float, begin: Callable[[int], Awaitabl
 async def overload(target: Target, rate: float, seconds: float, timeout_ms: int, pid: int | None) -> None:
     """Print what becomes of requests at ``rate``, and of the second tries of those that obey."""
     outcomes = Outcomes()
+    cpu = [cpu_seconds(pid)]
     began = time.perf_counter()
     memory = [resident_mib(pid)]
 
@@ -122,6 +125,7 @@ async def overload(target: Target, rate: float, seconds: float, timeout_ms: int,
             await asyncio.sleep(0.5)
 
     watcher = asyncio.ensure_future(watch())
+    asyncio.get_running_loop().call_later(seconds, lambda: cpu.append(cpu_seconds(pid)))
     await by_chance(rate, seconds, client)
     watcher.cancel()
     both = outcomes.first + outcomes.second
@@ -134,6 +138,8 @@ async def overload(target: Target, rate: float, seconds: float, timeout_ms: int,
     share = sum(answer.status == 200 for answer in outcomes.second) / max(1, len(outcomes.second))
     print(f"second tries that succeed {share:.1%} of {len(outcomes.second)}: {statuses(outcomes.second)}")
     if pid:
+        done = max(1, sum(answer.at <= began + seconds for answer in good))
+        print(f"CPU for each good answer  {(cpu[1] - cpu[0]) / done * 1000:.1f} ms")
         print(f"memory                    {memory[0]:.0f} MiB before, at most {max(memory):.0f} MiB")
 
 
@@ -175,6 +181,14 @@ def resident_mib(pid: int | None) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
+def cpu_seconds(pid: int | None) -> float:
+    """The CPU time that a process has used."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description="How a server behaves when it is asked for too much.")
@@ -187,9 +201,12 @@ async def main() -> None:
     parser.add_argument("--pid", type=int, help="process whose memory is watched")
     options = parser.parse_args()
     target = Target(options.url, options.photo.read_bytes())
+    cpu = cpu_seconds(options.pid)
     answers = await busy_clients(target, map(address, range(PEAK_CLIENTS)), options.seconds)
     peak = sum(answer.status == 200 for answer in answers) / options.seconds
     print(f"peak, {PEAK_CLIENTS} clients          {peak:.1f}/s: {statuses(answers)}")
+    if options.pid:
+        print(f"CPU for each good answer  {(cpu_seconds(options.pid) - cpu) / max(1, len(answers)) * 1000:.1f} ms")
     await fairness(target, options.single_rate or peak / 5, options.seconds)
     await overload(target, options.factor * peak, options.seconds, options.timeout_ms, options.pid)
 

@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 _NEWEST = 0.05  # weight of the newest image in the means: they follow the last 20 or so
 _NEWEST_RUN = 0.1  # a batch size is met less often
-_LEAST_GAIN = 0.1  # a fuller batch pays from so much less time an image
+_LEAST_GAIN = 0.1  # waiting for one more pays from so much less time an image
+_LARGE_GAIN = 0.25  # more than chance and busy cores do to measurements; an accelerator saves most of the time
 NOTHING_MEASURED: Mapping[int, float] = MappingProxyType({})
 
 
@@ -58,12 +59,12 @@ class Costs:
         return max(0.0, less + self.run_seconds(1) - more)
 
     def batches_pay(self, size: int) -> bool:
-        """Whether ``size`` images in one run cost less than in single runs; taken for granted until it is measured."""
+        """Whether ``size`` images in one run cost much less than in single runs; so it is until it is measured."""
         if size == 1:
             return False
         if size > max(self._runs, default=0):
             return True
-        return self.run_seconds(size) / size <= (1 - _LEAST_GAIN) * self.run_seconds(1)
+        return self.run_seconds(size) / size <= (1 - _LARGE_GAIN) * self.run_seconds(1)
 
     # ---- images ----------------------------------------------------------------------------------------------------
 

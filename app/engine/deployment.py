@@ -70,11 +70,11 @@ class Deployment:
         metrics: Metrics,
         workers: PixelWorkers,
         on_death: Callable[[], None] = lambda: None,
-        run_seconds: Mapping[int, float] = NOTHING_MEASURED,
+        batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> None:
         """Serve with a session that is known to work; ``start`` gives one that is.
 
-        ``run_seconds`` is what a measurement before found: batch size -> seconds of one run.
+        ``batch_seconds`` is what a measurement before found: batch size -> seconds of one run.
         """
         self.manifest: Manifest = artefact.manifest
         self.labels = artefact.labels
@@ -86,7 +86,7 @@ class Deployment:
         self._instances = settings.batching.instances or usable_cores()
         self._decode_threads = settings.decode_threads or usable_cores()
         self._max_batch_size = settings.batching.max_batch_size
-        self._costs = Costs(self._instances, run_seconds)
+        self._costs = Costs(self._instances, batch_seconds)
         self._line = Line(self._slots, self._metrics)
         self._metrics.watch_queue_age(self._line.age)
         self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
@@ -104,6 +104,7 @@ class Deployment:
         workers: PixelWorkers,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
+        batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> "Deployment":
         """Load the model, check and warm it up, all in a thread, then serve it; raises StartupError."""
 
@@ -112,7 +113,7 @@ class Deployment:
             self_test(artefact, session, image_limits(settings), settings.batching.max_batch_size)
             return session
 
-        return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death)
+        return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death, batch_seconds)
 
     @property
     def ready(self) -> bool:

@@ -87,14 +87,14 @@ class Model:
             async with self._cores:
                 await asyncio.sleep(seconds * self.chance.uniform(0.7, 1.3))
 
-    async def request(self, client: str, timeout: float, tally: Tally, size: int = 0) -> float | None:
+    async def request(self, client: str, within: float, tally: Tally, size: int = 0) -> float | None:
         """Ask once; the seconds after which to come back if it was refused."""
         loop = asyncio.get_running_loop()
         arrived = loop.time()
         try:
-            visit = self.admission.enter(client, (client, size), arrived + timeout)
-            with self.admission.admit(visit, arrived + timeout):
-                async with before(arrived + timeout), self.line.slot(client):
+            visit = self.admission.enter(client, (client, size), arrived + within)
+            with self.admission.admit(visit, arrived + within):
+                async with before(arrived + within), self.line.slot(client):
                     began = loop.time()
                     await self.work()
                     self.costs.answered(loop.time() - began, self.line.taken)
@@ -108,12 +108,12 @@ class Model:
             tally.done_at.append(loop.time())
         return None
 
-    async def obeying(self, client: str, timeout: float, first: Tally, second: Tally, size: int = 0) -> None:
+    async def obeying(self, client: str, within: float, first: Tally, second: Tally, size: int = 0) -> None:
         """Ask, and once more when Retry-After, in whole seconds, has passed."""
-        wait = await self.request(client, timeout, first, size)
+        wait = await self.request(client, within, first, size)
         if wait is not None:
             await asyncio.sleep(max(1, ceil(wait)))
-            await self.request(client, timeout, second, size)
+            await self.request(client, within, second, size)
 
 
 def poisson(chance: random.Random, rate: float, seconds: float) -> Iterator[float]:
