@@ -97,7 +97,8 @@ async def busy_clients(target: Target, clients: Iterable[str], seconds: float) -
 async def by_chance(rate: float, seconds: float, begin: Callable[[int], Awaitable[None]]) -> None:
     """Begin something ``rate`` times a second, at moments that do not depend on what came of it, and wait for all."""
     chance = random.Random(1)  # noqa: S311  moments, not secrets
-    moment, tasks = time.perf_counter(), []
+    tasks: list[asyncio.Future[None]] = []
+    moment = time.perf_counter()
     end = moment + seconds
     while (moment := moment + chance.expovariate(rate)) < end:
         await asyncio.sleep(max(0.0, moment - time.perf_counter()))

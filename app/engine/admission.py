@@ -125,11 +125,7 @@ class Admission:
     def _retry_after(self, visit: Visit, now: float, earliest: float, left: float) -> float:
         if visit.retry_after_seconds is None:
             interval = self._costs.interval
-            # Those who come back at the same moment have to fit in and to be answered within half of their time.
-            most = (
-                self._limit // 4
-                if left / 2 > self._limit * interval
-                else min(self._limit // 4, int(left / 2 / interval))
-            )
-            visit.retry_after_seconds = self._returns.book(visit.request, now, earliest, interval, max(1, most))
+            # Those who come back at the same moment have to fit in, and to be answered within half of their time.
+            most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
+            visit.retry_after_seconds = self._returns.book(visit.request, now, earliest, interval, max(1, int(most)))
         return visit.retry_after_seconds

@@ -27,7 +27,6 @@ from app.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, Service
 from app.metrics import ModelMetrics
 from app.settings import Batching
 
-_CAUTION = 1.2  # a run may take so many times what is predicted
 _NEWEST = 0.2  # weight of the newest gap between two images in their mean
 
 logger = logging.getLogger(__name__)
@@ -156,7 +155,7 @@ class Batcher:
         """Seconds to wait for one more image, the instance being idle; not above 0: run what is there.
 
         Waiting must save more of the instance's time than it costs, an image must be likely to come in that time, the
-        first may wait no longer than the configured delay, and no queued deadline may be missed because of it.
+        first may wait no longer than the configured delay, and no queued image longer than half of the time it has.
         """
         size = len(self._queue)
         if not 0 < size < self._options.max_batch_size or not self._options.max_queue_delay_seconds:
@@ -166,7 +165,7 @@ class Batcher:
             return 0.0
         waited = time.perf_counter() - next(iter(self._queue)).queued_at
         deadlines = [image.deadline for image in self._queue if image.deadline is not None]
-        spare = min(deadlines, default=math.inf) - self._loop.time() - _CAUTION * self._costs.run_seconds(size + 1)
+        spare = (min(deadlines, default=math.inf) - self._loop.time()) / 2 - self._costs.run_seconds(size + 1)
         return min(gain, self._options.max_queue_delay_seconds - waited, spare)
 
     def _note_arrival(self) -> None:

@@ -209,7 +209,7 @@ class Deployment:
     def _drop_if_hopeless(self, deadline: float | None) -> None:
         """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""
         left = math.inf if deadline is None else deadline - asyncio.get_running_loop().time()
-        if left < self._costs.slot_seconds / 2 and self._line.taken > 1:
+        if left < self._costs.slot_seconds / 2 and self._line.is_shared:
             msg = "The answer could not have come before the request's deadline."
             raise DeadlineExceeded(msg)
 

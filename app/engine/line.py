@@ -59,6 +59,11 @@ class Line:
         """Whether a new image would get a slot at once."""
         return not self._clients and self._taken < self._slots()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody else would use the slot that one image gives up."""
+        return self._taken > 1 or bool(self._clients)
+
     def ahead_of(self, client: str) -> int:
         """How many waiting images have their turn before a new one of ``client``, at most."""
         own = self._clients[client].waiting if client in self._clients else 0

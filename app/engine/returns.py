@@ -12,8 +12,8 @@ from collections.abc import Hashable
 _WIDTH = 1 / 16  # seconds: those who are told the same window come, for all we know, at once
 _SPELL = 1 / 4  # seconds: in each the model can answer those who are told it
 _GRACE = 2.0  # seconds after its moment that a request is still waited for; Retry-After was rounded up
-_MOST_SECONDS = 120
-_BOOKED = 0.8  # share of the model's time that is booked; first tries get the rest
+_LEAST_SECONDS, _MOST_SECONDS = 0.001, 120
+_BOOKED = 0.7  # share of the model's time that is booked; first tries get the rest
 _NEWEST = 0.02  # weight of the newest in the share of those that do come back
 _LEAST_SHARE = 0.1
 
@@ -44,9 +44,10 @@ class Returns:
             told = sum(self._spells[number] for number in range(spell - span + 1, spell + 1))
             return told < places and len(self._windows.get(_window(moment), ())) < most
 
-        first = max(1, math.ceil(earliest))
-        seconds = next((s for s in range(first, _MOST_SECONDS) if has_room(now + s)), _MOST_SECONDS)
-        exact = earliest + max(0, seconds - first)
+        earliest = max(earliest, _LEAST_SECONDS)
+        first = math.ceil(earliest)
+        seconds = next((s for s in range(first, _MOST_SECONDS) if has_room(now + s)), max(first, _MOST_SECONDS))
+        exact = earliest + (seconds - first)
         self._windows[_window(now + seconds)].append(request)
         self._spells[int((now + seconds) / _SPELL)] += 1
         heapq.heappush(self._due.setdefault(request, []), now + exact)

@@ -20,7 +20,7 @@ from app.errors import DeadlineExceeded, Unavailable
 from app.metrics import Metrics
 
 CORES = 2
-DECODE_SECONDS, RUN_SECONDS = 0.004, 0.006
+DECODE_SECONDS, RUN_SECONDS = 0.016, 0.024
 SUSTAINABLE = CORES / (DECODE_SECONDS + RUN_SECONDS)  # images a second
 
 T = TypeVar("T")
@@ -75,12 +75,17 @@ class Tally:
 class Model:
     """A model with its line and its door, on ``CORES`` simulated cores."""
 
-    def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES + 1) -> None:
+    def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
         self.chance = random.Random(seed)
         self.costs = Costs(instances=CORES)
         self.line = Line(lambda: slots, Metrics().for_model("toy", "classify"))
         self.admission = Admission("toy", limit, self.line, self.costs)
         self._cores = asyncio.Semaphore(CORES)
+
+    async def warm_up(self) -> None:
+        """Answer a few images, as at any start, so that something is known about costs."""
+        for _ in range(20):
+            await self.request("", 30, Tally())
 
     async def work(self) -> None:
         for seconds in (DECODE_SECONDS, RUN_SECONDS):
