@@ -9,6 +9,7 @@ ServiceError
 ├── ModelNotFound             no such model, version or task
 ├── Unavailable               come back later
 │   ├── QueueFull             carries ``retry_after_seconds``
+│   ├── Overloaded            the same; there is room, but the answer would come too late
 │   ├── ModelNotReady
 │   └── ShuttingDown
 ├── DeadlineExceeded          the answer would come too late
@@ -60,6 +61,10 @@ class Unavailable(ServiceError):
 
 class QueueFull(Unavailable):
     """As much is under way as may be; refused at once instead of answered late."""
+
+
+class Overloaded(Unavailable):
+    """So much is under way that the answer would come after the request's deadline; refused at once."""
 
 
 class ModelNotReady(Unavailable):

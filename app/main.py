@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from app.api import catalog as catalog_routes
 from app.api import operations, predict
 from app.api.bodies import BodyBudget, BodyLimit
+from app.api.door import Door
 from app.api.middleware import RequestFrame
 from app.api.problems import answer_error
 from app.api.services import Services
@@ -59,6 +60,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session) -> 
             RequestValidationError: answer_error,
         },
     )
+    app.add_middleware(Door)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestFrame)  # added last, so it lies outermost
     app.include_router(predict.router)

@@ -5,7 +5,8 @@ Label values come from manifests and from the fixed words below, never from a re
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from prometheus_client import (
@@ -22,7 +23,7 @@ from prometheus_client import (
 )
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
-Reason = Literal["queue_full", "inflight_bytes", "not_ready", "shutting_down"]
+Reason = Literal["queue_full", "deadline", "inflight_bytes", "not_ready", "shutting_down"]
 
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -56,7 +57,16 @@ class Metrics:
         self.batch_size = Histogram(
             "emo_batch_size", "Images in one run of the model.", ["model"], buckets=_BATCH_BUCKETS, registry=registry
         )
-        self.queue_depth = Gauge("emo_queue_depth", "Images that wait for a batch now.", ["model"], registry=registry)
+        self.queue_depth = Gauge(
+            "emo_queue_depth", "Images that wait for their turn or for a batch now.", ["model"], registry=registry
+        )
+        self.queue_age = Gauge(
+            "emo_queue_age_seconds",
+            "Seconds that the image which waits longest for its turn has waited.",
+            ["model"],
+            registry=registry,
+        )
+        self.queue_ages: defaultdict[str, list[Callable[[], float]]] = defaultdict(list)  # a model may have versions
         self.rejections = Counter(
             "emo_rejections",
             "Images turned away because the model could not take them, by reason.",
@@ -118,6 +128,12 @@ class ModelMetrics:
     def retired(self, version: str, provider: str, precision: str) -> None:
         """Say that this version of the model is served no more."""
         self._metrics.model_info.remove(self._model, version, provider, precision)
+
+    def watch_queue_age(self, age: Callable[[], float]) -> None:
+        """Ask ``age()`` for the longest wait in seconds, whenever it is scraped; of several versions the longest."""
+        ages = self._metrics.queue_ages[self._model]
+        ages.append(age)
+        self._metrics.queue_age.labels(self._model).set_function(lambda: max(age() for age in ages))
 
     def batch(self, size: int) -> None:
         """Count one run of the model over ``size`` images."""

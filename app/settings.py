@@ -44,15 +44,17 @@ class Batching(BaseModel):
         default=0.0,
         ge=0,
         le=10,
-        description="Seconds the first queued image waits for company while an instance is idle, 0 to 10. With 0 only "
-        "what arrives together, or while all instances are busy, shares a batch.",
+        description="Most seconds the first image waits for company while an instance is idle, 0 to 10; only while a "
+        "fuller batch was measured to pay, another image is likely in time and no deadline breaks. With 0 only what "
+        "arrives together, or while all instances are busy, shares a batch.",
     )
     max_queue_size: int = Field(
         default=256,
         ge=1,
         le=100_000,
         description="Images one model accepts before it refuses at once with 503, 1 to 100000; counted from acceptance "
-        "to answer, so those being decoded or inferred are included.",
+        "to answer, so those being decoded or inferred are included. One client gets up to seven times as many as stay "
+        "free for others.",
     )
     instances: int | None = Field(
         default=None,
@@ -132,7 +134,18 @@ class Settings(BaseSettings):
         "their bytes of memory for a moment.",
     )
     request_timeout_seconds: float = Field(
-        default=30.0, gt=0, le=3600, description="Seconds until an unanswered request gets 504, above 0, up to 3600."
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds until an unanswered request gets 504, above 0, up to 3600; the most that a client's "
+        "X-Request-Timeout-Ms can ask for.",
+    )
+    client_header: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z0-9-]{1,64}$",
+        description="Header that names the client, for taking turns: X-Forwarded-For behind a proxy that sets it, or "
+        "that of an API key; of several values the last counts. Only where no client can reach the server past the "
+        "proxy that checks it. Unset: the address that the connection comes from.",
     )
     keep_alive_seconds: int = Field(
         default=75,

@@ -17,6 +17,8 @@ def exposed() -> tuple[Metrics, str]:
     model.rejected("queue_full")
     model.batch(2)
     model.queue_depth.inc()
+    model.watch_queue_age(lambda: 0.5)
+    model.watch_queue_age(lambda: 1.5)
     model.observe(STAGES)
     return metrics, metrics.expose()[0].decode()
 
@@ -30,6 +32,7 @@ def exposed() -> tuple[Metrics, str]:
         'emo_rejections_total{model="toy",reason="queue_full"} 1.0',
         'emo_batch_size_bucket{le="2.0",model="toy"} 1.0',
         'emo_queue_depth{model="toy"} 1.0',
+        'emo_queue_age_seconds{model="toy"} 1.5',
         'emo_stage_seconds_sum{model="toy",stage="total"} 0.013',
         'emo_model_info{model="toy",precision="float32",provider="cpu",version="1"} 1.0',
         "process_resident_memory_bytes",
@@ -45,7 +48,7 @@ def test_every_metric_has_help_and_no_created_series() -> None:
     _, text = exposed()
     assert "_created" not in text
     kinds = [line.split() for line in text.splitlines() if line.startswith("# TYPE emo_")]
-    assert len(kinds) == 9
+    assert len(kinds) == 10
     for _, _, name, kind in kinds:
         assert f"# HELP {name} " in text
         assert name.endswith("_total") == (kind == "counter")

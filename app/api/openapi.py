@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.api.door import TIMEOUT_HEADER
 from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
 from app.api.schemas import ClassifyAnswer, ClassifyAnswers, CocoResult, DetectAnswer, DetectAnswers, JsonImages
 from app.errors import ImageUndecodable
@@ -90,10 +91,18 @@ def _examples(**values: Any) -> dict[str, Any]:  # noqa: ANN401  examples are an
     return {"examples": {name: {"value": value} for name, value in values.items()}}
 
 
-_PROBLEMS = problem_answers(404, 406, 408, 413, 415, 422, 500, 503, 504)
+_TIMEOUT: dict[str, Any] = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1},
+    "description": "Milliseconds from the arrival of the request within which an answer is of use. What cannot be "
+    "answered in time is refused at once.",
+}
+_PROBLEMS = problem_answers(400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
 
 CLASSIFY: dict[str, Any] = {
-    "openapi_extra": {"requestBody": _REQUEST_BODY},
+    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [_TIMEOUT]},
     "responses": {
         200: {
             "model": ClassifyAnswer | ClassifyAnswers,
@@ -107,7 +116,7 @@ CLASSIFY: dict[str, Any] = {
 }
 
 DETECT: dict[str, Any] = {
-    "openapi_extra": {"requestBody": _REQUEST_BODY},
+    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [_TIMEOUT]},
     "responses": {
         200: {
             "model": DetectAnswer | DetectAnswers | list[CocoResult],

@@ -13,6 +13,7 @@ from starlette.types import Receive
 from app.api.accept import negotiate
 from app.api.answers import classify_answer, coco_results, detect_answer
 from app.api.bodies import Hold
+from app.api.door import Call, call_of
 from app.api.middleware import notes_of
 from app.api.openapi import CLASSIFY, DETECT
 from app.api.problems import problem_for
@@ -133,32 +134,32 @@ async def _answer_uploads(
     parameters: ClassifyParameters | DetectParameters,
 ) -> _Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
-    timeout = settings.request_timeout_seconds
-    deadline = asyncio.get_running_loop().time() + timeout
+    call = call_of(request)
     try:
-        uploads = await read_uploads(request, hold, settings.max_images_per_request, timeout)
+        uploads = await read_uploads(request, hold, settings.max_images_per_request, call.seconds)
     except QueueFull:
         deployment.count_refused_body()
         raise
-    outcomes = await while_connected(request.receive, _predict_all(deployment, uploads.images, parameters, deadline))
+    answers = _predict_all(deployment, uploads.images, parameters, call)
+    outcomes = await while_connected(request.receive, answers)
     notes_of(request.scope["state"]).timings.extend(
         outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
     )
     _raise_common_error(uploads, outcomes)
-    return _Answered(uploads, outcomes, deadline)
+    return _Answered(uploads, outcomes, call.deadline)
 
 
 async def _predict_all(
     deployment: Deployment,
     images: Sequence[Upload],
     parameters: ClassifyParameters | DetectParameters,
-    deadline: float,
+    call: Call,
 ) -> list[Outcome]:
     async def predict(image: Upload) -> Outcome:
         if isinstance(image, InvalidRequest):
             return image
         try:
-            return await deployment.predict(image, parameters, deadline)
+            return await deployment.predict(image, parameters, call.deadline, call.visit)
         except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
             return error
 

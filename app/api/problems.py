@@ -25,6 +25,7 @@ from app.errors import (
     InvalidRequest,
     ModelNotFound,
     ModelNotReady,
+    Overloaded,
     QueueFull,
     ServiceError,
     ShuttingDown,
@@ -65,6 +66,7 @@ SERVICE_PROBLEMS: Mapping[type[ServiceError], ProblemType] = MappingProxyType(
         InvalidRequest: ProblemType(422, "invalid-request", "The request is malformed"),
         ModelNotFound: ProblemType(404, "model-not-found", "No such model"),
         QueueFull: ProblemType(503, "queue-full", "The queue is full"),
+        Overloaded: ProblemType(503, "overloaded", "The answer would come too late"),
         ModelNotReady: ProblemType(503, "model-not-ready", "The model is not ready"),
         ShuttingDown: ProblemType(503, "shutting-down", "The server is shutting down"),
         Unavailable: ProblemType(503, "unavailable", "The server cannot take the request now"),
@@ -129,10 +131,11 @@ def problem_for(error: Exception) -> Problem:
         if not isinstance(error, InferenceFailed):  # the engine has logged that one
             logger.error("a request failed because of a defect", exc_info=error)
         return Problem(kind.status, kind.uri, kind.title, "The cause is in the server's log under this request id.")
-    headers = {}
+    headers, extensions = {}, {}
     if isinstance(error, Unavailable) and error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
-    return Problem(kind.status, kind.uri, kind.title, str(error), headers=headers)
+        extensions["retry_after_ms"] = max(1, math.ceil(error.retry_after_seconds * 1000))
+    return Problem(kind.status, kind.uri, kind.title, str(error), extensions, headers)
 
 
 def _http_problem(error: HTTPException) -> Problem:

@@ -1,42 +1,74 @@
-"""Admission: a bounded count of what is under way; past the bound, refusal at once beats an answer too late."""
+"""Admission: what cannot be answered in time is refused at the door, before it costs anything.
+
+An image is accepted while there is room for it and while its answer is predicted to come before its deadline, given the
+images under way and those that have their turn before it. What is refused is told when there will be room.
+"""
 
 import asyncio
-import time
-from collections import deque
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from app.errors import QueueFull, ShuttingDown
+from app.engine.costs import Costs
+from app.engine.line import Line
+from app.engine.returns import Returns
+from app.errors import Overloaded, QueueFull, ShuttingDown
 
-_RATE_SAMPLES = 64
-_RATE_WINDOW_SECONDS = 10.0
-_RETRY_AFTER_RANGE = (1.0, 60.0)
+_CAUTION = 1.2  # answers may take so many times what is predicted
+_SHUTTING_DOWN_RETRY_SECONDS = 1.0
+_OWN_SHARE = 7  # a client may have so many times the images that there are places free
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request at the door of a model."""
+
+    client: str = ""
+    request: Hashable = None
+    """What is the same when the request comes back."""
+    is_back: bool = False
+    """It was refused before and has come back when it was told to."""
+    retry_after_seconds: float | None = None
+    """What it is told now; once for all of its images."""
 
 
 class Admission:
-    """Counts images from acceptance to answer; used from one event loop."""
+    """Counts images from acceptance to answer and refuses what is too much; used from one event loop."""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, line: Line, costs: Costs) -> None:
         """Admit up to ``limit`` images at a time for the model called ``name``."""
         self._name = name
         self._limit = limit
+        self._line = line
+        self._costs = costs
+        self._returns = Returns()
+        self._held: Counter[str] = Counter()  # client -> its images
         self._count = 0
         self._closed = False
         self._empty = asyncio.Event()
         self._empty.set()
-        self._released: deque[float] = deque(maxlen=_RATE_SAMPLES)
+
+    def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
+        """Let a request in that has one image or more; raises ShuttingDown, QueueFull or Overloaded."""
+        now = asyncio.get_running_loop().time()
+        visit = Visit(client, request, is_back=self._returns.redeem(request, now))
+        self._check(visit, deadline)
+        return visit
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Take a place for the time of the block; raises QueueFull or ShuttingDown at once, before any work."""
-        if self._closed:
-            msg = f"Model {self._name!r} is shutting down."
-            raise ShuttingDown(msg, retry_after_seconds=_RETRY_AFTER_RANGE[0])
-        if self._count >= self._limit:
-            msg = f"Model {self._name!r} already has {self._count} images under way, as many as are allowed."
-            raise QueueFull(msg, self._seconds_to_drain())
-        with self.carry_on():
-            yield
+    def admit(self, visit: Visit, deadline: float | None) -> Iterator[None]:
+        """Take a place for one image for the time of the block; raises as ``enter``, at once, before any work."""
+        self._check(visit, deadline)
+        self._held[visit.client] += 1
+        try:
+            with self.carry_on():
+                yield
+        finally:
+            self._held[visit.client] -= 1
+            if not self._held[visit.client]:
+                del self._held[visit.client]
 
     @contextmanager
     def carry_on(self) -> Iterator[None]:
@@ -47,7 +79,6 @@ class Admission:
             yield
         finally:
             self._count -= 1
-            self._released.append(time.monotonic())
             if not self._count:
                 self._empty.set()
 
@@ -60,11 +91,41 @@ class Admission:
         while self._count:
             await self._empty.wait()
 
-    def _seconds_to_drain(self) -> float:
-        """How long the present count takes at the rate of the last seconds, kept within 1 to 60."""
-        now = time.monotonic()
-        recent = [moment for moment in self._released if now - moment < _RATE_WINDOW_SECONDS]
-        least, most = _RETRY_AFTER_RANGE
-        if not recent:
-            return least
-        return min(max(self._count * (now - recent[0]) / len(recent), least), most)
+    def _check(self, visit: Visit, deadline: float | None) -> None:
+        if self._closed:
+            msg = f"Model {self._name!r} is shutting down."
+            raise ShuttingDown(msg, _SHUTTING_DOWN_RETRY_SECONDS)
+        if not self._count:
+            return  # whatever was learned before: an idle model tries anything
+        now = asyncio.get_running_loop().time()
+        left = math.inf if deadline is None else deadline - now
+        seconds = self._predict(visit.client)
+        # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
+        expected = 0.0 if visit.is_back else self._returns.expected(now, seconds)
+        free = self._limit - self._count
+        if free <= min(expected, self._limit / 2) or self._held[visit.client] >= _OWN_SHARE * free:
+            msg = (
+                f"Model {self._name!r} has {self._count} images under way, {self._held[visit.client]} of them from "
+                f"this client; {self._limit} are allowed, and some places are kept for other clients."
+            )
+            raise QueueFull(msg, self._retry_after(visit, now, self._count * self._costs.interval / 2, left))
+        late = _CAUTION * seconds + min(expected * self._costs.interval, left / 2) - left
+        if late > 0:
+            msg = (
+                f"Model {self._name!r} would answer in about {seconds * 1000:.0f} ms, too late for this request, which "
+                f"has {max(0.0, left) * 1000:.0f} ms left."
+            )
+            raise Overloaded(msg, self._retry_after(visit, now, min(late, self._count * self._costs.interval), left))
+
+    def _predict(self, client: str) -> float:
+        """Seconds to the answer of a new image of ``client``."""
+        turn = 0.0 if self._line.has_room else (self._line.ahead_of(client) + 1) * self._costs.interval
+        return turn + self._costs.slot_seconds
+
+    def _retry_after(self, visit: Visit, now: float, earliest: float, left: float) -> float:
+        if visit.retry_after_seconds is None:
+            interval = self._costs.interval
+            # Those who come back at the same moment have to fit in, and to be answered within half of their time.
+            most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
+            visit.retry_after_seconds = self._returns.book(visit.request, now, earliest, interval, max(1, int(most)))
+        return visit.retry_after_seconds

@@ -1,12 +1,14 @@
 """Dynamic batching: many requests, few batches, nobody left waiting.
 
 One task forms batches, one task runs each of them in a thread. An instance is taken before its batch is formed, so
-whatever arrives while all instances are busy shares the next batch, with no delay configured. Every submitted image
+whatever arrives while all instances are busy shares the next batch, with no delay configured. With a delay, an idle
+instance waits for one more image where the cost model says that this pays. Every submitted image
 ends in exactly one way: its rows, an error, or the cancellation of the task that waits for it.
 """
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
@@ -17,14 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine.admission import Admission
-from app.engine.cpus import usable_cores
+from app.engine.costs import Costs
 from app.engine.deadlines import before
 from app.engine.inference import infer
 from app.engine.session import Outputs, Session
-from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
+from app.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from app.metrics import ModelMetrics
 from app.settings import DEFAULT_MAX_BATCH_SIZE, Batching
+
+_NEWEST = 0.2  # weight of the newest gap between two images in their mean
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class _Queued:
     """An image that waits for its answer."""
 
     tensor: NDArray[np.uint8]
+    deadline: float | None  # loop.time()
     answer: asyncio.Future[Answer]
     queued_at: float  # time.perf_counter(): the event loop's own clock may tick in milliseconds
 
@@ -55,20 +59,26 @@ class Batcher:
         name: str,
         session: Session,
         options: Batching,
+        instances: int,
+        costs: Costs,
         metrics: ModelMetrics,
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start to batch for the model called ``name``; ``on_death`` is called if the batcher ends unasked."""
-        instances = options.instances or usable_cores()
+        """Start to batch for the model called ``name``, ``instances`` batches at a time.
+
+        What the runs cost is told to ``costs`` and asked of it; ``on_death`` is called if the batcher ends unasked.
+        """
         self._max_batch_size = options.max_batch_size or DEFAULT_MAX_BATCH_SIZE
         self._name = name
         self._session = session
         self._options = options
+        self._costs = costs
         self._metrics = metrics
         self._on_death = on_death
-        self._admission = Admission(name, options.max_queue_size)
         self._queue: OrderedDict[_Queued, None] = OrderedDict()  # an ordered set: who leaves is removed at once
         self._arrived = asyncio.Event()
+        self._arrived_at = time.perf_counter()
+        self._arrival_seconds = 0.0  # from one image to the next, lately
         self._idle_instances = asyncio.Semaphore(instances)
         self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"infer-{name}")
         self._loop = asyncio.get_running_loop()
@@ -85,36 +95,30 @@ class Batcher:
     async def submit(self, tensor: NDArray[np.uint8], deadline: float | None = None) -> Answer:
         """Answer one image (H, W, 3), computed together with others; cancelled while queued, it is never computed.
 
-        Raises QueueFull, ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
+        Raises ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
         """
-        if self._dead:
+        if self._dead or self._closed:
             raise self._gone()
-        with self._admission.admit():
-            image = _Queued(tensor, self._loop.create_future(), time.perf_counter())
-            self._queue[image] = None
-            self._metrics.queue_depth.inc()
-            self._arrived.set()
-            try:
-                async with before(deadline):
-                    return await image.answer
-            finally:
-                self._leave_queue(image)
-
-    async def close(self, drain_seconds: float) -> None:
-        """Refuse new images, answer the accepted ones for so long, reject what is left, end."""
-        self._admission.close()
+        image = _Queued(tensor, deadline, self._loop.create_future(), time.perf_counter())
+        self._queue[image] = None
+        self._metrics.queue_depth.inc()
+        self._note_arrival()
+        self._arrived.set()
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(drain_seconds):
-                    await self._admission.drained()
+            async with before(deadline):
+                return await image.answer
         finally:
-            self._closed = True
-            self._reject_queued()
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._leave_queue(image)
+
+    async def close(self) -> None:
+        """Reject what is not answered yet, and end."""
+        self._closed = True
+        self._reject_queued()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # ---- forming batches -------------------------------------------------------------------------------------------
 
@@ -139,16 +143,36 @@ class Batcher:
                 return batch
 
     async def _wait_for_company(self) -> None:
-        """Return when a full batch is queued or the first queued image has waited for the delay."""
-        first = next(iter(self._queue), None)
-        delay = self._options.max_queue_delay_seconds
-        if first is None or not delay:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(first.queued_at + delay - time.perf_counter()):
-                while len(self._queue) < self._max_batch_size:
-                    self._arrived.clear()
+        """Wait while one more image is worth it: see ``_patience``."""
+        while (patience := self._patience()) > 0:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
                     await self._arrived.wait()
+                    continue
+            return
+
+    def _patience(self) -> float:
+        """Seconds to wait for one more image, the instance being idle; not above 0: run what is there.
+
+        Waiting must save more of the instance's time than it costs, an image must be likely to come in that time, the
+        first may wait no longer than the configured delay, and no queued image longer than half of the time it has.
+        """
+        size = len(self._queue)
+        if not 0 < size < self._max_batch_size or not self._options.max_queue_delay_seconds:
+            return 0.0
+        gain = self._costs.gain(size)
+        if gain < self._arrival_seconds:
+            return 0.0
+        waited = time.perf_counter() - next(iter(self._queue)).queued_at
+        deadlines = [image.deadline for image in self._queue if image.deadline is not None]
+        spare = (min(deadlines, default=math.inf) - self._loop.time()) / 2 - self._costs.run_seconds(size + 1)
+        return min(gain, self._options.max_queue_delay_seconds - waited, spare)
+
+    def _note_arrival(self) -> None:
+        now = time.perf_counter()
+        self._arrival_seconds += _NEWEST * (now - self._arrived_at - self._arrival_seconds)
+        self._arrived_at = now
 
     def _take(self) -> list[_Queued]:
         batch: list[_Queued] = []
@@ -157,7 +181,21 @@ class Batcher:
             self._leave_queue(image)
             if not image.answer.done():  # done: cancelled in this very turn, by its client or its deadline
                 batch.append(image)
-        return batch
+        return self._in_time(batch)
+
+    def _in_time(self, batch: list[_Queued]) -> list[_Queued]:
+        """The images that this run can answer before their deadlines; the others are rejected, not computed late.
+
+        Where it can answer none, the one with the most time is computed all the same: what was learned about costs may
+        no longer be true, and only a run can tell.
+        """
+        end = self._loop.time() + self._costs.run_seconds(len(batch))
+        late = [image for image in batch if image.deadline is not None and image.deadline < end]
+        if late and len(late) == len(batch):
+            late.remove(max(late, key=lambda image: image.deadline or math.inf))
+        for image in late:
+            _reject(image, DeadlineExceeded("The answer could not have come before the request's deadline."))
+        return [image for image in batch if image not in late]
 
     def _leave_queue(self, image: _Queued) -> None:
         if image in self._queue:
@@ -195,6 +233,7 @@ class Batcher:
                 if not image.answer.done():
                     await self._compute([image])
             return
+        self._costs.ran(len(batch), computed.seconds)
         for row, image in enumerate(batch):
             if not image.answer.done():  # its client may have left meanwhile
                 rows = {name: values[row] for name, values in computed.outputs.items()}

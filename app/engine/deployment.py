@@ -2,12 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 
-from app.engine.admission import Admission
+from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
+from app.engine.costs import NOTHING_MEASURED, Costs
+from app.engine.cpus import usable_cores
 from app.engine.deadlines import before
+from app.engine.line import Line
 from app.engine.pipeline import Pipeline, Prediction
 from app.engine.repository import Artefact
 from app.engine.selftest import self_test
@@ -19,6 +24,7 @@ from app.errors import (
     InferenceFailed,
     InvalidRequest,
     ModelNotReady,
+    Overloaded,
     QueueFull,
     ServiceError,
     ShuttingDown,
@@ -35,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _REASONS: dict[type[Unavailable], Reason] = {
     QueueFull: "queue_full",
+    Overloaded: "deadline",
     ModelNotReady: "not_ready",
     ShuttingDown: "shutting_down",
 }
@@ -63,11 +70,11 @@ class Deployment:
         metrics: Metrics,
         workers: PixelWorkers,
         on_death: Callable[[], None] = lambda: None,
-        batch_seconds: Mapping[int, float] = MappingProxyType({}),
+        batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> None:
         """Serve with a session that is known to work; ``start`` gives one that is.
 
-        ``batch_seconds`` is what a run was measured to take by batch size, as far as it was measured.
+        ``batch_seconds`` is what a measurement before found: batch size -> seconds of one run.
         """
         self.manifest: Manifest = artefact.manifest
         self.labels = artefact.labels
@@ -77,8 +84,16 @@ class Deployment:
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._workers = workers
-        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size)
-        self._batcher = Batcher(self.manifest.name, session, settings.batching, self._metrics, on_death)
+        self._instances = settings.batching.instances or usable_cores()
+        self._decode_threads = settings.decode_threads or usable_cores()
+        self._max_batch_size = settings.batching.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+        self._costs = Costs(self._instances, batch_seconds)
+        self._line = Line(self._slots, self._metrics)
+        self._metrics.watch_queue_age(self._line.age)
+        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
+        self._batcher = Batcher(
+            self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, on_death
+        )
         self._pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact), workers, self._batcher)
 
     @classmethod
@@ -90,7 +105,7 @@ class Deployment:
         workers: PixelWorkers,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
-        batch_seconds: Mapping[int, float] = MappingProxyType({}),
+        batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> "Deployment":
         """Load the model, check and warm it up, all in a thread, then serve it; raises StartupError."""
 
@@ -107,16 +122,32 @@ class Deployment:
         """Whether images are accepted and answered."""
         return self._batcher.alive
 
-    async def predict(self, upload: bytes, parameters: Parameters, deadline: float | None = None) -> Prediction:
-        """Answer one encoded image, or raise a ServiceError and nothing else; ``deadline`` is in ``loop.time()``.
+    def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
+        """Let a request in before its body is read; ``request`` is what is the same when it comes again.
 
-        Refusals (QueueFull, ShuttingDown, ModelNotReady) come at once. Cancelled while it waits, the image is neither
-        decoded nor computed.
+        Raises QueueFull, Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
         """
         try:
-            with self._admission.admit():
-                async with before(deadline):
-                    prediction = await self._pipeline.predict(upload, parameters, deadline)
+            return self._admission.enter(client, request, deadline)
+        except ServiceError as error:
+            self._count(error)
+            raise
+
+    async def predict(
+        self, upload: bytes, parameters: Parameters, deadline: float | None = None, visit: Visit | None = None
+    ) -> Prediction:
+        """Answer one encoded image, or raise a ServiceError and nothing else; ``deadline`` is in ``loop.time()``.
+
+        Refusals (QueueFull, Overloaded, ShuttingDown, ModelNotReady) come at once. Cancelled while it waits, or past
+        its deadline, the image is neither decoded nor computed.
+        """
+        visit = visit or Visit()
+        try:
+            with self._admission.admit(visit, deadline):
+                async with before(deadline), self._line.slot(visit.client):
+                    self._drop_if_hopeless(deadline)
+                    with self._learn():
+                        prediction = await self._pipeline.predict(upload, parameters, deadline)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
@@ -162,8 +193,34 @@ class Deployment:
         except TimeoutError:
             logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
         finally:
-            await self._batcher.close(drain_seconds=0)
+            await self._batcher.close()
             self._metrics.retired(*self._description)
+
+    def _slots(self) -> int:
+        """How many images are decoded and computed at a time.
+
+        Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
+        Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
+        many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
+        """
+        if self._costs.batches_pay(self._max_batch_size):
+            return self._decode_threads + 2 * self._instances * self._max_batch_size
+        workers = max(self._decode_threads, self._instances)
+        return workers + workers // 4
+
+    def _drop_if_hopeless(self, deadline: float | None) -> None:
+        """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""
+        left = math.inf if deadline is None else deadline - asyncio.get_running_loop().time()
+        if left < self._costs.slot_seconds / 2 and self._line.is_shared:
+            msg = "The answer could not have come before the request's deadline."
+            raise DeadlineExceeded(msg)
+
+    @contextmanager
+    def _learn(self) -> Iterator[None]:
+        """Tell the cost model how long an image held its slot, if it was answered."""
+        started = time.perf_counter()
+        yield
+        self._costs.answered(time.perf_counter() - started, self._line.taken)
 
     @property
     def _description(self) -> tuple[str, str, str]:

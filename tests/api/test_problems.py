@@ -37,6 +37,8 @@ def test_retry_after_is_in_whole_seconds_and_at_least_one(seconds: float | None,
     response = problem_for(QueueFull("full", seconds)).response()
     assert response.status_code == 503
     assert response.headers.get("Retry-After") == header
+    exact = json.loads(bytes(response.body)).get("retry_after_ms")
+    assert exact == (None if seconds is None else max(1, round(seconds * 1000)))
 
 
 def test_a_problem_document_has_the_members_of_rfc_9457() -> None:

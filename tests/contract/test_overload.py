@@ -83,6 +83,43 @@ async def test_an_answer_that_comes_too_late_is_504(tmp_path: Path) -> None:
     assert response.json()["type"] == "urn:emo-serve:problem:deadline-exceeded"
 
 
+async def test_the_deadline_of_a_request_is_its_clients_and_what_cannot_make_it_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    gates = Gates()
+    batching = Batching(max_batch_size=1, instances=1)
+    with running(settings_for(tmp_path, batching=batching, decode_threads=1), gates.open_session) as server:
+        session = gates.sessions["toy-classifier"]
+        async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+
+            async def ask(timeout_ms: int) -> httpx.Response:
+                headers = PNG | {"X-Request-Timeout-Ms": str(timeout_ms)}
+                return await client.post("/classify", content=GOOD, headers=headers)
+
+            session.gate.clear()
+            slow = asyncio.create_task(ask(20_000))
+            await until(lambda: session.waiting)
+            late = await ask(300)  # nothing was measured yet, so it is let in
+            await asyncio.sleep(0.2)
+            session.gate.set()
+            assert (await slow).status_code == 200  # now half a second is known to be what an image takes
+            session.gate.clear()
+            slow = asyncio.create_task(ask(20_000))
+            await until(lambda: session.waiting)
+            waiting = asyncio.create_task(ask(20_000))
+            await until(lambda: sample(server, "emo_queue_age_seconds") > 0)
+            refused = await ask(300)
+            session.gate.set()
+            assert (await slow).status_code == (await waiting).status_code == 200
+    assert late.status_code == 504
+    assert late.json()["type"] == "urn:emo-serve:problem:deadline-exceeded"
+    assert refused.status_code == 503
+    assert refused.json()["type"] == "urn:emo-serve:problem:overloaded"
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert 0 < refused.json()["retry_after_ms"] <= int(refused.headers["Retry-After"]) * 1000
+    assert sample(server, "emo_rejections_total", reason="deadline") == 1
+
+
 async def test_what_was_accepted_is_answered_when_the_server_stops(tmp_path: Path) -> None:
     gates = Gates()
     batching = Batching(max_batch_size=1, instances=1)

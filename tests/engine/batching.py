@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engine.batcher import Answer, Batcher
+from app.engine.costs import Costs
 from app.engine.session import Session
 from app.metrics import Metrics
 from app.settings import Batching
@@ -24,24 +25,20 @@ async def batching(
     *,
     max_batch_size: int = 4,
     delay: float = 0.0,
-    max_queue_size: int = 1000,
     instances: int = 1,
+    costs: Costs | None = None,
     on_death: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Batcher]:
-    options = Batching(
-        max_batch_size=max_batch_size,
-        max_queue_delay_seconds=delay,
-        max_queue_size=max_queue_size,
-        instances=instances,
-    )
-    batcher = Batcher("toy", session, options, Metrics().for_model("toy", "classify"), on_death)
+    options = Batching(max_batch_size=max_batch_size, max_queue_delay_seconds=delay)
+    metrics = Metrics().for_model("toy", "classify")
+    batcher = Batcher("toy", session, options, instances, costs or Costs(instances), metrics, on_death)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             yield batcher
     finally:
         if isinstance(session, FakeSession):
             session.gate.set()
-        await batcher.close(drain_seconds=0)
+        await batcher.close()
 
 
 def start(batcher: Batcher, value: int, deadline: float | None = None) -> asyncio.Task[Answer]:

@@ -1,21 +1,38 @@
 import asyncio
-import time
+from collections.abc import Coroutine
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from app.engine.admission import Admission
-from app.errors import QueueFull, ShuttingDown
+from app.engine.admission import Admission, Visit
+from app.engine.costs import Costs
+from app.engine.line import Line
+from app.errors import Overloaded, QueueFull, ShuttingDown
+from app.metrics import Metrics
+from tests.engine.batching import now
+from tests.engine.simulation import simulate
 
 pytestmark = pytest.mark.anyio
 
 
+def admission(limit: int, costs: Costs | None = None, slots: int = 2) -> Admission:
+    line = Line(lambda: slots, Metrics().for_model("toy", "classify"))
+    return Admission("toy", limit, line, costs or Costs(1))
+
+
+def learned(interval: float, slot_seconds: float) -> Costs:
+    costs = Costs(1)
+    costs._interval, costs._slot_seconds = interval, slot_seconds
+    return costs
+
+
 async def test_the_limit_is_held_and_a_place_comes_back_whatever_happens() -> None:
-    admission = Admission("toy", 1)
+    door = admission(1)
 
     def fail() -> None:
-        with admission.admit():
-            with pytest.raises(QueueFull), admission.admit():
+        with door.admit(Visit(), None):
+            with pytest.raises(QueueFull), door.admit(Visit(), None):
                 pass
             raise RuntimeError
 
@@ -24,44 +41,78 @@ async def test_the_limit_is_held_and_a_place_comes_back_whatever_happens() -> No
             fail()
 
 
-async def test_retry_after_is_between_a_second_and_a_minute() -> None:
-    admission = Admission("toy", 3)
-    for _ in range(10):
-        with admission.admit():
-            pass
-    with admission.admit(), admission.admit(), admission.admit():
-        with pytest.raises(QueueFull) as refused, admission.admit():
-            pass
-        assert refused.value.retry_after_seconds is not None
-        assert 1 <= refused.value.retry_after_seconds <= 60
-
-
-async def test_retry_after_follows_the_recent_rate() -> None:
-    admission = Admission("toy", 50)
-    before = time.monotonic()
-    with admission.admit():
-        pass
-    released = time.monotonic()
-    await asyncio.sleep(0.1)
+async def test_one_client_cannot_take_all_places() -> None:
+    door = admission(64)
     with ExitStack() as places:
-        for _ in range(50):
-            places.enter_context(admission.admit())
-        least = time.monotonic() - released
-        with pytest.raises(QueueFull) as refused, admission.admit():
-            pass
-        most = time.monotonic() - before
-    assert refused.value.retry_after_seconds is not None
-    assert min(50 * least, 60) <= refused.value.retry_after_seconds <= 50 * most  # one image in about 0.1 seconds
+        for _ in range(56):
+            places.enter_context(door.admit(Visit("greedy"), None))
+        with pytest.raises(QueueFull):
+            places.enter_context(door.admit(Visit("greedy"), None))
+        for number in range(8):
+            places.enter_context(door.admit(Visit(str(number)), None))
+        with pytest.raises(QueueFull):
+            places.enter_context(door.admit(Visit("late"), None))
+
+
+async def test_what_would_be_answered_too_late_is_refused_with_the_time_to_drain() -> None:
+    door = admission(1000, learned(interval=0.5, slot_seconds=1.0))
+    with door.admit(Visit(), None):
+        assert door.enter("a", "a", now() + 2) == Visit("a", "a")
+        with pytest.raises(Overloaded, match="1000 ms") as refused:
+            door.enter("b", "b", now() + 0.9)
+        assert refused.value.retry_after_seconds is not None
+        assert 0.2 < refused.value.retry_after_seconds <= 0.5
+
+
+async def test_an_idle_model_tries_anything_because_what_it_learned_may_be_wrong() -> None:
+    door = admission(1000, learned(interval=100, slot_seconds=100))
+    with door.admit(door.enter("a", "a", now() + 0.01), now() + 0.01), pytest.raises(Overloaded):
+        door.enter("a", "a", now() + 0.01)
+
+
+async def test_all_images_of_a_request_are_told_the_same_time() -> None:
+    door = admission(1, learned(interval=0.5, slot_seconds=1.0))
+    visit = Visit("a", "a")
+    times = set()
+    with door.admit(Visit(), None):
+        for _ in range(5):
+            with pytest.raises(QueueFull) as refused, door.admit(visit, None):
+                pass
+            times.add(refused.value.retry_after_seconds)
+    assert len(times) == 1
+
+
+def test_places_are_kept_for_those_who_come_back() -> None:
+    async def main() -> None:
+        door = admission(8, learned(interval=0.5, slot_seconds=1.0))
+        with ExitStack() as places:
+            for number in range(8):
+                places.enter_context(door.admit(Visit(str(number)), None))
+            with pytest.raises(QueueFull) as refused:
+                door.enter("refused", "refused", now() + 30)
+        wait = refused.value.retry_after_seconds
+        assert wait is not None
+        with ExitStack() as places:
+            for number in range(7):
+                places.enter_context(door.admit(Visit(str(number)), None))
+            await asyncio.sleep(wait - 0.2)
+            with pytest.raises(QueueFull):
+                door.enter("new", "new", now() + 30)
+            await asyncio.sleep(0.4)
+            assert door.enter("refused", "refused", now() + 30).is_back
+
+    run: Coroutine[Any, Any, None] = main()
+    simulate(run)
 
 
 async def test_a_closed_admission_refuses_but_carries_on_what_it_admitted() -> None:
-    admission = Admission("toy", 1)
-    with admission.admit():
-        admission.close()
-        drained = asyncio.create_task(admission.drained())
-        with pytest.raises(ShuttingDown), admission.admit():
-            pass
-        with admission.carry_on():
+    door = admission(1)
+    with door.admit(Visit(), None):
+        door.close()
+        drained = asyncio.create_task(door.drained())
+        with pytest.raises(ShuttingDown):
+            door.enter("a", "a", now() + 1)
+        with door.carry_on():
             await asyncio.sleep(0)
         assert not drained.done()
     await drained

@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from app.engine.costs import Costs
 from app.errors import DeadlineExceeded
 from tests.engine.batching import all_of, batching, now, start, tensor, turns
 from tests.support import PATIENCE_SECONDS, FakeSession
@@ -95,6 +96,33 @@ async def test_what_waited_longer_than_the_delay_for_an_instance_waits_no_more()
         await new_window
 
 
+@pytest.mark.parametrize(
+    "runs", [{1: 0.006, 2: 0.0118}, {1: 0.004, 2: 0.0041}], ids=["never pays", "pays for a moment only"]
+)
+async def test_no_instance_idles_for_company_that_does_not_pay(runs: dict[int, float]) -> None:
+    session = FakeSession()
+    async with batching(session, delay=10, max_batch_size=2, costs=Costs(1, runs)) as batcher:
+        started = time.perf_counter()
+        await start(batcher, 1)
+        assert time.perf_counter() - started < 5
+    assert session.batches == [[1]]
+
+
+async def test_an_instance_waits_for_company_that_pays() -> None:
+    session = FakeSession()
+    async with batching(session, delay=10, max_batch_size=2, costs=Costs(1, {1: 9.0, 2: 9.1})) as batcher:
+        first = start(batcher, 1)
+        await turns(20)
+        assert session.batches == []
+        assert await all_of([first, start(batcher, 2)]) == [1, 2]
+    assert session.batches == [[1, 2]]
+
+
+async def test_waiting_for_company_breaks_no_deadline() -> None:
+    async with batching(FakeSession(), delay=10, max_batch_size=2) as batcher:
+        assert await all_of([start(batcher, 1, now() + 2)]) == [1]
+
+
 async def test_times_in_queue_and_model_are_told() -> None:
     session = FakeSession(is_open=False)
     async with batching(session) as batcher:
@@ -156,18 +184,6 @@ async def test_a_request_may_leave_in_any_turn_while_its_batch_is_formed() -> No
         assert await all_of([start(batcher, 9)]) == [9]
 
 
-async def test_cancelled_requests_make_room_in_the_queue() -> None:
-    session = FakeSession(is_open=False)
-    async with batching(session, max_queue_size=3) as batcher:
-        tasks = [start(batcher, value) for value in (1, 2, 3)]
-        await turns()
-        tasks[2].cancel()
-        await turns()
-        replacement = start(batcher, 4)
-        session.gate.set()
-        assert (await all_of([*tasks[:2], replacement])) == [1, 2, 4]
-
-
 async def test_a_queued_request_past_its_deadline_is_told_at_once_and_not_computed() -> None:
     session = FakeSession(is_open=False)
     async with batching(session) as batcher:
@@ -187,6 +203,26 @@ async def test_a_deadline_that_has_already_passed_is_not_computed() -> None:
         with pytest.raises(DeadlineExceeded):
             await batcher.submit(tensor(1), now() - 1)
     assert session.seen == []
+
+
+async def test_what_a_run_cannot_answer_in_time_is_told_so_before_its_deadline_and_not_computed() -> None:
+    session = FakeSession()
+    async with batching(session, costs=Costs(1, {1: 60, 2: 60})) as batcher:
+        late, patient = start(batcher, 1, now() + PATIENCE_SECONDS), start(batcher, 2, now() + 3600)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert await all_of([patient]) == [2]
+    assert session.seen == [2]
+
+
+async def test_where_none_can_be_answered_in_time_one_is_tried_because_costs_may_have_changed() -> None:
+    session = FakeSession()
+    async with batching(session, costs=Costs(1, {1: 60, 2: 60})) as batcher:
+        for _ in range(3):
+            tasks = [start(batcher, value, now() + PATIENCE_SECONDS + value) for value in (1, 2)]
+            answers = await all_of(tasks)
+            assert isinstance(answers[0], DeadlineExceeded)
+            assert answers[1] == 2
 
 
 async def test_a_running_request_past_its_deadline_does_not_disturb_its_batch() -> None:

@@ -7,12 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from app.engine.batcher import Batcher
+from app.engine.costs import Costs
 from app.engine.session import Outputs
-from app.errors import InferenceFailed, ModelNotReady, QueueFull, ShuttingDown
+from app.errors import InferenceFailed, ModelNotReady, ShuttingDown
 from app.metrics import Metrics
 from app.settings import Batching
 from tests.engine.batching import all_of, batching, now, start, tensor, turns
-from tests.support import PATIENCE_SECONDS, FakeSession
+from tests.support import FakeSession
 
 pytestmark = pytest.mark.anyio
 
@@ -115,9 +116,9 @@ async def test_in_a_storm_of_leavers_deadlines_and_poison_everybody_gets_the_ans
             assert answer == value
         return type(answer).__name__
 
-    async with batching(session, max_batch_size=8, instances=3, max_queue_size=300) as batcher:
+    async with batching(session, max_batch_size=8, instances=3) as batcher:
         ends = await asyncio.gather(*(client(batcher, number % 100) for number in range(2000)))
-        assert set(ends) == {"float", "CancelledError", "DeadlineExceeded", "InferenceFailed", "QueueFull"}
+        assert set(ends) == {"float", "CancelledError", "DeadlineExceeded", "InferenceFailed"}
         assert await all_of([start(batcher, 1)]) == [1]
         assert batcher.alive
 
@@ -125,53 +126,17 @@ async def test_in_a_storm_of_leavers_deadlines_and_poison_everybody_gets_the_ans
 # ---- bounds and ends -------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_queue_refuses_at_once() -> None:
-    session = FakeSession(is_open=False)
-    async with batching(session, max_queue_size=3) as batcher:
-        tasks = [start(batcher, value) for value in (1, 2, 3)]
-        await session.entered()
-        with pytest.raises(QueueFull) as refused:
-            await batcher.submit(tensor(4))
-        assert refused.value.retry_after_seconds is not None
-        assert refused.value.retry_after_seconds >= 1
-        session.gate.set()
-        assert await all_of(tasks) == [1, 2, 3]
-        assert await all_of([start(batcher, 5)]) == [5]
-    assert 4 not in session.seen
-
-
-async def test_close_drains_then_refuses() -> None:
+async def test_a_close_leaves_nobody_waiting_and_refuses_what_comes() -> None:
     session = FakeSession(is_open=False)
     async with batching(session, max_batch_size=2) as batcher:
         tasks = [start(batcher, value) for value in range(5)]
         await session.entered()
-        closing = asyncio.create_task(batcher.close(PATIENCE_SECONDS))
-        await turns()
-        with pytest.raises(ShuttingDown):
-            await batcher.submit(tensor(9))
-        assert not closing.done()
-        session.gate.set()
-        await closing
-        assert await all_of(tasks) == [0, 1, 2, 3, 4]
+        await batcher.close()
+        assert all(isinstance(answer, ShuttingDown) for answer in await all_of(tasks))
         with pytest.raises(ShuttingDown):
             await batcher.submit(tensor(9))
         assert not batcher.alive
     assert 9 not in session.seen
-
-
-@pytest.mark.parametrize("how", ["drain time over", "close cancelled"])
-async def test_a_close_that_cannot_drain_leaves_nobody_waiting(how: str) -> None:
-    session = FakeSession(is_open=False)
-    async with batching(session, max_batch_size=2) as batcher:
-        tasks = [start(batcher, value) for value in range(5)]
-        await session.entered()
-        if how == "drain time over":
-            await batcher.close(drain_seconds=0)
-        else:
-            closing = asyncio.create_task(batcher.close(PATIENCE_SECONDS))
-            await turns()
-            closing.cancel()
-        assert all(isinstance(answer, ShuttingDown) for answer in await all_of(tasks))
 
 
 @pytest.mark.parametrize("victim", ["batcher toy", "batch of 2 for toy"])
@@ -198,7 +163,7 @@ async def test_a_killed_batcher_leaves_nobody_waiting(victim: str) -> None:
 async def test_the_queue_depth_and_batch_sizes_are_measured() -> None:
     session = FakeSession(is_open=False)
     metrics = Metrics()
-    batcher = Batcher("toy", session, Batching(max_batch_size=2, instances=1), metrics.for_model("toy", "classify"))
+    batcher = Batcher("toy", session, Batching(max_batch_size=2), 1, Costs(1), metrics.for_model("toy", "classify"))
     tasks = [start(batcher, value) for value in range(5)]
     await session.entered()
     await turns()
@@ -211,4 +176,4 @@ async def test_the_queue_depth_and_batch_sizes_are_measured() -> None:
     assert value("emo_queue_depth", {"model": "toy"}) == 0
     assert value("emo_batch_size_count", {"model": "toy"}) == 2
     assert value("emo_batch_size_sum", {"model": "toy"}) == 4
-    await batcher.close(drain_seconds=1)
+    await batcher.close()

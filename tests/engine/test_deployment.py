@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.engine.admission import Visit
 from app.engine.deployment import Deployment
 from app.engine.repository import scan
 from app.engine.session import Session
@@ -16,6 +17,7 @@ from app.errors import (
     ImageUndecodable,
     InferenceFailed,
     InvalidParameter,
+    Overloaded,
     QueueFull,
     SelfTestFailed,
     ShuttingDown,
@@ -24,7 +26,7 @@ from app.errors import (
 from app.metrics import Metrics
 from app.settings import Batching, Settings
 from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters, ImageSize
-from tests.engine.batching import turns
+from tests.engine.batching import now, turns
 from tests.support import (
     COLOURS,
     PATIENCE_SECONDS,
@@ -184,6 +186,56 @@ async def test_a_full_deployment_refuses_before_decoding(tmp_path: Path) -> None
         third = asyncio.create_task(deployment.predict(picture(3), TOP))
         session.gate.set()
         await asyncio.gather(tasks[1], third)
+
+
+async def test_clients_take_turns(tmp_path: Path) -> None:
+    session = FakeSession(is_open=False)
+    async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=1), session) as deployment:
+        blocker = asyncio.create_task(deployment.predict(picture(255), TOP))
+        await session.entered()
+        visits = [(value, Visit("bulk")) for value in range(5)] + [(9, Visit("single"))]
+        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP, None, visit)) for value, visit in visits]
+        await turns()
+        session.gate.set()
+        await asyncio.gather(blocker, *tasks)
+    assert session.seen == [255, 0, 9, 1, 2, 3, 4]
+
+
+async def test_an_image_that_gets_its_slot_too_late_is_told_so_before_its_deadline_and_not_decoded(
+    tmp_path: Path,
+) -> None:
+    session = FakeSession(is_open=False)
+    async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=1), session) as deployment:
+        blocker = asyncio.create_task(deployment.predict(picture(255), TOP))
+        await session.entered()
+        late = asyncio.create_task(deployment.predict(picture(1), TOP, now() + PATIENCE_SECONDS))
+        patient = asyncio.create_task(deployment.predict(picture(2), TOP))
+        await turns()
+        deployment._costs._slot_seconds = 1000
+        session.gate.set()
+        with pytest.raises(DeadlineExceeded):
+            await late
+        await asyncio.gather(blocker, patient)
+    assert session.seen == [255, 2]
+
+
+async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs(tmp_path: Path) -> None:
+    session = FakeSession()
+    measured = {1: 30.0, 2: 60.0}
+    (artefact,) = scan(write_classifier(tmp_path).parents[1]).artefacts
+    settings, workers = settings_for(tmp_path, max_batch_size=1), PixelWorkers(threads=1)
+    deployment = Deployment(artefact, session, settings, Metrics(), workers, batch_seconds=measured)
+    session.gate.clear()
+    first = asyncio.create_task(deployment.predict(picture(1), TOP))
+    await session.entered()
+    late = now() + 20
+    with pytest.raises(Overloaded):
+        deployment.enter("a", "a", late)
+    session.gate.set()
+    assert (await first).timings.total < 20
+    assert await deployment.predict(picture(2), TOP, late)  # alone it is tried
+    await deployment.close()
+    workers.close()
 
 
 async def test_cancelled_requests_are_neither_decoded_nor_computed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.engine.batcher import Batcher
+from app.engine.costs import Costs
 from app.engine.pipeline import Pipeline, prepare
 from app.engine.session import Outputs
 from app.engine.tasks import ClassifyTask, DetectTask, Parameters
@@ -46,7 +47,7 @@ async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on
     is_quick: bool,
 ) -> None:
     task, session, workers = FakeTask(is_quick), FakeSession(), PixelWorkers(threads=1)
-    batcher = Batcher("toy", session, Batching(instances=1), Metrics().for_model("toy", "classify"))
+    batcher = Batcher("toy", session, Batching(), 1, Costs(1), Metrics().for_model("toy", "classify"))
     pipeline = Pipeline(RULE, ImageLimits(), task, workers, batcher)
     async with asyncio.timeout(PATIENCE_SECONDS):
         prediction = await pipeline.predict(encode_image(plain("white")), ClassifyParameters(), None)
@@ -54,7 +55,7 @@ async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on
     assert session.seen == [255]
     assert task.outputs[0]["scores"].tolist() == [255, 255, 255]  # one image's row, without the batch axis
     assert (task.threads[0] == threading.current_thread().name) == is_quick
-    await batcher.close(drain_seconds=1)
+    await batcher.close()
     workers.close()
 
 

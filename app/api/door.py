@@ -1,0 +1,105 @@
+"""The door: who asks, until when an answer is of use, and whether the model can take it at all.
+
+What is refused here costs a fifth of a millisecond: no route is looked up, no parameter is checked, no body is read.
+Under overload most requests are refused, so this decides how much is left for those that are answered.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.problems import problem_for
+from app.api.services import services_of
+from app.engine.admission import Visit
+from app.errors import ModelNotFound, ModelNotReady, Unavailable
+from app.manifest import Task
+
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+
+_TASKS: Mapping[str, Task] = MappingProxyType({"/classify": "classify", "/detect": "detect"})
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+_LONGEST_NAME = 128
+_SHOWN = 100  # characters of a client's value that are repeated to it
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was let in."""
+
+    visit: Visit
+    seconds: float
+    """From its arrival to its deadline."""
+    deadline: float
+    """loop.time()"""
+
+
+class Door:
+    """Lets requests for a model in, or refuses them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _TASKS:
+            try:
+                scope["state"]["call"] = _enter(Request(scope))
+            except (ModelNotFound, ModelNotReady):
+                pass  # the route says so, if its parameters are right
+            except (HTTPException, Unavailable) as error:
+                await problem_for(error).response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def call_of(request: Request) -> Call:
+    """How ``request`` was let in."""
+    call = request.state.call
+    if not isinstance(call, Call):
+        raise TypeError(call)
+    return call
+
+
+def _enter(request: Request) -> Call:
+    services = services_of(request)
+    query = request.query_params
+    deployment = services.catalog.get(_TASKS[request.scope["path"]], query.get("model"), query.get("version"))
+    seconds = seconds_to_answer(request, services.settings.request_timeout_seconds)
+    deadline = asyncio.get_running_loop().time() + seconds
+    client = client_of(request, services.settings.client_header)
+    # Who comes back is known by its address and the length of its body, which is that of its images.
+    visit = deployment.enter(client, (client, request.headers.get("content-length")), deadline)
+    return Call(visit, seconds, deadline)
+
+
+def client_of(request: Request, header: str | None) -> str:
+    """The client that takes its turn: what the trusted ``header`` says, else the address of the connection.
+
+    A proxy appends the address that it saw to what came in, so of several values only the last can be believed.
+    """
+    values = request.headers.getlist(header) if header else []
+    named = values[-1].rpartition(",")[2].strip()[:_LONGEST_NAME] if values else ""
+    return named or (request.client.host if request.client else "")
+
+
+def seconds_to_answer(request: Request, most: float) -> float:
+    """Seconds from the arrival of ``request`` to its deadline: what it asks for, ``most`` where that is less.
+
+    Raises HTTPException 400, which says what is allowed.
+    """
+    values = request.headers.getlist(TIMEOUT_HEADER)
+    if not values:
+        return most
+    if len(values) > 1 or not _WHOLE_NUMBER.fullmatch(values[0]) or not int(values[0]):
+        given = ", ".join(values)[:_SHOWN]
+        detail = (
+            f"{TIMEOUT_HEADER}: {given!r}: allowed is one whole number of milliseconds, at least 1; "
+            f"more than {most * 1000:.0f} counts as that."
+        )
+        raise HTTPException(400, detail)
+    return min(int(values[0]) / 1000, most)

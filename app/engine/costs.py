@@ -1,0 +1,89 @@
+"""What an image costs on this machine, learned from those that were answered.
+
+Two questions are asked of it. How long does one run of the model take for so many images: that decides whether a fuller
+batch pays. How long does an image hold its slot, and how many images share the machine meanwhile: seconds in a slot
+divided by slots taken is the time between two answers of a busy model (Little's law), with which waits are predicted.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_NEWEST = 0.05  # weight of the newest image in the means: they follow the last 20 or so
+_NEWEST_RUN = 0.1  # a batch size is met less often
+_LEAST_GAIN = 0.1  # waiting for one more pays from so much less time an image
+_LARGE_GAIN = 0.25  # more than chance and busy cores do to measurements; an accelerator saves most of the time
+NOTHING_MEASURED: Mapping[int, float] = MappingProxyType({})
+
+
+class Costs:
+    """The cost model of one deployment; used from its event loop."""
+
+    def __init__(self, instances: int, initial: Mapping[int, float] = NOTHING_MEASURED) -> None:
+        """Begin with what a measurement at start found: batch size -> seconds of one run, for one of ``instances``."""
+        self._runs = dict(initial)
+        self._slot_seconds = initial.get(1, 0.0)
+        self._interval = min((seconds / size for size, seconds in initial.items()), default=0.0) / instances
+
+    # ---- runs of the model -----------------------------------------------------------------------------------------
+
+    def ran(self, size: int, seconds: float) -> None:
+        """Learn from one run over ``size`` images."""
+        self._runs[size] = _mean(self._runs.get(size, seconds), seconds, _NEWEST_RUN)
+
+    def run_seconds(self, size: int) -> float:
+        """How long a run over ``size`` images takes; 0 while nothing was measured.
+
+        Between two measured sizes on the straight line, beyond them in proportion to the nearest.
+        """
+        if size in self._runs or not self._runs:
+            return self._runs.get(size, 0.0)
+        below = max((known for known in self._runs if known < size), default=0)
+        above = min((known for known in self._runs if known > size), default=0)
+        if below and above:
+            share = (size - below) / (above - below)
+            return self._runs[below] + share * (self._runs[above] - self._runs[below])
+        nearest = below or above
+        return self._runs[nearest] * size / nearest
+
+    def gain(self, size: int) -> float:
+        """Seconds that one run of ``size + 1`` saves against one of ``size`` and one of 1; 0 where it does not pay.
+
+        Infinite where no run of that size was seen: it has to be tried to be known.
+        """
+        if size >= max(self._runs, default=0):
+            return math.inf
+        more, less = self.run_seconds(size + 1), self.run_seconds(size)
+        if more / (size + 1) > (1 - _LEAST_GAIN) * less / size:
+            return 0.0
+        return max(0.0, less + self.run_seconds(1) - more)
+
+    def batches_pay(self, size: int) -> bool:
+        """Whether ``size`` images in one run cost much less than in single runs; so it is until it is measured."""
+        if size == 1:
+            return False
+        if size > max(self._runs, default=0):
+            return True
+        return self.run_seconds(size) / size <= (1 - _LARGE_GAIN) * self.run_seconds(1)
+
+    # ---- images ----------------------------------------------------------------------------------------------------
+
+    def answered(self, seconds: float, slots_taken: int) -> None:
+        """Learn from an image that held its slot so long, one of so many that were taken."""
+        self._slot_seconds = _mean(self._slot_seconds or seconds, seconds, _NEWEST)
+        interval = seconds / slots_taken
+        self._interval = _mean(self._interval or interval, interval, _NEWEST)
+
+    @property
+    def slot_seconds(self) -> float:
+        """How long an image holds its slot, from its decoding to its answer; 0 while nothing was measured."""
+        return self._slot_seconds
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one answer to the next while the model is busy; 0 while nothing was measured."""
+        return self._interval
+
+
+def _mean(before: float, newest: float, weight: float) -> float:
+    return before + weight * (newest - before)

@@ -1,0 +1,138 @@
+"""The waiting line of a model: images wait as the bytes they came in, and clients take turns.
+
+So many slots are given out at a time as keep the machine busy; who has one is decoded and computed. Whoever waits is in
+a round: a client has one image in each, so a client with many images reaches far into later rounds and delays nobody by
+more than one of them.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from app.metrics import ModelMetrics
+
+
+@dataclass(slots=True, order=True)
+class _Waiting:
+    """An image in the line, in the order of turns."""
+
+    round: int
+    own_before: int  # images of the same client that waited when it came: who waits for nothing else goes first
+    number: int
+    client: str = field(compare=False)
+    turn: asyncio.Future[None] = field(compare=False)
+    since: float = field(compare=False)  # time.monotonic()
+
+
+@dataclass(slots=True)
+class _Client:
+    """A client with images in the line."""
+
+    waiting: int = 0
+    next_round: int = 0
+
+
+class Line:
+    """Gives slots to clients in turn; used from one event loop."""
+
+    def __init__(self, slots: Callable[[], int], metrics: ModelMetrics) -> None:
+        """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each."""
+        self._slots = slots
+        self._metrics = metrics
+        self._taken = 0
+        self._round = 0
+        self._came = 0
+        self._clients: dict[str, _Client] = {}
+        self._heap: list[_Waiting] = []  # those that left stay in it until their turn, or until they are half of it
+        self._left = 0
+
+    @property
+    def taken(self) -> int:
+        """How many slots are taken now."""
+        return self._taken
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a new image would get a slot at once."""
+        return not self._clients and self._taken < self._slots()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody else would use the slot that one image gives up."""
+        return self._taken > 1 or bool(self._clients)
+
+    def ahead_of(self, client: str) -> int:
+        """How many waiting images have their turn before a new one of ``client``, at most."""
+        own = self._clients[client].waiting if client in self._clients else 0
+        if not own:
+            return len(self._clients)
+        return own + sum(min(other.waiting, own + 1) for name, other in self._clients.items() if name != client)
+
+    def age(self) -> float:
+        """Seconds that the image which has waited longest has waited; 0 where none waits."""
+        oldest = min((image.since for image in self._heap if not image.turn.done()), default=None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
+    @asynccontextmanager
+    async def slot(self, client: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it for the time of the block; cancelled before that, the image has cost nothing."""
+        if self.has_room:
+            self._taken += 1
+        else:
+            await self._wait(client)
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    async def _wait(self, client: str) -> None:
+        own = self._clients.setdefault(client, _Client())
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = max(self._round + 1, own.next_round)
+        self._came += 1
+        heapq.heappush(self._heap, _Waiting(place, own.waiting, self._came, client, turn, time.monotonic()))
+        own.next_round = place + 1
+        own.waiting += 1
+        self._metrics.queue_depth.inc()
+        self._give_out()  # the number of slots may have grown
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._leave(client)
+                self._forget_those_who_left()
+            else:  # it had got its slot in this very turn of the event loop
+                self._give_back()
+            raise
+
+    def _leave(self, client: str) -> None:
+        self._metrics.queue_depth.dec()
+        own = self._clients[client]
+        own.waiting -= 1
+        if not own.waiting:
+            del self._clients[client]
+
+    def _forget_those_who_left(self) -> None:
+        self._left += 1
+        if self._left > len(self._heap) // 2:
+            self._heap = [image for image in self._heap if not image.turn.done()]
+            heapq.heapify(self._heap)
+            self._left = 0
+
+    def _give_back(self) -> None:
+        self._taken -= 1
+        self._give_out()
+
+    def _give_out(self) -> None:
+        while self._heap and self._taken < self._slots():
+            image = heapq.heappop(self._heap)
+            if image.turn.done():  # its client left
+                self._left = max(0, self._left - 1)
+                continue
+            self._round = image.round
+            self._taken += 1
+            self._leave(image.client)
+            image.turn.set_result(None)

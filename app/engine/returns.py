@@ -1,0 +1,97 @@
+"""When refused requests are told to come back: each to a moment that has room, so that its second try succeeds.
+
+Told the same moment, all of them would come at once and most would be refused again. So moments are booked, as many a
+second as the model can answer, and whoever comes back to its own goes ahead of those who come for the first time.
+"""
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable
+
+_WIDTH = 1 / 16  # seconds: those who are told the same window come, for all we know, at once
+_SPELL = 1 / 4  # seconds: in each the model can answer those who are told it
+_GRACE = 2.0  # seconds after its moment that a request is still waited for; Retry-After was rounded up
+_LEAST_SECONDS, _MOST_SECONDS = 0.001, 120
+_BOOKED = 0.7  # share of the model's time that is booked; first tries get the rest
+_NEWEST = 0.02  # weight of the newest in the share of those that do come back
+_LEAST_SHARE = 0.1
+
+
+class Returns:
+    """The booked moments of one model, in seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._windows: defaultdict[int, list[Hashable]] = defaultdict(list)  # number of a window -> who was told it
+        self._spells: Counter[int] = Counter()  # number of a spell -> how many were told a moment in it
+        self._due: dict[Hashable, list[float]] = {}  # request -> heap of its moments
+        self._oldest = 0  # no window before this one is kept
+        self._share = 1.0  # of those that were told a moment so many come back
+
+    def book(self, request: Hashable, now: float, earliest: float, interval: float, most: int) -> float:
+        """Seconds from ``now``, at least ``earliest``, after which ``request`` should come back.
+
+        A moment is so many whole seconds away, as Retry-After tells it, that there is room: its spell has a place for
+        every ``interval``, its window has ``most``. Only its part below a second is told exactly.
+        """
+        self._forget(now)
+        step = interval * self._share / _BOOKED
+        span = max(1, math.ceil(step / _SPELL))  # of a slow model there is not a place in every spell
+        places = int(span * _SPELL / step) if step else math.inf
+
+        def has_room(moment: float) -> bool:
+            spell = int(moment / _SPELL)
+            told = sum(self._spells[number] for number in range(spell - span + 1, spell + 1))
+            return told < places and len(self._windows.get(_window(moment), ())) < most
+
+        earliest = max(earliest, _LEAST_SECONDS)
+        first = math.ceil(earliest)
+        seconds = next((s for s in range(first, _MOST_SECONDS) if has_room(now + s)), max(first, _MOST_SECONDS))
+        exact = earliest + (seconds - first)
+        self._windows[_window(now + seconds)].append(request)
+        self._spells[int((now + seconds) / _SPELL)] += 1
+        heapq.heappush(self._due.setdefault(request, []), now + exact)
+        return exact
+
+    def redeem(self, request: Hashable, now: float) -> bool:
+        """Whether ``request`` was told to be here by now; each moment counts once."""
+        self._forget(now)
+        due = self._due.get(request)
+        if not due or due[0] > now:
+            return False
+        heapq.heappop(due)
+        if not due:
+            del self._due[request]
+        self._share += _NEWEST * (1 - self._share)
+        return True
+
+    def expected(self, now: float, seconds: float) -> float:
+        """How many requests will probably come back within the next ``seconds``."""
+        if not self._windows:
+            return 0.0
+        self._forget(now)
+        windows = range(_window(now), _window(now + min(seconds, _MOST_SECONDS)) + 1)
+        return self._share * sum(len(self._windows[number]) for number in windows if number in self._windows)
+
+    def _forget(self, now: float) -> None:
+        """Forget the windows that have passed, and who did not come."""
+        present = _window(now - _GRACE)
+        if present > self._oldest:
+            self._oldest = present
+            for number in [number for number in self._windows if number < present]:
+                for request in self._windows.pop(number):
+                    self._give_up(request, now - _GRACE)
+            for spell in [spell for spell in self._spells if spell * _SPELL < now - _GRACE]:
+                del self._spells[spell]
+
+    def _give_up(self, request: Hashable, moment: float) -> None:
+        due = self._due.get(request, [])
+        while due and due[0] < moment:
+            heapq.heappop(due)
+            self._share = max(_LEAST_SHARE, self._share * (1 - _NEWEST))
+        if not due:
+            self._due.pop(request, None)
+
+
+def _window(moment: float) -> int:
+    return int(moment / _WIDTH)

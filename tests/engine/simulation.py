@@ -1,0 +1,139 @@
+"""A model at the door of which much is going on, in simulated time: seconds pass in milliseconds, and always alike.
+
+What is simulated is the machine: an image takes a core for its decoding and again for its run. Line, admission and cost
+model are the real ones, on an event loop whose clock jumps to the next moment at which something happens.
+"""
+
+import asyncio
+import random
+import selectors
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, TypeVar
+
+from app.engine.admission import Admission
+from app.engine.costs import Costs
+from app.engine.deadlines import before
+from app.engine.line import Line
+from app.errors import DeadlineExceeded, Unavailable
+from app.metrics import Metrics
+
+CORES = 2
+DECODE_SECONDS, RUN_SECONDS = 0.016, 0.024
+SUSTAINABLE = CORES / (DECODE_SECONDS + RUN_SECONDS)  # images a second
+
+T = TypeVar("T")
+
+
+class _SkippingSelector(selectors.DefaultSelector):
+    """Moves the clock on instead of waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += max(0.0, timeout or 0.0)
+        return super().select(0)
+
+
+class _SimulatedLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._skipping = _SkippingSelector()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.now
+
+
+def simulate(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=_SimulatedLoop) as runner:
+        return runner.run(main)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of some requests."""
+
+    seconds: list[float] = field(default_factory=list)  # of those answered in time
+    late: int = 0  # accepted and not answered in time
+    refused: int = 0
+    done_at: list[float] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> int:
+        return len(self.seconds) + self.late
+
+    def quantile(self, share: float) -> float:
+        return sorted(self.seconds)[ceil(share * len(self.seconds)) - 1]
+
+    def answered_between(self, start: float, end: float) -> int:
+        return sum(start <= moment < end for moment in self.done_at)
+
+
+class Model:
+    """A model with its line and its door, on ``CORES`` simulated cores."""
+
+    def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
+        self.chance = random.Random(seed)
+        self.costs = Costs(instances=CORES)
+        self.line = Line(lambda: slots, Metrics().for_model("toy", "classify"))
+        self.admission = Admission("toy", limit, self.line, self.costs)
+        self._cores = asyncio.Semaphore(CORES)
+
+    async def warm_up(self) -> None:
+        """Answer a few images, as at any start, so that something is known about costs."""
+        for _ in range(20):
+            await self.request("", 30, Tally())
+
+    async def work(self) -> None:
+        for seconds in (DECODE_SECONDS, RUN_SECONDS):
+            async with self._cores:
+                await asyncio.sleep(seconds * self.chance.uniform(0.7, 1.3))
+
+    async def request(self, client: str, within: float, tally: Tally, size: int = 0) -> float | None:
+        """Ask once; the seconds after which to come back if it was refused."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
+        try:
+            visit = self.admission.enter(client, (client, size), arrived + within)
+            with self.admission.admit(visit, arrived + within):
+                async with before(arrived + within), self.line.slot(client):
+                    began = loop.time()
+                    await self.work()
+                    self.costs.answered(loop.time() - began, self.line.taken)
+        except Unavailable as error:
+            tally.refused += 1
+            return error.retry_after_seconds
+        except DeadlineExceeded:
+            tally.late += 1
+        else:
+            tally.seconds.append(loop.time() - arrived)
+            tally.done_at.append(loop.time())
+        return None
+
+    async def obeying(self, client: str, within: float, first: Tally, second: Tally, size: int = 0) -> None:
+        """Ask, and once more when Retry-After, in whole seconds, has passed."""
+        wait = await self.request(client, within, first, size)
+        if wait is not None:
+            await asyncio.sleep(max(1, ceil(wait)))
+            await self.request(client, within, second, size)
+
+
+def poisson(chance: random.Random, rate: float, seconds: float) -> Iterator[float]:
+    """The moments at which something happens ``rate`` times a second by chance."""
+    moment = chance.expovariate(rate)
+    while moment < seconds:
+        yield moment
+        moment += chance.expovariate(rate)
+
+
+async def at_moments(moments: Iterable[float], requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Begin each request at its moment and wait for all."""
+
+    async def later(moment: float, request: Coroutine[Any, Any, Any]) -> None:
+        await asyncio.sleep(moment)
+        await request
+
+    await asyncio.gather(*(later(moment, request) for moment, request in zip(moments, requests, strict=False)))
