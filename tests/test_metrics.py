@@ -18,7 +18,7 @@ def exposed() -> tuple[Metrics, str]:
     model.batch(2)
     model.queue_depth.inc()
     model.observe(STAGES)
-    return metrics, metrics.expose()[0].decode()
+    return metrics, metrics.expose().decode()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_every_metric_has_help_and_no_created_series() -> None:
     _, text = exposed()
     assert "_created" not in text
     kinds = [line.split() for line in text.splitlines() if line.startswith("# TYPE emo_")]
-    assert len(kinds) == 9
+    assert len(kinds) == 10
     for _, _, name, kind in kinds:
         assert f"# HELP {name} " in text
         assert name.endswith("_total") == (kind == "counter")
