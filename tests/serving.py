@@ -80,14 +80,23 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def running(settings: Settings, open_session: OpenSession = open_session) -> Iterator[Running]:
-    """Give uvicorn with the application on a port of its own."""
+def running(
+    settings: Settings,
+    open_session: OpenSession = open_session,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Iterator[Running]:
+    """Give uvicorn with the application on a port of its own, on uvicorn's choice of an event loop or on another."""
     app = create_app(settings, open_session)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     server = _Server(uvicorn.Config(app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, args=([listener],))
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory or server.config.get_loop_factory()) as runner:
+            runner.run(server.serve([listener]))
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         assert server.listening.wait(20)
