@@ -166,6 +166,7 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
 
 
 LARGE = 40 * 1024 * 1024
+ALMOST = b"\r\n--" * (LARGE // 4)  # the slowest there is to look through for the boundary b
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ LARGE = 40 * 1024 * 1024
         ("application/json", b'{"images":[' + b"1," * (LARGE // 2)),
         ("application/json", b"{" + b'"a":1,' * (LARGE // 6)),
         (MULTIPART, multipart(bytes(LARGE))),
-        (MULTIPART, multipart(b"\r\n--" * (LARGE // 4))),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + ALMOST),
         (MULTIPART, multipart(b"") * 300_000),
     ],
     ids=["base64", "no base64", "numbers", "members", "one part", "almost boundaries", "parts"],
@@ -186,17 +187,17 @@ async def test_other_threads_run_while_a_large_body_is_taken_apart(content_type:
 
     async def watch() -> None:  # what the process computes while this thread has to wait, which is the event loop's
         nonlocal longest
+        seen = time.process_time()
         while True:
-            began = time.process_time()
             await asyncio.sleep(0)
-            longest = max(longest, time.process_time() - began)
+            longest, seen = max(longest, time.process_time() - seen), time.process_time()
 
     given = request(body, content_type, chunk=1024 * 1024)
     watching = asyncio.create_task(watch())
     with contextlib.suppress(InvalidRequest):
         await read_uploads(given, print, 3, 60)
     watching.cancel()
-    assert longest < 0.15
+    assert longest < 0.05
 
 
 async def test_base64_with_padding_in_the_middle_is_refused_wherever_it_is() -> None:

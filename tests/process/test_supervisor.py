@@ -28,6 +28,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def idle_sockets(server: Command) -> int:
+    """How many sockets the workers have without connections."""
+    return sum(map(connections_of, server.workers()))
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Command]:
     (tmp_path / "models").mkdir()
@@ -85,7 +91,8 @@ def classify(connection: http.client.HTTPConnection) -> int:
     return response.status
 
 
-def test_connections_are_spread_evenly_over_the_workers(server: Command) -> None:
+def test_connections_are_spread_evenly_over_the_workers(server: Command, idle_sockets: int) -> None:
+    eventually(lambda: sum(map(connections_of, server.workers())) == idle_sockets)
     before = [connections_of(worker) for worker in server.workers()]
     with contextlib.ExitStack() as closing:
         for _ in range(64):
@@ -95,15 +102,15 @@ def test_connections_are_spread_evenly_over_the_workers(server: Command) -> None
     assert abs(more[0] - more[1]) <= 1
 
 
-def test_connections_that_ended_are_not_counted_against_a_worker(server: Command) -> None:
-    at_first = sum(map(connections_of, server.workers()))
+def test_connections_that_ended_are_not_counted_against_a_worker(server: Command, idle_sockets: int) -> None:
+    eventually(lambda: sum(map(connections_of, server.workers())) == idle_sockets)
     with contextlib.ExitStack() as closing:
         kept = [connect(server) for _ in range(8)]
         for connection in kept:
             closing.callback(connection.close)
         for connection in kept[::2]:  # all of one worker
             connection.close()
-        eventually(lambda: sum(map(connections_of, server.workers())) == at_first + 4)
+        eventually(lambda: sum(map(connections_of, server.workers())) == idle_sockets + 4)
         kept[1].request("GET", "/metrics")  # every worker is heard for it, so what they said before is known too
         kept[1].getresponse().read()
         before = [connections_of(worker) for worker in server.workers()]
