@@ -76,11 +76,11 @@ class Child:
         return self.state == "ready" and self._sent - self._taken < _MAX_UNTAKEN
 
     def hand_over(self, connection: socket.socket) -> bool:
-        """Pass the connection on; False where the worker has just ended, and then it takes no more."""
+        """Pass the connection on; False where that fails, mostly because the worker has just ended: it gets no more."""
         try:
             socket.send_fds(self._connections, [b"\0"], [connection.fileno()])
         except OSError:
-            self.state = "draining"
+            self.drain()
             return False
         self._sent += 1
         return True

@@ -23,6 +23,7 @@ class Dispatcher:
         self._children = children
         self._served = 0
         self._open = False
+        self._accepting = False
 
     def open(self) -> None:
         """Begin to listen."""
@@ -34,18 +35,24 @@ class Dispatcher:
     def close(self) -> None:
         """Stop listening; connections that were not accepted are refused."""
         self._open = False
-        asyncio.get_running_loop().remove_reader(self._listener)
+        self._pause()
         self._listener.close()
 
     def update(self) -> None:
         """To be called when a worker may have become able to take connections."""
-        if self._open and self._next() is not None:
+        if self._open and not self._accepting and self._next() is not None:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
+            self._accepting = True
+
+    def _pause(self) -> None:
+        if self._accepting:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._accepting = False
 
     def _accept(self) -> None:
         for _ in range(_AT_A_TIME):
             if self._next() is None:
-                asyncio.get_running_loop().remove_reader(self._listener)
+                self._pause()
                 return
             try:
                 connection, _ = self._listener.accept()
@@ -53,7 +60,7 @@ class Dispatcher:
                 return
             except OSError as error:  # no more file descriptors or memory: it would fail again at once
                 logger.exception("connections cannot be accepted", exc_info=error)
-                asyncio.get_running_loop().remove_reader(self._listener)
+                self._pause()
                 asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self.update)
                 return
             with connection:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _AT_A_TIME = 64
+_UNREPORTED = 16  # connections that may have been taken over without a word; far below what is sent without one
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +31,16 @@ class Intake:
     def __init__(
         self, source: socket.socket, protocol: Callable[[], ReportingProtocol], report: Callable[[int, int], None]
     ) -> None:
-        """``report`` is called with how many were taken over and how many of them have ended, after every change."""
+        """``report`` is called with how many were taken over and how many of them have ended.
+
+        That is after every end, and after some of the takings, because that many may be under way.
+        """
         self._source = source
         self._protocol = protocol
         self._report = report
         self._received = 0
         self._closed = 0
+        self._reported = 0  # of those received
         self._told = True
         self._ended = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
@@ -71,7 +76,8 @@ class Intake:
                 task = asyncio.get_running_loop().create_task(self._serve(socket.socket(fileno=descriptor)))
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
-            self._changed()
+            if self._received - self._reported >= _UNREPORTED:
+                self._changed()
 
     async def _serve(self, connection: socket.socket) -> None:
         protocol = self._protocol()
@@ -95,4 +101,5 @@ class Intake:
 
     def _tell(self) -> None:
         self._told = True
+        self._reported = self._received
         self._report(self._received, self._closed)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 
@@ -31,7 +32,9 @@ def supervise(settings: Settings) -> int:
 
 def restart_delay(early_ends: int) -> float:
     """Seconds until the next start after so many workers in a row that ended soon: 0, then 0.5, doubled up to 30."""
-    return min(_LAST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** (early_ends - 1)) if early_ends else 0.0
+    if not early_ends:
+        return 0.0
+    return min(_LAST_DELAY_SECONDS, math.ldexp(_FIRST_DELAY_SECONDS, min(early_ends - 1, 10)))
 
 
 class Supervisor:
@@ -44,7 +47,7 @@ class Supervisor:
         self._dispatcher = Dispatcher(listener, self._children)
         self._stopping = asyncio.Event()
         self._interrupted = False
-        self._failure = ""
+        self._first_failure = ""
         self._past: Snapshot = {}  # what workers counted that have ended
         self._gathering = asyncio.Lock()
         self._next_gathering: asyncio.Task[Snapshot] | None = None
@@ -67,7 +70,7 @@ class Supervisor:
                 self._stopping.set()
                 self._kill()
         if not started:
-            raise StartupError(self._failure)
+            raise StartupError(self._first_failure)
         return EXIT_INTERRUPTED if self._interrupted else EXIT_OK
 
     def _begin(self) -> bool:
@@ -109,21 +112,22 @@ class Supervisor:
             try:
                 child = await Child.start(self._settings)
             except OSError as error:
-                self._failure = f"no worker can be started: {error}"
+                reason = f"no worker can be started: {error}"
             else:
-                await self._follow(child, tried)
+                reason = await self._follow(child, tried)
+            self._first_failure = self._first_failure or reason
             tried.set()
             if self._stopping.is_set():
                 return
             steady = asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
             early_ends = 0 if steady else early_ends + 1
-            logger.error("a worker ended", extra={"reason": self._failure})
+            logger.error("a worker ended", extra={"reason": reason})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(restart_delay(early_ends)):
                     await self._stopping.wait()
 
-    async def _follow(self, child: Child, tried: asyncio.Event) -> None:
-        """Listen to a worker until it has ended."""
+    async def _follow(self, child: Child, tried: asyncio.Event) -> str:
+        """Listen to a worker until it has ended; gives the reason."""
         self._children.append(child)
         if self._stopping.is_set():
             child.drain()
@@ -138,9 +142,9 @@ class Supervisor:
                 task.add_done_callback(answers.discard)
             self._dispatcher.update()
         status = await child.ended()
-        self._failure = child.failure or f"worker {child.number} ended with status {status}"
         self._children.remove(child)
         self._past = merge([], [self._past, child.metrics])
+        return child.failure or f"worker {child.number} ended with status {status}"
 
     # ---- metrics ---------------------------------------------------------------------------------------------------
 

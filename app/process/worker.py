@@ -97,12 +97,16 @@ class _Supervisor:
 
     async def listen(self, messages: AsyncIterator[Message], server: "_ReceivingServer") -> None:
         """Do what the supervisor says; drain when it has ended."""
-        async for word, content in messages:
-            if word == "collect":
-                self._channel.send("collected", snapshot(server.services.metrics.registry))
-            elif word == "gathered" and content["question"] in self._waiting:
-                self._waiting[content["question"]].set_result(content["metrics"])
-        server.handle_exit(signal.SIGTERM, None)
+        try:
+            async for word, content in messages:
+                if word == "collect":
+                    self._channel.send("collected", snapshot(server.services.metrics.registry))
+                elif word == "gathered":
+                    answer = self._waiting.get(content["question"])
+                    if answer is not None and not answer.done():  # whoever asked may have given up
+                        answer.set_result(content["metrics"])
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
 
 
 class _ReceivingServer(DrainingServer):

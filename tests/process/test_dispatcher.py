@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,8 +21,8 @@ class Workers:
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
-        nothing = cast("Any", None)  # neither process nor messages
-        self.children = [Child(nothing, nothing, near) for near, _ in pairs]
+        process = cast("Any", SimpleNamespace(send_signal=print))  # it does not listen
+        self.children = [Child(process, cast("Any", None), near) for near, _ in pairs]
         self.ends = [far for _, far in pairs]
         self.dispatcher = Dispatcher(self.listener, self.children)
         self.clients: list[socket.socket] = []

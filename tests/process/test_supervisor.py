@@ -250,4 +250,4 @@ def test_workers_that_cannot_start_are_one_clean_message_and_exit_code_1(tmp_pat
 
 
 def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often() -> None:
-    assert [restart_delay(ends) for ends in (0, 1, 2, 3, 7, 1000)] == [0, 0.5, 1, 2, 30, 30]
+    assert [restart_delay(ends) for ends in (0, 1, 2, 3, 7, 10_000)] == [0, 0.5, 1, 2, 30, 30]
