@@ -113,7 +113,7 @@ REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
     "a small photo": ("POST", "/classify", lambda: raw(SMALL)),
     "a large jpeg": ("POST", "/classify", lambda: raw(picture("JPEG"))),
     "a large png": ("POST", "/detect", lambda: raw(picture("PNG"))),
-    "the largest picture": ("POST", "/classify", lambda: raw(encoded(Image.new("RGB", (8000, 6200)), "PNG"))),
+    "the largest picture": ("POST", "/classify", lambda: raw(encoded(Image.new("1", (8000, 6200)), "PNG"))),
     "a large picture drawn as jpeg": ("POST", "/detect", lambda: raw(picture("JPEG"), accept="image/jpeg")),
     "a large picture drawn as png": ("POST", "/detect", lambda: raw(picture("JPEG", 2000, 1500), accept="image/png")),
     "a hostile jpeg": ("POST", "/classify", lambda: raw(PROGRESSIVE)),
