@@ -19,7 +19,7 @@ from app.api.bodies import BodyBudget, BodyLimit
 from app.api.door import Door
 from app.api.middleware import RequestFrame
 from app.api.problems import answer_error
-from app.api.services import Services
+from app.api.services import Gather, Services
 from app.engine.catalog import Catalog
 from app.engine.deployment import OpenSession, open_session
 from app.errors import ServiceError, StartupError
@@ -31,8 +31,11 @@ DESCRIPTION = "Image classification and object detection with models of the EMO 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, open_session: OpenSession = open_session) -> FastAPI:
-    """The application; models load and stop with its lifespan, which raises StartupError where none can be served."""
+def create_app(settings: Settings, open_session: OpenSession = open_session, gather: Gather | None = None) -> FastAPI:
+    """The application; models load and stop with its lifespan, which raises StartupError where none can be served.
+
+    ``gather`` gives the metrics of all workers where this process is one of several.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +46,9 @@ def create_app(settings: Settings, open_session: OpenSession = open_session) -> 
             _require_models(settings, catalog)
             bodies = BodyBudget(settings.max_inflight_bytes)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
-            app.state.services = Services(settings, metrics, catalog, bodies, asyncio.Event())
+            drain = asyncio.Event()
+            metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
+            app.state.services = Services(settings, metrics, catalog, bodies, drain, gather)
             app.openapi()  # made once, now: the first wrong parameter would wait for it
             yield
         finally:

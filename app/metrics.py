@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -92,13 +91,15 @@ class Metrics:
             registry=registry,
         )
 
+        self.workers_ready = Gauge("emo_workers_ready", "Processes that take requests now.", registry=registry)
+
     def for_model(self, model: str, task: str) -> "ModelMetrics":
         """The metrics of one model, its labels filled in."""
         return ModelMetrics(self, model, task)
 
-    def expose(self) -> tuple[bytes, str]:
-        """All metrics in Prometheus' text format, and its media type."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+    def expose(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
 
     async def measure_event_loop_lag(self) -> None:
         """Observe, for ever, how late the event loop runs a timer."""

@@ -1,9 +1,15 @@
-"""The whole server with toy models: in this process, or behind a real socket."""
+"""The whole server with toy models: in this process, behind a real socket, or as the command with its processes."""
 
 import asyncio
 import contextlib
+import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +80,23 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def running(settings: Settings, open_session: OpenSession = open_session) -> Iterator[Running]:
-    """Give uvicorn with the application on a port of its own."""
+def running(
+    settings: Settings,
+    open_session: OpenSession = open_session,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Iterator[Running]:
+    """Give uvicorn with the application on a port of its own, on uvicorn's choice of an event loop or on another."""
     app = create_app(settings, open_session)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     server = _Server(uvicorn.Config(app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, args=([listener],))
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory or server.config.get_loop_factory()) as runner:
+            runner.run(server.serve([listener]))
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         assert server.listening.wait(20)
@@ -89,6 +104,74 @@ def running(settings: Settings, open_session: OpenSession = open_session) -> Ite
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+def emo_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The command, just started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The command ``emo-serve serve --workers N``, running."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers that are there now, in the order in which they became ready."""
+        lines = map(json.loads, self.log.read_text(encoding="utf-8").splitlines())
+        return [line["worker"] for line in lines if line["message"] == "a worker is ready" and runs(line["worker"])]
+
+    def stop(self) -> int:
+        """Tell it to stop; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@contextlib.contextmanager
+def commanded(models: Path, log: Path, workers: int) -> Iterator[Command]:
+    """Give the command with so many processes on a port of its own."""
+    settings_for(models)
+    command = [sys.executable, "-m", "app", "serve", "--workers", str(workers), "--port", "0", "--models", str(models)]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout
+        welcome = process.stdout.readline()
+        assert welcome, log.read_text()
+        try:
+            yield Command(process, int(welcome.split("http://127.0.0.1:")[1].split()[0]), log)
+        finally:
+            process.kill()
+
+
+def runs(process: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return when ``condition()`` holds in another process."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 class GatedSession:

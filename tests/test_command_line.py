@@ -1,9 +1,6 @@
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -11,17 +8,8 @@ import pytest
 
 from app.__main__ import main, settings_table
 from app.settings import all_settings, group_of
+from tests.serving import emo_serve
 from tests.support import encode_image, plain, write_classifier, write_detector
-
-
-def emo_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "app", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-    )
 
 
 def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def exposed() -> tuple[Metrics, str]:
     model.watch_queue_age(lambda: 0.5)
     model.watch_queue_age(lambda: 1.5)
     model.observe(STAGES)
-    return metrics, metrics.expose()[0].decode()
+    return metrics, metrics.expose().decode()
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ class BodyBudget:
             self._held -= share
 
 
-async def read_body(request: Request, hold: Hold) -> bytes:
-    """The body, held before it is read as far as its Content-Length tells its size, else while it grows."""
+async def read_body(request: Request, hold: Hold) -> list[bytes]:
+    """The body in pieces, held before it is read as far as its Content-Length tells its size, else while it grows."""
     hold(_announced_bytes(request.headers))
     received = 0
     chunks = []
@@ -95,7 +95,7 @@ async def read_body(request: Request, hold: Hold) -> bytes:
         received += len(chunk)
         hold(received)
         chunks.append(chunk)
-    return b"".join(chunks)
+    return chunks
 
 
 def _announced_bytes(headers: Headers) -> int:

@@ -1,11 +1,13 @@
 """/livez, /readyz and /metrics: what the machines around the server ask."""
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.openapi import problem_answers
 from app.api.schemas import State
 from app.api.services import services_of
 from app.errors import ModelNotReady, ShuttingDown, Unavailable
+from app.snapshots import exposition
 
 router = APIRouter(tags=["operations"])
 
@@ -37,6 +39,7 @@ async def readyz(request: Request) -> State:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """The metrics in Prometheus' text format."""
-    body, media_type = services_of(request).metrics.expose()
-    return Response(body, media_type=media_type)
+    """The metrics of all workers in Prometheus' text format."""
+    services = services_of(request)
+    body = services.metrics.expose() if services.gather is None else exposition(await services.gather())
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,7 @@
 """What the routes work with, put together by ``app.main``."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -9,6 +10,10 @@ from app.api.bodies import BodyBudget
 from app.engine.catalog import Catalog
 from app.metrics import Metrics
 from app.settings import Settings
+from app.snapshots import Snapshot
+
+Gather = Callable[[], Awaitable[Snapshot]]
+"""Gives the metrics of all workers as one; raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class Services:
     bodies: BodyBudget
     drain: asyncio.Event
     """Set when the process has been told to stop."""
+    gather: Gather | None
+    """None where this process is the only one."""
 
 
 def services_of(request: Request) -> Services:

@@ -18,6 +18,7 @@ from app.api.schemas import JsonImages
 from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
 _INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
+_PIECE = 1024 * 1024  # what is done to a long body in one go; only in between can other threads, the event loop, run
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _PART_NAME = "file"
 _HINT = (
@@ -48,10 +49,12 @@ async def read_uploads(request: Request, hold: Hold, max_images: int, timeout_se
     take = _reader(request, max_images)
     try:
         async with asyncio.timeout(timeout_seconds):
-            body = await read_body(request, hold)
+            pieces = await read_body(request, hold)
     except TimeoutError as error:
         raise HTTPException(408, f"The body did not arrive within {timeout_seconds:g} seconds.") from error
-    return await asyncio.to_thread(take, body) if len(body) > _INLINE_BYTES else take(body)
+    if sum(map(len, pieces)) <= _INLINE_BYTES:
+        return take(b"".join(pieces))
+    return await asyncio.to_thread(lambda: take(b"".join(pieces)))
 
 
 def _reader(request: Request, max_images: int) -> Callable[[bytes], Uploads]:
@@ -78,6 +81,7 @@ def _raw(body: bytes) -> Uploads:
 
 
 def _json(body: bytes, max_images: int) -> Uploads:
+    _check_commas(body, max_images)
     try:
         parsed = JsonImages.model_validate_json(body)
     except ValidationError as error:
@@ -94,6 +98,19 @@ def _json(body: bytes, max_images: int) -> Uploads:
     return Uploads(tuple(map(_base64, texts)), several=True)
 
 
+def _check_commas(body: bytes, max_images: int) -> None:
+    """Refuse a body of very many small values: as objects they would take minutes and gigabytes.
+
+    An image has one comma before it and, in a data: URI, one inside.
+    """
+    most, count = 2 * max_images, 0
+    for start in range(0, len(body), _PIECE):
+        count += body.count(b",", start, start + _PIECE)
+        if count > most:
+            msg = f"The JSON body has more than {most} commas: too many for {max_images} images, which are allowed."
+            raise InvalidRequest(msg)
+
+
 def _reason(location: tuple[int | str, ...], message: str) -> str:
     place = ".".join(map(str, location))[:100]
     return f"{place}: {message[:200]}" if place else message[:200]
@@ -102,12 +119,20 @@ def _reason(location: tuple[int | str, ...], message: str) -> str:
 def _base64(text: str) -> Upload:
     data_uri = _DATA_URI.match(text)
     try:
-        return binascii.a2b_base64(text[data_uri.end() :] if data_uri else text, strict_mode=True)
+        starts = range(data_uri.end() if data_uri else 0, len(text), _PIECE)
+        pieces = [binascii.a2b_base64(text[start : start + _PIECE], strict_mode=True) for start in starts]
+        if any(len(piece) < _PIECE // 4 * 3 for piece in pieces[:-1]):
+            return _not_base64("Padding in the middle")
+        return b"".join(pieces)
     except (binascii.Error, ValueError) as error:
-        return ImageUndecodable(
-            f"The text is not base64 of the standard alphabet, padded and without line breaks ({error}); "
-            "`base64 -w0 photo.jpg` writes it so."
-        )
+        return _not_base64(str(error))
+
+
+def _not_base64(reason: str) -> ImageUndecodable:
+    return ImageUndecodable(
+        f"The text is not base64 of the standard alphabet, padded and without line breaks ({reason}); "
+        "`base64 -w0 photo.jpg` writes it so."
+    )
 
 
 def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
@@ -129,7 +154,8 @@ def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
                 "on_end": parts.end,
             },
         )
-        parser.write(body)
+        for start in range(0, len(body), _PIECE):
+            parser.write(body[start : start + _PIECE])
     except FormParserError as error:
         msg = f"The multipart body is broken: {error}."
         raise InvalidRequest(msg) from error
@@ -149,13 +175,13 @@ class _Parts:
         self.images: list[bytes] = []
         self.ended = False
         self._max_images = max_images
-        self._pieces: list[bytes] = []
+        self._content = bytearray()  # grown, not a list of slices: a body can consist of millions of tiny ones
         self._field = b""
         self._value = b""
         self._name = b""
 
     def begin(self) -> None:
-        self._pieces = []
+        self._content = bytearray()
         self._name = self._field = self._value = b""
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
@@ -177,10 +203,10 @@ class _Parts:
         _check_count(len(self.images) + 1, self._max_images)
 
     def data(self, data: bytes, start: int, end: int) -> None:
-        self._pieces.append(data[start:end])
+        self._content += memoryview(data)[start:end]
 
     def end_part(self) -> None:
-        self.images.append(b"".join(self._pieces))
+        self.images.append(bytes(self._content))
 
     def end(self) -> None:
         self.ended = True

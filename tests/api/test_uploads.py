@@ -1,6 +1,8 @@
 import asyncio
 import base64
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -161,3 +163,62 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
     with pytest.raises(HTTPException) as given_up:
         await read_uploads(stuck, print, 1, 0.01)
     assert given_up.value.status_code == 408
+
+
+LARGE = 40 * 1024 * 1024
+ALMOST = b"\r\n--" * (LARGE // 4)  # the slowest there is to look through for the boundary b
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", json.dumps({"image": "QUJD" * (LARGE // 4)}).encode()),
+        ("application/json", b'{"image":"' + b"!" * LARGE),
+        ("application/json", b'{"images":[' + b"1," * (LARGE // 2)),
+        ("application/json", b"{" + b'"a":1,' * (LARGE // 6)),
+        (MULTIPART, multipart(bytes(LARGE))),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + ALMOST),
+        (MULTIPART, multipart(b"") * 300_000),
+    ],
+    ids=["base64", "no base64", "numbers", "members", "one part", "almost boundaries", "parts"],
+)
+async def test_other_threads_run_while_a_large_body_is_taken_apart(content_type: str, body: bytes) -> None:
+    longest = 0.0
+
+    async def watch() -> None:  # what the process computes while this thread has to wait, which is the event loop's
+        nonlocal longest
+        seen = time.process_time()
+        while True:
+            await asyncio.sleep(0)
+            longest, seen = max(longest, time.process_time() - seen), time.process_time()
+
+    given = request(body, content_type, chunk=1024 * 1024)
+    watching = asyncio.create_task(watch())
+    with contextlib.suppress(InvalidRequest):
+        await read_uploads(given, print, 3, 60)
+    watching.cancel()
+    assert longest < 0.05
+
+
+async def test_base64_with_padding_in_the_middle_is_refused_wherever_it_is() -> None:
+    piece = "QUJD" * (256 * 1024)  # of the length in which it is taken apart
+    for text in (piece[:-1] + "=" + piece, piece[:-2] + "==" + piece, "QUI=" + piece):
+        with pytest.raises(ImageUndecodable, match="base64"):
+            await read_uploads(
+                request(json.dumps({"image": text}).encode(), "application/json", chunk=9999), print, 3, 60
+            )
+
+
+async def test_long_base64_is_decoded_whole() -> None:
+    image = bytes(range(256)) * 12_345
+    for prefix in ("", "data:image/png;base64,"):
+        body = json.dumps({"image": prefix + b64(image)}).encode()
+        uploads = await read_uploads(request(body, "application/json", chunk=9999), print, 3, 60)
+        assert uploads == Uploads((image,), several=False)
+
+
+async def test_json_of_more_values_than_images_can_be_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(InvalidRequest, match="more than 6 commas: too many for 3 images"):
+        await read(b'{"images":[' + b"1," * 1000 + b"1]}", "application/json")
+    uri = f"data:image/png;base64,{b64(b'pixels')}"
+    assert len((await read(json.dumps({"images": [uri] * 3}).encode(), "application/json")).images) == 3

@@ -1,0 +1,158 @@
+"""One worker process, as the supervisor sees it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from app.process.channel import Channel, Message
+from app.settings import Settings
+from app.snapshots import Snapshot
+
+_MODULE = "app.process.worker"  # by name: the supervisor itself loads neither models nor what runs them
+_MAX_UNTAKEN = 64  # connections that a worker has not taken over yet; a worker that hangs gets no more than these
+
+
+class Child:
+    """A running worker; used on one event loop."""
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel, connections: socket.socket) -> None:
+        self.state: Literal["loading", "ready", "draining"] = "loading"
+        self.models = ""
+        self.failure = ""
+        self.metrics: Snapshot = {}
+        self.last_served = 0  # the dispatcher's mark: when it was given its last connection
+        self._process = process
+        self._channel = channel
+        self._connections = connections
+        self._sent = 0
+        self._taken = 0
+        self._closed = 0
+        self._unanswered: asyncio.Event | None = None
+
+    @classmethod
+    async def start(cls, settings: Settings) -> "Child":
+        """Start a worker with a fresh interpreter; raises OSError where the system gives no process."""
+        control, its_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        connections, its_connections = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its_control, its_connections, contextlib.ExitStack() as on_failure:
+            on_failure.callback(control.close)
+            on_failure.callback(connections.close)
+            numbers = (its_control.fileno(), its_connections.fileno())
+            process = await asyncio.create_subprocess_exec(
+                # It imports from where this process does, and never from the folder where it happens to be started.
+                *(sys.executable, "-P", "-m", _MODULE, *map(str, numbers)),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=subprocess.DEVNULL,
+                pass_fds=numbers,
+                process_group=0,  # Ctrl-C in a terminal is for the supervisor, which then tells the workers
+            )
+            on_failure.pop_all()
+        connections.settimeout(0)
+        channel = await Channel.over(control)
+        channel.send("settings", settings.model_dump(mode="json"))
+        return cls(process, channel, connections)
+
+    @property
+    def number(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    # ---- connections -----------------------------------------------------------------------------------------------
+
+    @property
+    def open_connections(self) -> int:
+        """How many it has, those included that it has not taken over yet."""
+        return self._sent - self._closed
+
+    @property
+    def takes_connections(self) -> bool:
+        """Whether one more can be handed over now."""
+        return self.state == "ready" and self._sent - self._taken < _MAX_UNTAKEN
+
+    def hand_over(self, connection: socket.socket) -> bool:
+        """Pass the connection on; False where that fails, mostly because the worker has just ended: it gets no more."""
+        try:
+            socket.send_fds(self._connections, [b"\0"], [connection.fileno()])
+        except OSError:
+            self.drain()
+            return False
+        self._sent += 1
+        return True
+
+    # ---- messages --------------------------------------------------------------------------------------------------
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """What it says, after what concerns this object has been noted; ends with the process."""
+        async for word, content in self._channel.messages():
+            match word:
+                case "ready":
+                    self.state, self.models = "ready", content
+                case "failed":
+                    self.failure = content
+                case "draining":
+                    self._end_connections()
+                case "connections":
+                    self._taken, self._closed = content
+                case "collected":
+                    self.metrics = content
+                    self._answered()
+            yield word, content
+        self._end_connections()
+        self._answered()
+
+    async def ended(self) -> int:
+        """Its exit status, negative for a signal, when it has ended."""
+        status = await self._process.wait()
+        await self._channel.close()
+        return status
+
+    async def collect(self, seconds: float) -> None:
+        """Renew ``metrics``, unless that takes longer than so many seconds."""
+        if self.state == "loading":
+            return
+        if self._unanswered is None:  # a worker that hangs is not asked again and again
+            self._unanswered = asyncio.Event()
+            self._channel.send("collect")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._unanswered.wait()
+
+    @property
+    def answers(self) -> bool:
+        """Whether ``metrics`` is what it said when it was last asked."""
+        return self._unanswered is None
+
+    def send_gathered(self, question: int, metrics: Snapshot) -> None:
+        """Answer its question for the metrics of all workers."""
+        self._channel.send("gathered", {"question": question, "metrics": metrics})
+
+    def _answered(self) -> None:
+        if self._unanswered is not None:
+            self._unanswered.set()
+            self._unanswered = None
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Tell it to finish what it has, and end."""
+        self._end_connections()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def _end_connections(self) -> None:
+        """Say that no connection follows: it can then take over the last ones and know that it has them all."""
+        self.state = "draining"
+        self._connections.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)

@@ -1,0 +1,82 @@
+"""Accepts connections and gives each to the worker that has the fewest."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+
+from app.process.child import Child
+
+_BACKLOG = 2048
+_AT_A_TIME = 64
+_PAUSE_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Even by construction: the kernel chooses no process. Where no worker can take one, connections wait there."""
+
+    def __init__(self, listener: socket.socket, children: Sequence[Child]) -> None:
+        """``children`` is read whenever a connection comes; it may change meanwhile."""
+        self._listener = listener
+        self._children = children
+        self._served = 0
+        self._open = False
+        self._accepting = False
+
+    def open(self) -> None:
+        """Begin to listen."""
+        self._listener.settimeout(0)
+        self._listener.listen(_BACKLOG)
+        self._open = True
+        self.update()
+
+    def close(self) -> None:
+        """Stop listening; connections that were not accepted are refused."""
+        self._open = False
+        self._pause()
+        self._listener.close()
+
+    def update(self) -> None:
+        """To be called when a worker may have become able to take connections."""
+        if self._open and not self._accepting and self._next() is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+            self._accepting = True
+
+    def _pause(self) -> None:
+        if self._accepting:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._accepting = False
+
+    def _accept(self) -> None:
+        for _ in range(_AT_A_TIME):
+            if self._next() is None:
+                self._pause()
+                return
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no more file descriptors or memory: it would fail again at once
+                logger.exception("connections cannot be accepted", exc_info=error)
+                self._pause()
+                asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self.update)
+                return
+            with connection:
+                self._dispatch(connection)
+
+    def _dispatch(self, connection: socket.socket) -> None:
+        while (child := self._next()) is not None:
+            if child.hand_over(connection):
+                self._served += 1
+                child.last_served = self._served
+                return
+
+    def _next(self) -> Child | None:
+        """The one with the fewest connections, of equals the one that has waited longest; None if none can take one."""
+        return min(
+            (child for child in self._children if child.takes_connections),
+            key=lambda child: (child.open_connections, child.last_served),
+            default=None,
+        )

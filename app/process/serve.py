@@ -1,0 +1,105 @@
+"""One process: uvicorn with the application, from loading the models to the drain."""
+
+import asyncio
+import contextlib
+import gc
+import math
+import signal
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.api.services import Services
+from app.main import create_app
+from app.process.address import bound_socket, welcome
+from app.process.exits import EXIT_OK, EXIT_STARTUP
+from app.settings import Settings
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal comes; raises StartupError or OSError where that cannot begin."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_serve(settings))
+
+
+def loop_factory() -> Callable[[], AbstractEventLoop] | None:
+    """What makes the fastest event loop that is installed."""
+    return uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
+
+
+async def _serve(settings: Settings) -> int:
+    app = create_app(settings)
+    with bound_socket(settings.host, settings.port) as listener:
+        # The lifespan is run here and not by uvicorn, so that a StartupError arrives as it is, without a traceback.
+        async with app.router.lifespan_context(app):
+            services: Services = app.state.services
+            await _ListeningServer(app, services).serve([listener])
+            return exit_status(services)
+
+
+def exit_status(services: Services) -> int:
+    """0 after a clean stop, 1 where a batcher has died."""
+    return EXIT_OK if services.catalog.alive else EXIT_STARTUP
+
+
+def models_of(services: Services) -> str:
+    """What is served, for people."""
+    return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, told by a signal to drain; it says so in /readyz and ends with exit code 0."""
+
+    def __init__(self, app: FastAPI, services: Services, http: type[asyncio.Protocol] | str = "httptools") -> None:
+        settings = services.settings
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=http,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=settings.keep_alive_seconds,
+                timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+            )
+        )
+        self.services = services
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what has been made until now for permanent."""
+        gc.collect()
+        gc.freeze()  # or the event loop would stand still for some 45 ms whenever the collector looks through all of it
+        await super().startup(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Unlike the original, do not raise the signal again when the server has stopped: the models have not yet."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain."""
+        self.services.drain.set()
+        super().handle_exit(sig, frame)
+
+
+class _ListeningServer(DrainingServer):
+    """Accepts its connections itself."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say where."""
+        await super().startup(sockets)
+        welcome(models_of(self.services), (sockets or [])[0])

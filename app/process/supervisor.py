@@ -1,0 +1,164 @@
+"""The supervisor: owns the address, keeps the workers running, answers for all of them together."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import socket
+
+from app.errors import StartupError
+from app.process.address import bound_socket, welcome
+from app.process.child import Child
+from app.process.dispatcher import Dispatcher
+from app.process.exits import EXIT_INTERRUPTED, EXIT_OK
+from app.settings import Settings
+from app.snapshots import Snapshot, merge
+
+_COLLECT_SECONDS = 1.0
+_STEADY_SECONDS = 10.0  # a worker that ran so long is replaced at once when it ends
+_FIRST_DELAY_SECONDS = 0.5
+_LAST_DELAY_SECONDS = 30.0
+_SPARE_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def supervise(settings: Settings) -> int:
+    """Serve with ``workers`` processes until a signal comes; raises StartupError or OSError where that cannot begin."""
+    with bound_socket(settings.host, settings.port) as listener, asyncio.Runner() as runner:
+        return runner.run(Supervisor(settings, listener).run())
+
+
+def restart_delay(early_ends: int) -> float:
+    """Seconds until the next start after so many workers in a row that ended soon: 0, then 0.5, doubled up to 30."""
+    if not early_ends:
+        return 0.0
+    return min(_LAST_DELAY_SECONDS, math.ldexp(_FIRST_DELAY_SECONDS, min(early_ends - 1, 10)))
+
+
+class Supervisor:
+    """Used once, on one event loop."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._children: list[Child] = []
+        self._dispatcher = Dispatcher(listener, self._children)
+        self._stopping = asyncio.Event()
+        self._interrupted = False
+        self._first_failure = ""
+        self._past: Snapshot = {}  # what workers counted that have ended
+        self._gathering = asyncio.Lock()
+        self._next_gathering: asyncio.Task[Snapshot] | None = None
+
+    async def run(self) -> int:
+        """Start, serve, drain; the exit status. Raises StartupError where no worker can be started."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+        tried = [asyncio.Event() for _ in range(self._settings.workers)]
+        async with asyncio.TaskGroup() as group:
+            keepers = [group.create_task(self._keep(event)) for event in tried]
+            try:
+                for event in tried:
+                    await event.wait()
+                started = self._stopping.is_set() or self._begin()
+                if started:
+                    await self._stopping.wait()
+                    await self._all_ended(keepers)
+            finally:
+                self._stopping.set()
+                self._kill()
+        if not started:
+            raise StartupError(self._first_failure)
+        return EXIT_INTERRUPTED if self._interrupted else EXIT_OK
+
+    def _begin(self) -> bool:
+        """Open the door; False where nobody is there to serve."""
+        ready = [child for child in self._children if child.state == "ready"]
+        if ready:
+            self._dispatcher.open()
+            welcome(ready[0].models, self._listener)
+        return bool(ready)
+
+    def _signalled(self) -> None:
+        """The first signal: accept no more, drain every worker. The second: end them at once."""
+        if self._stopping.is_set():
+            self._interrupted = True
+            self._kill()
+            return
+        self._stopping.set()
+        self._dispatcher.close()
+        for child in self._children:
+            child.drain()
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.kill()
+
+    async def _all_ended(self, keepers: list[asyncio.Task[None]]) -> None:
+        """Workers end by themselves, ``drain_seconds`` for the answers and again for the models; but one may hang."""
+        _, late = await asyncio.wait(keepers, timeout=2 * self._settings.drain_seconds + _SPARE_SECONDS)
+        if late:
+            logger.error("workers did not end in time", extra={"workers": len(late)})
+
+    # ---- one of the workers ----------------------------------------------------------------------------------------
+
+    async def _keep(self, tried: asyncio.Event) -> None:
+        """Have one worker run, and another when it has ended; ``tried`` is set when the first is ready or has ended."""
+        early_ends = 0
+        while not self._stopping.is_set():
+            began = asyncio.get_running_loop().time()
+            try:
+                child = await Child.start(self._settings)
+            except OSError as error:
+                reason = f"no worker can be started: {error}"
+            else:
+                reason = await self._follow(child, tried)
+            self._first_failure = self._first_failure or reason
+            tried.set()
+            if self._stopping.is_set():
+                return
+            steady = asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
+            early_ends = 0 if steady else early_ends + 1
+            logger.error("a worker ended", extra={"reason": reason})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(restart_delay(early_ends)):
+                    await self._stopping.wait()
+
+    async def _follow(self, child: Child, tried: asyncio.Event) -> str:
+        """Listen to a worker until it has ended; gives the reason."""
+        self._children.append(child)
+        if self._stopping.is_set():
+            child.drain()
+        answers: set[asyncio.Task[None]] = set()
+        async for word, content in child.messages():
+            if word == "ready":
+                logger.info("a worker is ready", extra={"worker": child.number})
+                tried.set()
+            elif word == "gather":
+                task = asyncio.create_task(self._answer(child, content))
+                answers.add(task)
+                task.add_done_callback(answers.discard)
+            self._dispatcher.update()
+        status = await child.ended()
+        self._children.remove(child)
+        self._past = merge([], [self._past, child.metrics])
+        return child.failure or f"worker {child.number} ended with status {status}"
+
+    # ---- metrics ---------------------------------------------------------------------------------------------------
+
+    async def _answer(self, child: Child, question: int) -> None:
+        """Give a worker the metrics of all."""
+        if self._next_gathering is None:
+            self._next_gathering = asyncio.create_task(self._gather())
+        child.send_gathered(question, await self._next_gathering)
+
+    async def _gather(self) -> Snapshot:
+        """The metrics of all workers; whoever asks before it begins shares it, so that asking often costs little."""
+        async with self._gathering:
+            self._next_gathering = None
+            await asyncio.gather(*(child.collect(_COLLECT_SECONDS) for child in self._children))
+            present = [child.metrics for child in self._children if child.answers]
+            silent = [child.metrics for child in self._children if not child.answers]
+            return merge(present, [self._past, *silent])

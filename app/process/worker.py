@@ -1,0 +1,151 @@
+"""A worker: a process that serves the connections which the supervisor accepts and passes on.
+
+Started by ``app.process.child`` with the numbers of two inherited sockets, for messages and for connections. When the
+messages end, the supervisor has ended, and the worker drains.
+"""
+
+import asyncio
+import itertools
+import math
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from types import FrameType
+
+from fastapi import FastAPI
+
+from app import logs
+from app.api.services import Services
+from app.engine.cpus import usable_cores
+from app.errors import StartupError, Unavailable
+from app.main import create_app
+from app.process.channel import Channel, Message
+from app.process.exits import EXIT_STARTUP
+from app.process.intake import Intake, ReportingProtocol
+from app.process.serve import DrainingServer, exit_status, loop_factory, models_of
+from app.settings import DEFAULT_INTRA_OP_THREADS, Settings
+from app.snapshots import Snapshot, snapshot
+
+_GATHER_SECONDS = 5.0
+_LAST_CONNECTIONS_SECONDS = 5.0
+_SETTLE_SECONDS = 0.05
+
+
+def main() -> int:
+    """Serve until told to stop; the exit code is 0 after a clean drain."""
+    control, connections = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_work(control, connections))
+
+
+async def _work(control: socket.socket, connections: socket.socket) -> int:
+    channel = await Channel.over(control)
+    messages = channel.messages()
+    _, content = await anext(messages)  # the settings come first
+    settings = with_share_of_cores(Settings(**content))
+    logs.configure(settings)
+    supervisor = _Supervisor(channel)
+    try:
+        app = create_app(settings, gather=supervisor.gather)
+        async with app.router.lifespan_context(app):
+            services: Services = app.state.services
+            server = _ReceivingServer(app, services, channel, connections)
+            listening = asyncio.create_task(supervisor.listen(messages, server))
+            await server.serve([])
+            channel.send("collected", snapshot(services.metrics.registry))  # the last word, for the totals
+            listening.cancel()
+            return exit_status(services)
+    except StartupError as error:
+        channel.send("failed", str(error))
+        return EXIT_STARTUP
+    finally:
+        await channel.close()
+
+
+def with_share_of_cores(settings: Settings) -> Settings:
+    """The settings of one of ``workers`` processes: where threads follow the cores, they follow its share of them.
+
+    Only the batch size is left to be measured: several workers at the same time could not tell what cores are worth.
+    """
+    share = math.ceil(usable_cores() / settings.workers)
+    batching = settings.batching.model_copy(update={"instances": settings.batching.instances or share})
+    threads = settings.session.intra_op_threads or DEFAULT_INTRA_OP_THREADS
+    return settings.model_copy(
+        update={
+            "decode_threads": settings.decode_threads or share,
+            "batching": batching,
+            "session": settings.session.model_copy(update={"intra_op_threads": threads}),
+        },
+    )
+
+
+class _Supervisor:
+    """The supervisor, as the worker sees it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._questions = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Snapshot]] = {}
+
+    async def gather(self) -> Snapshot:
+        """The metrics of all workers; raises Unavailable where they do not come."""
+        number = next(self._questions)
+        answer: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._channel.send("gather", number)
+        try:
+            async with asyncio.timeout(_GATHER_SECONDS):
+                return await answer
+        except TimeoutError as error:
+            msg = "The metrics of the other workers did not come in time."
+            raise Unavailable(msg) from error
+        finally:
+            del self._waiting[number]
+
+    async def listen(self, messages: AsyncIterator[Message], server: "_ReceivingServer") -> None:
+        """Do what the supervisor says; drain when it has ended."""
+        try:
+            async for word, content in messages:
+                if word == "collect":
+                    self._channel.send("collected", snapshot(server.services.metrics.registry))
+                elif word == "gathered":
+                    answer = self._waiting.get(content["question"])
+                    if answer is not None and not answer.done():  # whoever asked may have given up
+                        answer.set_result(content["metrics"])
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
+
+
+class _ReceivingServer(DrainingServer):
+    """Is handed its connections by the supervisor."""
+
+    def __init__(self, app: FastAPI, services: Services, channel: Channel, connections: socket.socket) -> None:
+        super().__init__(app, services, ReportingProtocol)
+        self._channel = channel
+        self._intake = Intake(connections, self._protocol, lambda *counts: channel.send("connections", counts))
+
+    def _protocol(self) -> ReportingProtocol:
+        return ReportingProtocol(self.config, self.server_state, self.lifespan.state)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that connections can come."""
+        await super().startup(sockets)
+        self._intake.start()
+        self._channel.send("ready", models_of(self.services))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain: the supervisor sends no more connections and says where they end."""
+        if not self.services.drain.is_set():
+            self._channel.send("draining")
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take over what was accepted for this worker, and let it become requests, before idle connections close."""
+        await self._intake.ended(_LAST_CONNECTIONS_SECONDS)
+        await asyncio.sleep(_SETTLE_SECONDS)
+        await super().shutdown(sockets)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

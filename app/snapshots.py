@@ -1,0 +1,94 @@
+"""The metrics of several processes as one: plain values that travel between them, and how they are put together.
+
+Counters and histograms are added up. Of gauges most are added up too; an ``_info`` series, the longest wait and the
+start of the process say the same in every worker or something that no sum means.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypedDict
+
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+Sample = tuple[str, dict[str, str], float]
+"""Name, labels, value. (JSON gives it back as a list.)"""
+
+
+class Family(TypedDict):
+    """One metric with all its series."""
+
+    help: str
+    type: str
+    samples: list[Sample]
+
+
+Snapshot = dict[str, Family]
+"""All metrics of a process at one moment, by name; JSON can carry it."""
+
+_TOTALS = ("counter", "histogram")
+
+
+def snapshot(registry: Collector) -> Snapshot:
+    """What the registry holds now."""
+    return {
+        metric.name: Family(
+            help=metric.documentation,
+            type=metric.type,
+            samples=[(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples],
+        )
+        for metric in registry.collect()
+    }
+
+
+def exposition(families: Snapshot) -> bytes:
+    """The snapshot in Prometheus' text format."""
+    return generate_latest(_Collected(families))
+
+
+def merge(present: Iterable[Snapshot], past: Iterable[Snapshot] = ()) -> Snapshot:
+    """One snapshot of several processes.
+
+    Of ``past``, which are those of processes that have ended or do not answer, only what was counted is taken: a gauge
+    says what is now.
+    """
+    merged: dict[str, tuple[Family, dict[tuple[str, ...], Sample]]] = {}
+    for families in (*present, *map(totals, past)):
+        for name, family in families.items():
+            join = _joiner(name, family["type"])
+            _, series = merged.setdefault(name, (family, {}))
+            for sample_name, labels, value in family["samples"]:
+                key = (sample_name, *(word for label in sorted(labels.items()) for word in label))
+                together = join(series[key][2], value) if key in series else value
+                series[key] = (sample_name, labels, together)
+    return {
+        name: Family(help=family["help"], type=family["type"], samples=list(series.values()))
+        for name, (family, series) in merged.items()
+    }
+
+
+def totals(families: Snapshot) -> Snapshot:
+    """What a process has counted: the part that still holds when it has ended."""
+    return {name: family for name, family in families.items() if family["type"] in _TOTALS}
+
+
+def _joiner(name: str, kind: str) -> Callable[[float, float], float]:
+    if kind == "gauge" and (name.endswith("_info") or name == "emo_queue_age_seconds"):
+        return max
+    if name == "process_start_time_seconds":
+        return min
+    return float.__add__
+
+
+class _Collected(Collector):
+    """What ``generate_latest`` asks for its metrics."""
+
+    def __init__(self, families: Snapshot) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for name, family in self._families.items():
+            metric = Metric(name, family["help"], family["type"])
+            for sample_name, labels, value in family["samples"]:
+                metric.add_sample(sample_name, labels, value)
+            yield metric
