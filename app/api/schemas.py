@@ -28,7 +28,7 @@ class _Query(_Strict):
     full_decode: bool = Field(
         default=False,
         description="Decode large JPEGs at their full size, which is slower: without it at 1/2, 1/4 or 1/8 of their "
-        "sides, as long as twice the pixels are left that the model needs.",
+        "sides, as long as these keep almost three times the pixels that the model needs.",
     )
 
 

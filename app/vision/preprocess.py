@@ -1,5 +1,7 @@
 """A picture -> the network input its manifest describes, and the map between their coordinates."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -12,12 +14,14 @@ _FILTERS = {
     "bilinear": PillowImage.Resampling.BILINEAR,
     "bicubic": PillowImage.Resampling.BICUBIC,
 }
-_ENOUGH = 2  # of a JPEG decoded at a fraction, pixels for each pixel of the resized picture, a side
+# Pixels a side that a JPEG decoded at a fraction must have for each one of the resized picture. Measured: a photo then
+# differs from what it would be by less than half a grey level on average; with 2 pixels, by up to a whole one.
+_ENOUGH = 2.9
 
 
 def least_side(rule: Preprocessing) -> int:
     """How many pixels each side of a picture must have so that the rule's tensor does not suffer."""
-    return _ENOUGH * (rule.resize or max(rule.height, rule.width))
+    return math.ceil(_ENOUGH * (rule.resize or max(rule.height, rule.width)))
 
 
 def preprocess(picture: Picture, rule: Preprocessing) -> tuple[NDArray[np.uint8], Geometry]:
