@@ -69,4 +69,4 @@ class Picture:
         stored = (left / self.scale, top / self.scale, right / self.scale, bottom / self.scale)
         resized = self.pixels.resize((width, height), resample, stored)
         turn = _UPRIGHT.get(self.orientation)
-        return np.asarray(resized if turn is None else resized.transpose(turn))
+        return np.array(resized if turn is None else resized.transpose(turn))

@@ -25,7 +25,7 @@ def least_side(rule: Preprocessing) -> int:
 
 
 def preprocess(picture: Picture, rule: Preprocessing) -> tuple[NDArray[np.uint8], Geometry]:
-    """The input tensor, (height, width, 3) uint8 of the rule, read-only, and where its pixels lie in the image.
+    """The input tensor, (height, width, 3) uint8 of the rule, and where its pixels lie in the image.
 
     Resizing is Pillow's, antialiased. ``crop`` rounds as torchvision's ``Resize`` and ``CenterCrop`` do: the long side
     becomes ``int(resize * long / short)``, the offset is half of what is too much, rounded half to even. Only what

@@ -109,6 +109,13 @@ def test_extreme_shapes_need_no_huge_picture_on_the_way(shape: tuple[int, int]) 
         assert geometry.scale_x > 0
 
 
+def test_the_tensor_is_a_copy_that_may_be_written() -> None:
+    picture = Picture.of(np.asarray(photo(48, 48)))
+    tensor, _ = preprocess(picture, stretch_rule(48, 48))
+    tensor[:] = 0
+    assert np.asarray(picture.upright()).any()
+
+
 def test_a_picture_must_keep_almost_three_times_the_pixels_that_it_is_resized_to() -> None:
     assert least_side(crop_rule(256, 224, 224)) == 743  # 4000x3000 at 1/4 has 750
     assert least_side(stretch_rule(320, 300)) == 928
