@@ -118,7 +118,8 @@ class Settings(BaseSettings):
         default=50_000_000,
         ge=1,
         description="Most pixels (width x height) of one image, at least 1; more is answered with 413, judged by the "
-        "header, before decoding. A photo takes about 7 to 11 bytes of memory a pixel in each decode thread.",
+        "header, before decoding. While it is decoded, a JPEG takes about 4 to 10 bytes of memory a pixel in a decode "
+        "thread, less at a fraction of its size; other formats up to 16.",
     )
     max_image_scans: int = Field(
         default=20,

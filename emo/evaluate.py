@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from app.manifest import DetectionDefaults, Preprocessing
 from app.vision.detect import select_detections
+from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from app.vision.results import Detections, DetectParameters
 from emo.augment import normalise
@@ -67,7 +68,7 @@ def classification_figures(files: LabelledFiles, rule: Preprocessing, predict: P
     tensors: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     for row, (picture, label) in enumerate(files.pictures("evaluate")):
-        tensors.append(preprocess(np.asarray(picture), rule)[0])
+        tensors.append(preprocess(Picture.of(np.asarray(picture)), rule)[0])
         labels.append(label)
         if len(tensors) == _BATCH or row == total - 1:
             best = np.argsort(-predict(np.stack(tensors))[0], axis=1)[:, :5]
@@ -82,7 +83,7 @@ def detection_figures(data: BoxedImages, annotations: Path, rule: Preprocessing,
     """COCO's ``ap50`` and ``ap`` (mean over IoU 0.5 to 0.95) in [0, 1]."""
     found: list[dict[str, Any]] = []
     for image in tqdm(data.images, "evaluate", unit="img", mininterval=2):
-        tensor, geometry = preprocess(open_rgb(image.path), rule)
+        tensor, geometry = preprocess(Picture.of(open_rgb(image.path)), rule)
         boxes, scores = predict(tensor[None])
         detections = select_detections(boxes[0], scores[0], geometry, COCO_PARAMETERS, DetectionDefaults(), data.names)
         found += coco_results(image, detections, data.category_ids)

@@ -32,6 +32,7 @@ from app.manifest import (
     sha256_of,
     write_manifest,
 )
+from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from emo.augment import normalise
 from emo.evaluate import Predict, onnx_predict
@@ -99,7 +100,7 @@ def _describe(
     version: str,
 ) -> Manifest:
     picture = golden_picture()
-    answers = predict(preprocess(picture, rule)[0][None])
+    answers = predict(preprocess(Picture.of(picture), rule)[0][None])
     detects = "boxes" in output_names
     return Manifest(
         name=name,

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,10 @@ class RequestNotes:
     """What a route leaves behind for the headers and the log line of its request."""
 
     timings: list[Timings] = field(default_factory=list)
+
+    def scales(self) -> list[int]:
+        """At which fractions 1 / scale of their sides images were decoded, whole ones aside."""
+        return sorted({timings.scale for timings in self.timings} - {1})
 
     def stage_seconds(self) -> dict[str, float]:
         """Stage -> seconds, summed over the images of the request; without ``total``, which is the request's own."""
@@ -75,7 +79,9 @@ class RequestFrame:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Server-Timing"] = server_timing(notes.stage_seconds(), time.perf_counter() - began)
+                headers["Server-Timing"] = server_timing(
+                    notes.stage_seconds(), time.perf_counter() - began, notes.scales()
+                )
             await send(message)
 
         try:
@@ -91,10 +97,12 @@ class RequestFrame:
             request_id.reset(token)
 
 
-def server_timing(stages: Mapping[str, float], total: float) -> str:
-    """The Server-Timing header: each stage and the total, in milliseconds."""
-    entries: Iterable[tuple[str, float]] = (*stages.items(), ("total", total))
-    return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in entries)
+def server_timing(stages: Mapping[str, float], total: float, scales: Sequence[int] = ()) -> str:
+    """The Server-Timing header: each stage and the total, in milliseconds; with decode the fractions 1 / scale."""
+    entries = {name: f"{name};dur={seconds * 1000:.3f}" for name, seconds in (*stages.items(), ("total", total))}
+    if scales:
+        entries["decode"] += f';desc="{" ".join(f"1/{scale}" for scale in scales)}"'
+    return ", ".join(entries.values())
 
 
 def _log(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None:

@@ -51,7 +51,9 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     negotiate(request.headers.get("accept"), (JSON,))
     _refuse_repeated(request)
     deployment = services.catalog.get("classify", query.model, query.version)
-    parameters = ClassifyParameters(top_k=query.top_k, score_threshold=query.score_threshold)
+    parameters = ClassifyParameters(
+        top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
+    )
     with services.bodies.share() as hold:
         answered = await _answer_uploads(request, services.settings, hold, deployment, parameters)
     answers = [_classified(deployment, outcome) for outcome in answered.outcomes]
@@ -72,6 +74,7 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
         iou_threshold=query.iou_threshold,
         max_detections=query.max_detections,
         classes=class_names(query.classes, deployment.labels),
+        full_decode=query.full_decode,
     )
     with services.bodies.share() as hold:
         answered = await _answer_uploads(request, services.settings, hold, deployment, parameters)

@@ -188,7 +188,9 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
             return allowed_values(choice)
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
-    kind = {"integer": "an integer", "number": "a number", "string": "text"}.get(schema.get("type", ""), "text")
+    kind = {"integer": "an integer", "number": "a number", "boolean": "true or false"}.get(
+        schema.get("type", ""), "text"
+    )
     if "minimum" in schema and "maximum" in schema:
         return f"{kind} from {schema['minimum']:g} to {schema['maximum']:g}"
     if "maxLength" in schema:

@@ -25,6 +25,11 @@ class _Query(_Strict):
         None, min_length=1, max_length=64, description="Name of a model; without it the default answers."
     )
     version: Version = None
+    full_decode: bool = Field(
+        default=False,
+        description="Decode large JPEGs at their full size, which is slower: without it at 1/2, 1/4 or 1/8 of their "
+        "sides, as long as these keep almost three times the pixels that the model needs.",
+    )
 
 
 class NoQuery(_Strict):

@@ -248,4 +248,4 @@ class Deployment:
 def _draw(
     upload: bytes, limits: ImageLimits, detections: Detections, labels: tuple[str, ...], media_type: PictureType
 ) -> bytes:
-    return encode(draw_detections(decode(upload, limits), detections, labels), media_type)
+    return encode(draw_detections(decode(upload, limits).upright(), detections, labels), media_type)

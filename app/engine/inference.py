@@ -23,7 +23,8 @@ def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:
     """Run N images (H, W, 3) as one batch; whatever goes wrong is an InferenceFailed."""
     started_at = time.perf_counter()
     try:
-        outputs = session.run(np.stack(tensors))  # N x (H, W, 3) -> (N, H, W, 3)
+        batch = tensors[0][None] if len(tensors) == 1 else np.stack(tensors)  # N x (H, W, 3) -> (N, H, W, 3)
+        outputs = session.run(batch)
         _check_count(outputs, len(tensors))
     except BaseException as error:
         # BaseException: a future cannot hold StopIteration, and SystemExit must not end the server.

@@ -11,7 +11,7 @@ from app.engine.tasks import Parameters, Result, Task
 from app.engine.workers import PixelWorkers
 from app.manifest import Preprocessing
 from app.vision.image import ImageLimits, decode
-from app.vision.preprocess import preprocess
+from app.vision.preprocess import least_side, preprocess
 from app.vision.results import Geometry, ImageSize, Timings
 
 
@@ -30,20 +30,22 @@ class Prepared:
 
     tensor: NDArray[np.uint8]  # (H, W, 3) of the manifest
     geometry: Geometry
+    scale: int  # the picture was decoded at 1 / scale of its sides
     decode_seconds: float
     preprocess_seconds: float
 
 
-def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing) -> Prepared:
+def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing, least_side: int | None = None) -> Prepared:
     """The model's input from an encoded image; raises UnsupportedMediaType, ImageTooLarge or ImageUndecodable.
 
-    Both steps share one visit to a thread, so that the full picture is gone when it ends.
+    A ``least_side`` allows ``decode`` to give a fraction of the image. Both steps share one visit to a thread, so that
+    the full picture is gone when it ends.
     """
     started = time.perf_counter()
-    image = decode(upload, limits)
+    picture = decode(upload, limits, least_side)
     decoded = time.perf_counter()
-    tensor, geometry = preprocess(image, rule)
-    return Prepared(tensor, geometry, decoded - started, time.perf_counter() - decoded)
+    tensor, geometry = preprocess(picture, rule)
+    return Prepared(tensor, geometry, picture.scale, decoded - started, time.perf_counter() - decoded)
 
 
 class Pipeline:
@@ -54,6 +56,7 @@ class Pipeline:
     ) -> None:
         """Join the steps; they are owned, and closed, elsewhere."""
         self._rule = rule
+        self._least_side = least_side(rule)
         self._limits = limits
         self._task = task
         self._workers = workers
@@ -65,7 +68,8 @@ class Pipeline:
         It can be cancelled at every step; a step that has not begun by then never does.
         """
         started = time.perf_counter()
-        prepared = await self._workers.run(prepare, upload, self._limits, self._rule)  # RGB uint8 (S, S, 3)
+        least_side = None if parameters.full_decode else self._least_side
+        prepared = await self._workers.run(prepare, upload, self._limits, self._rule, least_side)
         answer = await self._batcher.submit(prepared.tensor, deadline)  # this image's rows of the batch
         result, seconds = await self._postprocess(answer, prepared.geometry, parameters)  # in the shown image's pixels
         timings = Timings(
@@ -75,6 +79,7 @@ class Pipeline:
             infer=answer.infer_seconds,
             postprocess=seconds,
             total=time.perf_counter() - started,
+            scale=prepared.scale,
         )
         return Prediction(prepared.geometry.image, result, timings)
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from app.vision.results import Detections, Image
+from app.vision.results import Detections
 
 _GOLDEN_RATIO = 0.618034
 _LINE_PER_SIDE = 1 / 300
@@ -21,12 +21,12 @@ PictureType = Literal["image/png", "image/jpeg"]
 """What pictures can be encoded as."""
 
 
-def draw_detections(image: Image, detections: Detections, names: tuple[str, ...]) -> Image:
-    """A copy of (H, W, 3) ``image`` with each box, its class name and its score in percent; one colour a class.
+def draw_detections(image: PillowImage.Image, detections: Detections, names: tuple[str, ...]) -> PillowImage.Image:
+    """A copy of ``image`` (RGB) with each box, its class name and its score in percent; one colour a class.
 
     ``names`` holds the class name of every label. Worse boxes are drawn first, so that better ones lie on top.
     """
-    page = PillowImage.fromarray(image)
+    page = image.copy()
     draw = ImageDraw.Draw(page)
     side = max(page.size)
     line = max(2, round(side * _LINE_PER_SIDE))
@@ -36,17 +36,16 @@ def draw_detections(image: Image, detections: Detections, names: tuple[str, ...]
         colour = _colour(label)
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
         _write(draw, f"{names[label]} {score:.0%}", (left, top), font, colour)
-    return np.asarray(page)
+    return page
 
 
-def encode(image: Image, media_type: PictureType) -> bytes:
+def encode(image: PillowImage.Image, media_type: PictureType) -> bytes:
     """The image as a PNG or JPEG file."""
     buffer = io.BytesIO()
-    page = PillowImage.fromarray(image)
     if media_type == "image/png":
-        page.save(buffer, "PNG", compress_level=1)  # a photo gets hardly smaller with more, and far slower
+        image.save(buffer, "PNG", compress_level=1)  # a photo gets hardly smaller with more, and far slower
     else:
-        page.save(buffer, "JPEG", quality=90)
+        image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 

@@ -31,14 +31,15 @@ class Header:
     """The format and what decoding it will take.
 
     ``data`` is what the decoder shall see, ``exif`` a block that was taken out of it (empty when none was), ``scans``
-    how often the decoder passes over the pixels, ``size`` (width, height) where the decoder must not be made before it
-    is known.
+    how often the decoder passes over the pixels, ``scalable`` whether it can give a fraction of them at less cost,
+    ``size`` (width, height) where the decoder must not be made before it is known.
     """
 
     format: str
     data: bytes
     exif: bytes = b""
     scans: int = 1
+    scalable: bool = False
     size: tuple[int, int] | None = None
 
 
@@ -68,6 +69,7 @@ def read_header(data: bytes) -> Header:
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _SOS, _EOI, _APP1, _ADOBE = 0xDA, 0xD9, 0xE1, 0xEE
+_UNSCALABLE = frozenset({0xC3, 0xC5, 0xC6, 0xC7})  # lossless frames, and those of several layers
 _ARITHMETIC_CODING = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _BARE = frozenset(range(0x01, 0xC0)) | {0xC8} | frozenset(range(0xD0, 0xDA)) | frozenset(range(0xF0, 0xFE))
 _EMPTY_COMMENT = b"\xff\xfe\0\2"  # a JPEG must go on with a marker where a block was cut out before junk
@@ -88,10 +90,12 @@ def _read_jpeg(data: bytes) -> Header:
     kept: list[bytes] = []
     exif: list[bytes] = []
     done = scans = 0  # data[:done] is dealt with
+    scalable = True
     for segment in _jpeg_segments(data):
         if segment.marker in _ARITHMETIC_CODING:
             msg = "The JPEG image uses arithmetic coding, which is not supported; Huffman coding is."
             raise UnsupportedMediaType(msg)
+        scalable = scalable and segment.marker not in _UNSCALABLE
         scans += segment.marker == _SOS
         if not scans and _is_dispensable(segment):
             kept.append(data[done : segment.start])
@@ -101,7 +105,7 @@ def _read_jpeg(data: bytes) -> Header:
     if kept:
         kept[0] += _EMPTY_COMMENT
     kept.append(data[done:])
-    return Header("JPEG", b"".join(kept), b"".join(exif), max(scans, 1))
+    return Header("JPEG", b"".join(kept), b"".join(exif), max(scans, 1), scalable)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[_Segment]:

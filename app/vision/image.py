@@ -18,7 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from app.errors import ImageTooLarge, ImageUndecodable, ServiceError
 from app.vision.headers import Header, read_header
-from app.vision.results import Image
+from app.vision.picture import Picture
 
 # Pillow warns about odd metadata in good pictures. Nobody reads that in a server, so it must not reach its log. The
 # filter is set once, here, because a filter around each call would not be safe with threads.
@@ -35,18 +35,8 @@ _READERS: dict[str, type[ImageFile]] = {
     "TIFF": TiffImageFile,
 }
 
-_UPRIGHT = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
-}
-
 _LEAST_SCAN_PIXELS = 10_000  # a scan costs something even where there is nothing to decode
-_COPY_PIXELS = 1_000_000
+_FRACTIONS = (8, 4, 2)  # of its sides at which a JPEG can be decoded, for far less work
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +53,13 @@ class ImageLimits:
     max_scans: int = 20
 
 
-def decode(data: bytes, limits: ImageLimits) -> Image:
-    """The first picture in ``data``: (H, W, 3) uint8, C-contiguous, read-only, upright, transparency shown on white.
+def decode(data: bytes, limits: ImageLimits, least_side: int | None = None) -> Picture:
+    """The first picture in ``data``, transparency shown on white.
 
     Formats: JPEG, PNG, WEBP, GIF, BMP, TIFF, told apart by content. 16-bit and floating-point greys are scaled to 8
-    bits. Thread-safe. Raises UnsupportedMediaType, ImageTooLarge (judged by the header, before decoding) or
-    ImageUndecodable (empty, truncated or broken), and nothing else whatever the bytes.
+    bits. With a ``least_side`` a JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, if both keep that many pixels; limits
+    are those of the whole image all the same. Thread-safe. Raises UnsupportedMediaType, ImageTooLarge (judged by the
+    header, before decoding) or ImageUndecodable (empty, truncated or broken), and nothing else whatever the bytes.
     """
     if not data:
         msg = "The image is empty (0 bytes)."
@@ -78,7 +69,7 @@ def decode(data: bytes, limits: ImageLimits) -> Image:
         raise ImageTooLarge(msg)
     header = read_header(data)
     try:
-        return _decode(header, limits)
+        return _decode(header, limits, least_side)
     except ServiceError:
         raise
     except (MemoryError, PillowImage.DecompressionBombError) as error:
@@ -90,17 +81,25 @@ def decode(data: bytes, limits: ImageLimits) -> Image:
         raise ImageUndecodable(msg) from error
 
 
-def _decode(header: Header, limits: ImageLimits) -> Image:
+def _decode(header: Header, limits: ImageLimits, least_side: int | None) -> Picture:
     if header.size is not None:
         _check_cost(header.size, header.scans, limits)
     with _READERS[header.format](io.BytesIO(header.data)) as encoded:
         _check_cost(encoded.size, header.scans, limits)
+        width, height = encoded.size
+        scale = _scale(width, height, least_side) if header.scalable and least_side is not None else 1
+        if scale > 1:
+            encoded.draft(None, (width // scale, height // scale))
         encoded.load()
+        if scale == 1:
+            width, height = encoded.size  # a TIFF turns itself upright
         if header.exif:
             encoded.info["exif"] = header.exif
-        rgb = _to_rgb(encoded)
-        turn = _UPRIGHT.get(_orientation(encoded))
-    return _to_array(rgb if turn is None else rgb.transpose(turn))
+        return Picture.stored(_to_rgb(encoded), width, height, scale, _orientation(encoded))
+
+
+def _scale(width: int, height: int, least_side: int) -> int:
+    return next((scale for scale in _FRACTIONS if min(width, height) // scale >= least_side), 1)
 
 
 def _check_cost(size: tuple[int, int], scans: int, limits: ImageLimits) -> None:
@@ -153,16 +152,3 @@ def _grey_levels(image: PillowImage.Image) -> NDArray[np.uint8]:
     values += 0.5
     values.clip(0, 255, out=values)
     return values.astype(np.uint8)
-
-
-def _to_array(rgb: PillowImage.Image) -> Image:
-    """The pixels, copied in bands: at once a large picture would be held three times, and take four times as long."""
-    if rgb.width * rgb.height <= _COPY_PIXELS:
-        return np.asarray(rgb)
-    rows = max(1, _COPY_PIXELS // rgb.width)
-    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
-    for top in range(0, rgb.height, rows):
-        bottom = min(top + rows, rgb.height)
-        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
-    pixels.flags.writeable = False
-    return pixels

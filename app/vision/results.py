@@ -5,9 +5,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-"""RGB, (H, W, 3), as a person sees it (EXIF orientation applied)."""
-
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
@@ -30,20 +27,22 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyParameters:
-    """What a client may ask of a classifier."""
+    """What a client may ask of a classifier; ``full_decode``: no picture is decoded at a fraction of its size."""
 
     top_k: int = 5
     score_threshold: float = 0.0
+    full_decode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DetectParameters:
-    """What a client may ask of a detector; None means the manifest's default."""
+    """What a client may ask of a detector; None means the manifest's default, ``full_decode`` is a classifier's."""
 
     score_threshold: float | None = None
     iou_threshold: float | None = None
     max_detections: int | None = None
     classes: tuple[str, ...] | None = None
+    full_decode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent in each stage by one image."""
+    """Seconds spent in each stage by one image, and at which fraction of its sides (1 / ``scale``) it was decoded."""
 
     decode: float
     preprocess: float
@@ -87,7 +86,8 @@ class Timings:
     infer: float
     postprocess: float
     total: float
+    scale: int = 1
 
     def stages(self) -> dict[str, float]:
         """Stage name -> seconds, in the order in which the stages happen, total last."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scale"}

@@ -60,6 +60,16 @@ async def test_server_timing_sums_the_stages_of_all_images_and_gives_the_wall_to
     assert float(timing.rpartition("=")[2]) < 9000
 
 
+async def test_server_timing_names_the_fractions_at_which_images_were_decoded() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        timings = [Timings(0.001, 0, 0, 0, 0, 1, scale) for scale in (4, 1, 2, 4)]
+        notes_of(scope["state"]).timings.extend(timings)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    timing = (await get(app)).headers["Server-Timing"]
+    assert timing.startswith('decode;dur=4.000;desc="1/2 1/4", preprocess;dur=0.000, ')
+
+
 def test_server_timing_of_an_error_has_the_total() -> None:
     assert server_timing({}, 0.0125) == "total;dur=12.500"
 

@@ -67,6 +67,45 @@ async def test_box_format_and_units_are_echoed_and_applied(client: httpx.AsyncCl
     assert {found.name: found.box for found in answer.detections}["green"] == (0.75, 0.25, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+async def test_boxes_in_a_large_jpeg_are_in_its_pixels_at_whatever_fraction_it_was_decoded(
+    client: httpx.AsyncClient, orientation: int
+) -> None:
+    metadata = PillowImage.Exif()
+    metadata[0x0112] = orientation
+    stored = PillowImage.fromarray(quadrants("red", "green", "blue", "black", side=64)).resize((1601, 801))
+    buffer = io.BytesIO()
+    stored.save(buffer, "JPEG", quality=95, subsampling=0, exif=metadata)
+    for full_decode in ("false", "true"):
+        response = await post(
+            client, "/detect", {"full_decode": full_decode, "score_threshold": 0.9}, buffer.getvalue()
+        )
+        assert (';desc="1/8",' in response.headers["Server-Timing"]) == (full_decode == "false")
+        answer = DetectAnswer.model_validate_json(response.content)
+        assert (answer.image.width, answer.image.height) == ((1601, 801) if orientation == 1 else (801, 1601))
+        boxes = {found.name: found.box for found in answer.detections}
+        assert boxes == ({
+            "red": (0, 0, 800.5, 400.5),
+            "green": (800.5, 0, 1601, 400.5),
+            "blue": (0, 400.5, 800.5, 801),
+        } if orientation == 1 else {
+            "red": (400.5, 0, 801, 800.5),
+            "green": (400.5, 800.5, 801, 1601),
+            "blue": (0, 0, 400.5, 800.5),
+        })  # fmt: skip
+
+
+async def test_the_pictures_drawn_are_whole(client: httpx.AsyncClient) -> None:
+    large = encode_image(plain("red", 1000, 800), "JPEG")
+    response = await post(client, "/detect", content=large, accept="image/png")
+    assert PillowImage.open(io.BytesIO(response.content)).size == (1000, 800)
+
+
+async def test_a_switch_that_is_neither_on_nor_off_is_refused_with_what_is_allowed(client: httpx.AsyncClient) -> None:
+    found = problem(await post(client, "/classify", {"full_decode": "maybe"}), 422, "invalid-parameter")
+    assert found.detail == "full_decode = 'maybe': allowed is true or false."
+
+
 @pytest.mark.parametrize("classes", [["red", "blue"], ["red,blue"], ["blue, red", "red"]])
 async def test_only_the_wanted_classes_are_found(client: httpx.AsyncClient, classes: list[str]) -> None:
     found = (await post(client, "/detect", {"classes": classes})).json()["detections"]

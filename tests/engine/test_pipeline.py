@@ -15,6 +15,7 @@ from app.manifest import DetectionDefaults, Preprocessing
 from app.metrics import Metrics
 from app.settings import Batching
 from app.vision.image import ImageLimits
+from app.vision.preprocess import least_side
 from app.vision.results import Classification, ClassifyParameters, DetectParameters, Geometry, ImageSize
 from tests.support import PATIENCE_SECONDS, FakeSession, encode_image, plain
 
@@ -66,6 +67,15 @@ def test_an_upload_is_prepared_as_the_manifest_says() -> None:
     assert prepared.tensor[0, 0].tolist() == [0, 0, 255]
     assert prepared.decode_seconds > 0
     assert prepared.preprocess_seconds > 0
+
+
+def test_a_large_jpeg_is_prepared_at_a_fraction_where_that_is_allowed() -> None:
+    upload = encode_image(plain("blue", 640, 480), "JPEG")
+    whole = prepare(upload, ImageLimits(), RULE)
+    fraction = prepare(upload, ImageLimits(), RULE, least_side(RULE))
+    assert (whole.scale, fraction.scale) == (1, 8)
+    assert whole.geometry == fraction.geometry
+    assert np.abs(whole.tensor.astype(int) - fraction.tensor).max() <= 1
 
 
 def test_a_task_refuses_the_parameters_of_another() -> None:

@@ -52,6 +52,14 @@ def with_scans(jpeg: bytes, count: int) -> bytes:
     return jpeg[: jpeg.rindex(EOI)] + last * (count - jpeg.count(SOS)) + EOI
 
 
+def lossless_jpeg(width: int, height: int) -> bytes:
+    """A grey JPEG whose frame is lossless: every pixel is as its neighbour."""
+    frame = jpeg_segment(0xC3, struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0))
+    table = jpeg_segment(0xC4, b"\0\1" + bytes(15) + b"\0")  # one code, the bit 0, for "no difference"
+    scan = jpeg_segment(0xDA, bytes([1, 1, 0, 1, 0, 0]))
+    return b"\xff\xd8" + frame + table + scan + bytes((width * height + 7) // 8) + EOI
+
+
 def png_chunk(kind: bytes, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 

@@ -15,6 +15,7 @@ from tests.vision.files import (
     encoded,
     exif,
     jpeg_segment,
+    lossless_jpeg,
     photo,
     png_chunk,
     tiff,
@@ -67,6 +68,14 @@ def test_exif_in_several_segments_is_joined() -> None:
 
 def test_a_jpeg_without_metadata_is_left_as_it_is() -> None:
     assert read_header(BASELINE).data == BASELINE
+
+
+def test_only_frames_of_the_usual_kind_can_be_decoded_at_a_fraction() -> None:
+    assert read_header(BASELINE).scalable
+    assert read_header(PROGRESSIVE).scalable
+    assert read_header(BASELINE.replace(b"\xff\xc0", b"\xff\xc1", 1)).scalable
+    assert not read_header(lossless_jpeg(8, 8)).scalable
+    assert not read_header(encoded(photo(), "PNG")).scalable
 
 
 def test_arithmetic_coding_is_refused() -> None:

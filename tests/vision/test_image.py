@@ -12,12 +12,14 @@ from PIL import Image as PillowImage
 
 from app.errors import ImageTooLarge, ImageUndecodable, InvalidRequest, UnsupportedMediaType
 from app.vision.image import ImageLimits, decode
+from app.vision.results import ImageSize
 from tests.vision.files import (
     APP1,
     cat,
     encoded,
     exif,
     jpeg_segment,
+    lossless_jpeg,
     photo,
     png_chunk,
     png_header,
@@ -33,6 +35,22 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin"),
     pytest.mark.filterwarnings("ignore::UserWarning:PIL.PngImagePlugin"),
 ]
+
+
+def shown(data: bytes, limits: ImageLimits = LIMITS) -> np.ndarray:
+    """The picture as a person sees it, (H, W, 3)."""
+    picture = decode(data, limits)
+    pixels = np.asarray(picture.upright())
+    assert pixels.shape == (picture.size.height, picture.size.width, 3)
+    return pixels
+
+
+def outcome(data: bytes, least_side: int | None) -> object:
+    """What decoding ends with: the size of the picture, or the kind of error."""
+    try:
+        return decode(data, LIMITS, least_side).size
+    except InvalidRequest as error:
+        return type(error)
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray) -> float:
@@ -53,9 +71,8 @@ def mean_difference(first: np.ndarray, second: np.ndarray) -> float:
 ])  # fmt: skip
 def test_lossless_formats_give_the_very_pixels(image_format: str, options: dict[str, object]) -> None:
     pixels = cat()
-    image = decode(encoded(PillowImage.fromarray(pixels), image_format, **options), LIMITS)
+    image = shown(encoded(PillowImage.fromarray(pixels), image_format, **options))
     assert image.dtype == np.uint8
-    assert image.flags.c_contiguous
     np.testing.assert_array_equal(image, pixels)
 
 
@@ -63,24 +80,19 @@ def test_lossless_formats_give_the_very_pixels(image_format: str, options: dict[
 def test_a_jpeg_gives_nearly_the_pixels(progressive: bool) -> None:
     pixels = cat()
     data = encoded(PillowImage.fromarray(pixels), "JPEG", quality=95, progressive=progressive)
-    assert mean_difference(decode(data, LIMITS), pixels) < 2
-
-
-def test_a_large_picture_is_copied_whole() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (1201, 1501, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(decode(encoded(PillowImage.fromarray(pixels), "BMP"), LIMITS), pixels)
+    assert mean_difference(shown(data), pixels) < 2
 
 
 def test_the_content_decides_the_format_and_bytes_behind_the_picture_do_not_matter() -> None:
     data = encoded(photo(), "PNG") + b"PK\x03\x04 an archive"
-    np.testing.assert_array_equal(decode(data, LIMITS), np.asarray(photo()))
+    np.testing.assert_array_equal(shown(data), np.asarray(photo()))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     source = photo() if mode != "LAB" else PillowImage.new("LAB", (4, 3), (128, 128, 128))
     image_format = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "TIFF")
-    image = decode(encoded(source if mode == "LAB" else source.convert(mode), image_format), LIMITS)
+    image = shown(encoded(source if mode == "LAB" else source.convert(mode), image_format))
     assert image.shape == (source.height, source.width, 3)
     if mode in ("CMYK", "YCbCr"):
         assert mean_difference(image, np.asarray(photo())) < 5
@@ -95,30 +107,30 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     ],
 )
 def test_transparent_parts_are_white(source: PillowImage.Image, image_format: str) -> None:
-    assert (decode(encoded(source, image_format, lossless=True), LIMITS) == 255).all()
+    assert (shown(encoded(source, image_format, lossless=True)) == 255).all()
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("1", 0), ("RGB", (7, 7, 7))])
 def test_a_transparent_colour_is_white(mode: str, colour: int | tuple[int, int, int]) -> None:
     data = encoded(PillowImage.new(mode, (2, 2), colour), "PNG", transparency=colour)
-    assert (decode(data, LIMITS) == 255).all()
+    assert (shown(data) == 255).all()
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF"])
 def test_a_transparent_entry_of_the_palette_is_white(image_format: str) -> None:
     source = PillowImage.new("RGB", (2, 2), (7, 7, 7)).quantize(2)
-    assert (decode(encoded(source, image_format, transparency=0), LIMITS) == 255).all()
+    assert (shown(encoded(source, image_format, transparency=0)) == 255).all()
 
 
 def test_half_transparent_red_is_pink() -> None:
     data = encoded(PillowImage.new("RGBA", (1, 1), (255, 0, 0, 128)), "PNG")
-    assert decode(data, LIMITS).tolist() == [[[255, 127, 127]]]
+    assert shown(data).tolist() == [[[255, 127, 127]]]
 
 
 def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
     ramp = PillowImage.fromarray(np.array([[0, 256, 32768, 65535]], np.uint16))
     for image_format in ("PNG", "TIFF"):
-        image = decode(encoded(ramp, image_format), LIMITS)
+        image = shown(encoded(ramp, image_format))
         assert image[0, :, 0].tolist() == [0, 1, 128, 255]
         assert (image[..., 0] == image[..., 2]).all()
 
@@ -134,29 +146,29 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
     ],
 )
 def test_deep_greys_are_scaled_by_the_range_that_holds_them(values: np.ndarray, greys: list[int]) -> None:
-    assert decode(encoded(PillowImage.fromarray(values), "TIFF"), LIMITS)[0, :, 0].tolist() == greys
+    assert shown(encoded(PillowImage.fromarray(values), "TIFF"))[0, :, 0].tolist() == greys
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_an_animation_gives_its_first_picture(image_format: str) -> None:
     frames = [PillowImage.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     data = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
-    assert mean_difference(decode(data, LIMITS), np.asarray(frames[0])) < 3
+    assert mean_difference(shown(data), np.asarray(frames[0])) < 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
 def test_extreme_shapes_are_decoded(size: tuple[int, int]) -> None:
-    assert decode(encoded(PillowImage.new("RGB", size), "JPEG"), LIMITS).shape == (size[1], size[0], 3)
+    assert shown(encoded(PillowImage.new("RGB", size), "JPEG")).shape == (size[1], size[0], 3)
 
 
 def test_pictures_decode_in_many_threads_as_they_do_alone() -> None:
     files = [encoded(photo(40 + n, 30), "JPEG") for n in range(8)] * 8
-    alone = [decode(data, LIMITS) for data in files]
+    alone = [shown(data) for data in files]
     start = threading.Barrier(8)
 
     def run(part: list[bytes]) -> list[np.ndarray]:
         start.wait(10)
-        return [decode(data, LIMITS) for data in part]
+        return [shown(data) for data in part]
 
     with ThreadPoolExecutor(8) as pool:
         together = [image for images in pool.map(run, [files[n * 8 : n * 8 + 8] for n in range(8)]) for image in images]
@@ -184,21 +196,21 @@ def test_every_orientation_shows_the_same_upright_picture(image_format: str, ori
     stored = photo() if turn is None else photo().transpose(turn)
     metadata = PillowImage.Exif()
     metadata[0x0112] = orientation
-    image = decode(encoded(stored, image_format, exif=metadata), LIMITS)
+    image = shown(encoded(stored, image_format, exif=metadata))
     assert mean_difference(image, np.asarray(photo())) < 6
 
 
 def test_the_orientation_is_also_taken_from_xmp() -> None:
     xmp = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     data = with_segments(encoded(photo(), "JPEG"), jpeg_segment(APP1, xmp))
-    assert decode(data, LIMITS).shape == (64, 48, 3)
+    assert shown(data).shape == (64, 48, 3)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
 def test_an_orientation_without_meaning_leaves_the_picture_as_it_is(orientation: int) -> None:
     plain = encoded(photo(), "JPEG")
     data = with_segments(plain, jpeg_segment(APP1, exif(orientation)))
-    np.testing.assert_array_equal(decode(data, LIMITS), decode(plain, LIMITS))
+    np.testing.assert_array_equal(shown(data), shown(plain))
 
 
 @pytest.mark.parametrize(
@@ -223,13 +235,85 @@ def test_a_broken_exif_block_does_not_fail_a_good_picture(block: bytes) -> None:
         with_segments(plain, jpeg_segment(APP1, block), b"junk"),
         with_chunks(encoded(photo(), "PNG"), png_chunk(b"eXIf", block[6:])),
     ):
-        assert decode(data, LIMITS).shape == (48, 64, 3)
+        assert shown(data).shape == (48, 64, 3)
 
 
 def test_broken_application_data_does_not_fail_a_good_picture() -> None:
     plain = encoded(photo(), "JPEG")
     data = with_segments(plain, *(jpeg_segment(marker, b"\xff" * 40) for marker in range(0xE1, 0xF0) if marker != 0xEE))
-    np.testing.assert_array_equal(decode(data, LIMITS), decode(plain, LIMITS))
+    np.testing.assert_array_equal(shown(data), shown(plain))
+
+
+# ---- at a fraction of the size ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "least_side", "scale"),
+    [
+        (640, 480, 512, 1),
+        (640, 480, 241, 1),
+        (640, 480, 240, 2),
+        (480, 640, 121, 2),
+        (640, 480, 120, 4),
+        (640, 480, 60, 8),
+        (640, 480, 1, 8),
+        (641, 483, 121, 2),  # the last row would be one of three full ones
+        (641, 483, 120, 4),
+        (9, 9, 1, 8),
+        (7, 2000, 1, 4),
+        (1, 1, 1, 1),
+    ],
+)
+def test_a_jpeg_is_decoded_as_small_as_both_sides_allow(width: int, height: int, least_side: int, scale: int) -> None:
+    for options in ({}, {"progressive": True}, {"subsampling": 0}):
+        picture = decode(encoded(photo(width, height), "JPEG", **options), LIMITS, least_side)
+        assert picture.scale == scale
+        assert picture.pixels.size == (-(-width // scale), -(-height // scale))
+        assert picture.size == ImageSize(width, height)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr"])
+def test_every_mode_can_be_decoded_at_a_fraction(mode: str) -> None:
+    picture = decode(encoded(photo(800, 600).convert(mode), "JPEG"), LIMITS, 70)
+    wanted = photo(800, 600).convert(mode).convert("RGB").reduce(8)
+    assert picture.scale == 8
+    assert mean_difference(np.asarray(picture.pixels), np.asarray(wanted)) < 3
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_other_formats_are_always_decoded_at_full_size(image_format: str) -> None:
+    data = encoded(photo(640, 480), image_format)
+    picture = decode(data, LIMITS, 1)
+    assert picture.scale == 1
+    np.testing.assert_array_equal(np.asarray(picture.upright()), shown(data))
+
+
+def test_a_lossless_jpeg_which_has_no_fractions_is_decoded_at_full_size() -> None:
+    picture = decode(lossless_jpeg(80, 64), LIMITS, 1)
+    assert (picture.scale, picture.pixels.size) == (1, (80, 64))
+
+
+def test_the_limits_are_those_of_the_whole_image() -> None:
+    data = encoded(photo(640, 480), "JPEG")
+    with pytest.raises(ImageTooLarge, match="640x480 = 307200 pixels; allowed are 307199"):
+        decode(data, ImageLimits(max_pixels=640 * 480 - 1), 1)
+    data = with_scans(encoded(photo(640, 480), "JPEG", progressive=True), 21)
+    with pytest.raises(ImageTooLarge, match="21 scans; allowed are 20"):
+        decode(data, ImageLimits(max_pixels=640 * 480), 1)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_broken_jpeg_is_judged_alike_at_every_size(options: dict[str, object]) -> None:
+    good = encoded(photo(160, 120), "JPEG", **options)
+    random = np.random.default_rng(3)
+    files = [good[:end] for end in (*range(2, len(good), 40), *range(len(good) - 12, len(good)))]
+    for _ in range(150):
+        flipped = bytearray(good)
+        for place in random.integers(0, len(good), 3):
+            flipped[place] ^= 1 << random.integers(0, 8)
+        files.append(bytes(flipped))
+    for data in files:
+        assert outcome(data, None) == outcome(data, 8)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -278,7 +362,7 @@ def test_whatever_the_bytes_nothing_but_our_errors_comes_out(image_format: str) 
         for place in random.integers(0, min(len(data), 200 if random.random() < 0.7 else len(data)), 4):
             data[place] = random.integers(0, 256)
         with contextlib.suppress(InvalidRequest):
-            assert decode(bytes(data), LIMITS).shape[2] == 3
+            assert decode(bytes(data), LIMITS).pixels.mode == "RGB"
 
 
 @pytest.mark.parametrize(
@@ -299,7 +383,7 @@ def test_too_many_bytes_are_refused_with_the_limit() -> None:
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_too_many_pixels_are_refused_with_the_limit(image_format: str) -> None:
     data = encoded(photo(), image_format)
-    assert decode(data, ImageLimits(max_pixels=64 * 48)).shape == (48, 64, 3)
+    assert shown(data, ImageLimits(max_pixels=64 * 48)).shape == (48, 64, 3)
     with pytest.raises(ImageTooLarge, match="64x48 = 3072 pixels; allowed are 3071"):
         decode(data, ImageLimits(max_pixels=64 * 48 - 1))
 
@@ -328,7 +412,7 @@ def test_a_small_jpeg_of_thousands_of_scans_is_refused() -> None:
 
 def test_a_usual_progressive_jpeg_passes_at_the_pixel_limit() -> None:
     data = encoded(photo(), "JPEG", progressive=True)
-    assert decode(data, ImageLimits(max_pixels=64 * 48)).shape == (48, 64, 3)
+    assert shown(data, ImageLimits(max_pixels=64 * 48)).shape == (48, 64, 3)
     with pytest.raises(ImageTooLarge, match="21 scans; allowed are 20"):
         decode(with_scans(data, 21), ImageLimits(max_pixels=64 * 48))
 
