@@ -17,6 +17,7 @@ from app.api import catalog as catalog_routes
 from app.api import operations, predict
 from app.api.bodies import BodyBudget, BodyLimit
 from app.api.door import Door
+from app.api.lingering import Lingering
 from app.api.middleware import RequestFrame
 from app.api.problems import answer_error
 from app.api.services import Gather, Services
@@ -67,7 +68,8 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     )
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestFrame)  # added last, so it lies outermost
+    app.add_middleware(RequestFrame)
+    app.add_middleware(Lingering)  # added last, so it lies outermost
     app.include_router(predict.router)
     app.include_router(catalog_routes.router)
     app.include_router(operations.router)
