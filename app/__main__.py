@@ -9,10 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app import logs
+from app.engine.cpus import usable_cores
 from app.errors import StartupError
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from app.process.supervisor import supervise
 from app.settings import NESTED, PREFIX, Settings, all_settings, group_of
+
+_MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "tune":
             return _tune(settings, full=options.full, as_json=options.json)
-        return supervise(settings) if settings.workers > 1 else _serve(settings)
+        workers = settings.workers or min(usable_cores(), _MOST_WORKERS_UNASKED)
+        settings = settings.model_copy(update={"workers": workers})
+        return supervise(settings) if workers > 1 else _serve(settings)
     except (StartupError, OSError) as error:
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_STARTUP

@@ -88,12 +88,12 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port, 0 to 65535; 0 lets the system choose.")
-    workers: int = Field(
-        default=1,
+    workers: int | None = Field(
+        default=None,
         ge=1,
         le=256,
         description="Processes that answer, 1 to 256. Each loads every model, plans threads for its share of the cores "
-        "and keeps the limits below for itself.",
+        "and keeps the limits below for itself. Unset: one for each usable core, at most 8.",
     )
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
     default_classify_model: str | None = Field(

@@ -12,9 +12,14 @@ from tests.serving import emo_serve
 from tests.support import encode_image, plain, write_classifier, write_detector
 
 
-def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: Path, workers: str) -> None:
     write_classifier(tmp_path)
-    server = emo_serve("serve", "--port", "0", "--models", str(tmp_path), "--no-tune", EMO_PORT="1", EMO_TUNE="true")
+    server = emo_serve(
+        *("serve", "--port", "0", "--models", str(tmp_path), "--no-tune", "--workers", workers),
+        EMO_PORT="1",
+        EMO_TUNE="true",
+    )
     assert server.stdout
     try:
         welcome = server.stdout.readline()

@@ -57,6 +57,14 @@ def test_a_photo_of_a_cup_of_coffee_is_an_espresso(client: httpx.Client) -> None
     assert "espresso" in names(client, "coffee")
 
 
+def test_a_portrait_is_a_person(client: httpx.Client) -> None:
+    assert names(client, "astronaut")[0] == "person"
+
+
+def test_a_sharp_photo_of_a_motorbike_is_a_motorbike(client: httpx.Client) -> None:
+    assert names(client, "stereo_motorcycle")[0] == "motorbike"
+
+
 def test_nobody_is_ever_called_an_ape(client: httpx.Client) -> None:
     labels = set(client.get("/models/emo-1m").json()["labels"])
     assert not labels & {"orangutan", "chimpanzee", "baboon"}

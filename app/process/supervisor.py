@@ -56,7 +56,7 @@ class Supervisor:
         """Start, serve, drain; the exit status. Raises StartupError where no worker can be started."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._signalled)
-        tried = [asyncio.Event() for _ in range(self._settings.workers)]
+        tried = [asyncio.Event() for _ in range(self._settings.workers or 1)]
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(event)) for event in tried]
             try:

@@ -68,7 +68,7 @@ def with_share_of_cores(settings: Settings) -> Settings:
 
     Only the batch size is left to be measured: several workers at the same time could not tell what cores are worth.
     """
-    share = math.ceil(usable_cores() / settings.workers)
+    share = math.ceil(usable_cores() / (settings.workers or 1))
     batching = settings.batching.model_copy(update={"instances": settings.batching.instances or share})
     threads = settings.session.intra_op_threads or DEFAULT_INTRA_OP_THREADS
     return settings.model_copy(
