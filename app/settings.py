@@ -64,6 +64,11 @@ class Batching(BaseModel):
         "measured, or one for each usable core without tuning.",
     )
 
+    @property
+    def largest_batch(self) -> int:
+        """``max_batch_size``, or what it is where it is neither set nor measured."""
+        return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+
 
 class SessionOptions(BaseModel):
     """How ONNX Runtime runs one batch."""
@@ -77,6 +82,11 @@ class SessionOptions(BaseModel):
         description="Threads inside one run, 1 to 256. Unset: measured, or 1 without tuning, which gives the highest "
         "throughput when instances = cores.",
     )
+
+    @property
+    def threads(self) -> int:
+        """``intra_op_threads``, or what it is where it is neither set nor measured."""
+        return self.intra_op_threads or DEFAULT_INTRA_OP_THREADS
 
 
 class Settings(BaseSettings):

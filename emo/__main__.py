@@ -65,7 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     write = commands.add_parser("export", help="write a trained model into a model repository")
     write.add_argument("--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run")
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
-    write.add_argument("--side", type=int, help="input side to serve at, in pixels (default: the last one trained at)")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     write.add_argument("--name", required=True)
@@ -113,7 +112,7 @@ def _export(options: argparse.Namespace) -> None:
     recipe, names = saved["recipe"], tuple(saved["names"])
     model = emo.create(recipe["model"], len(names))
     model.load_state_dict(saved["average"])
-    side = options.side or recipe["schedule"][-1][0]
+    side = recipe["schedule"][-1][0]
     detects = recipe["model"].startswith("ssdlite_")
     rule = detection.serving_rule(side) if detects else classification.serving_rule(side)
     texts = tomllib.loads(options.card.read_text(encoding="utf-8"))

@@ -114,27 +114,18 @@ class TokenAttention(nn.Module):
 
 def fold_norm_before(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> nn.Conv2d:
     """One 1x1 convolution for a BatchNorm and the 1x1 convolution after it."""
-    scale, shift = batch_norm_line(norm)
-    matrix = convolution.weight.detach().flatten(1)
-    bias = matrix @ shift if convolution.bias is None else convolution.bias.detach() + matrix @ shift
-    return pointwise(matrix * scale, bias)
-
-
-def batch_norm_line(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift, each (C,), that a BatchNorm comes down to in eval mode."""
     mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
     scale = norm.weight.detach() / (variance + norm.eps).sqrt()
-    return scale, norm.bias.detach() - mean * scale
+    matrix = convolution.weight.detach().flatten(1)
+    bias = matrix @ (norm.bias.detach() - mean * scale)
+    return pointwise(matrix * scale, bias if convolution.bias is None else bias + convolution.bias.detach())
 
 
-def pointwise(matrix: Tensor, bias: Tensor | None) -> nn.Conv2d:
+def pointwise(matrix: Tensor, bias: Tensor) -> nn.Conv2d:
     """The 1x1 convolution with this matrix (C', C) and bias (C',)."""
     outputs, inputs = matrix.shape
-    convolution = nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
-    with torch.no_grad():
-        convolution.weight.copy_(matrix[:, :, None, None])
-        if bias is not None and convolution.bias is not None:
-            convolution.bias.copy_(bias)
+    convolution = nn.Conv2d(inputs, outputs, 1)
+    convolution.load_state_dict({"weight": matrix[:, :, None, None], "bias": bias})
     return convolution
 
 

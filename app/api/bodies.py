@@ -31,7 +31,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _announced_bytes(Headers(scope=scope)) > self._max_bytes:
+        if announced_bytes(Headers(scope=scope)) > self._max_bytes:
             await problem_for(self._too_large()).response()(scope, receive, send)
             return
         received = 0
@@ -88,7 +88,7 @@ class BodyBudget:
 
 async def read_body(request: Request, hold: Hold) -> list[bytes]:
     """The body in pieces, held before it is read as far as its Content-Length tells its size, else while it grows."""
-    hold(_announced_bytes(request.headers))
+    hold(announced_bytes(request.headers))
     received = 0
     chunks = []
     async for chunk in request.stream():
@@ -98,7 +98,7 @@ async def read_body(request: Request, hold: Hold) -> list[bytes]:
     return chunks
 
 
-def _announced_bytes(headers: Headers) -> int:
+def announced_bytes(headers: Headers) -> int:
     """The Content-Length; 0 where there is none."""
     length = headers.get("content-length", "")
     return int(length[:20]) if length.isdecimal() else 0

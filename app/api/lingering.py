@@ -6,6 +6,8 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.bodies import announced_bytes
+
 _SECONDS = 5.0
 
 
@@ -45,7 +47,7 @@ class Lingering:
 
 
 def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return announced_bytes(headers) > 0 or "transfer-encoding" in headers
 
 
 async def _discard(receive: Receive) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.engine.costs import Costs
+from app.engine.deadlines import seconds_left
 from app.engine.line import Line
 from app.engine.returns import Returns
 from app.errors import Overloaded, QueueFull, ShuttingDown
@@ -98,7 +99,7 @@ class Admission:
         if not self._count:
             return  # whatever was learned before: an idle model tries anything
         now = asyncio.get_running_loop().time()
-        left = math.inf if deadline is None else deadline - now
+        left = seconds_left(deadline)
         seconds = self._predict(visit.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
         expected = 0.0 if visit.is_back else self._returns.expected(now, seconds)

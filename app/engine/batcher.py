@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engine.costs import Costs
-from app.engine.deadlines import before
+from app.engine.deadlines import before, too_late
 from app.engine.inference import infer
 from app.engine.session import Outputs, Session
-from app.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
+from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from app.metrics import ModelMetrics
-from app.settings import DEFAULT_MAX_BATCH_SIZE, Batching
+from app.settings import Batching
 
 _NEWEST = 0.2  # weight of the newest gap between two images in their mean
 
@@ -68,7 +68,7 @@ class Batcher:
 
         What the runs cost is told to ``costs`` and asked of it; ``on_death`` is called if the batcher ends unasked.
         """
-        self._max_batch_size = options.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+        self._max_batch_size = options.largest_batch
         self._name = name
         self._session = session
         self._options = options
@@ -194,7 +194,7 @@ class Batcher:
         if late and len(late) == len(batch):
             late.remove(max(late, key=lambda image: image.deadline or math.inf))
         for image in late:
-            _reject(image, DeadlineExceeded("The answer could not have come before the request's deadline."))
+            _reject(image, too_late())
         return [image for image in batch if image not in late]
 
     def _leave_queue(self, image: _Queued) -> None:

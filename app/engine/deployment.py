@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
 from app.engine.costs import NOTHING_MEASURED, Costs
 from app.engine.cpus import usable_cores
-from app.engine.deadlines import before
+from app.engine.deadlines import before, seconds_left, too_late
 from app.engine.line import Line
 from app.engine.pipeline import Pipeline, Prediction
 from app.engine.repository import Artefact
@@ -32,7 +31,7 @@ from app.errors import (
 )
 from app.manifest import Manifest
 from app.metrics import Metrics, ModelMetrics, Reason
-from app.settings import DEFAULT_MAX_BATCH_SIZE, Settings
+from app.settings import Settings
 from app.vision.draw import PictureType, draw_detections, encode
 from app.vision.image import ImageLimits, decode
 from app.vision.results import Detections
@@ -86,7 +85,7 @@ class Deployment:
         self._workers = workers
         self._instances = settings.batching.instances or usable_cores()
         self._decode_threads = settings.decode_threads or usable_cores()
-        self._max_batch_size = settings.batching.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+        self._max_batch_size = settings.batching.largest_batch
         self._costs = Costs(self._instances, batch_seconds)
         self._line = Line(self._slots, self._metrics)
         self._metrics.watch_queue_age(self._line.age)
@@ -111,8 +110,7 @@ class Deployment:
 
         def load() -> Session:
             session = open_session(artefact, settings)
-            max_batch_size = settings.batching.max_batch_size or DEFAULT_MAX_BATCH_SIZE
-            self_test(artefact, session, image_limits(settings), max_batch_size)
+            self_test(artefact, session, image_limits(settings), settings.batching.largest_batch)
             return session
 
         return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death, batch_seconds)
@@ -210,10 +208,8 @@ class Deployment:
 
     def _drop_if_hopeless(self, deadline: float | None) -> None:
         """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""
-        left = math.inf if deadline is None else deadline - asyncio.get_running_loop().time()
-        if left < self._costs.slot_seconds / 2 and self._line.is_shared:
-            msg = "The answer could not have come before the request's deadline."
-            raise DeadlineExceeded(msg)
+        if seconds_left(deadline) < self._costs.slot_seconds / 2 and self._line.is_shared:
+            raise too_late()
 
     @contextmanager
     def _learn(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.errors import InferenceFailed, StartupError
 from app.manifest import Manifest, Tensor
-from app.settings import DEFAULT_INTRA_OP_THREADS, SessionOptions
+from app.settings import SessionOptions
 
 # Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -63,7 +63,7 @@ class OrtSession:
 
 def _ort_options(options: SessionOptions) -> onnxruntime.SessionOptions:
     ort = onnxruntime.SessionOptions()
-    ort.intra_op_num_threads = options.intra_op_threads or DEFAULT_INTRA_OP_THREADS
+    ort.intra_op_num_threads = options.threads
     ort.inter_op_num_threads = 1
     ort.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     ort.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -24,7 +24,7 @@ from app.process.channel import Channel, Message
 from app.process.exits import EXIT_STARTUP
 from app.process.intake import Intake, ReportingProtocol
 from app.process.serve import DrainingServer, exit_status, loop_factory, models_of
-from app.settings import DEFAULT_INTRA_OP_THREADS, Settings
+from app.settings import Settings
 from app.snapshots import Snapshot, snapshot
 
 _GATHER_SECONDS = 5.0
@@ -70,12 +70,11 @@ def with_share_of_cores(settings: Settings) -> Settings:
     """
     share = math.ceil(usable_cores() / (settings.workers or 1))
     batching = settings.batching.model_copy(update={"instances": settings.batching.instances or share})
-    threads = settings.session.intra_op_threads or DEFAULT_INTRA_OP_THREADS
     return settings.model_copy(
         update={
             "decode_threads": settings.decode_threads or share,
             "batching": batching,
-            "session": settings.session.model_copy(update={"intra_op_threads": threads}),
+            "session": settings.session.model_copy(update={"intra_op_threads": settings.session.threads}),
         },
     )
 
