@@ -12,10 +12,11 @@ import emo
 from app.errors import InvalidManifest
 from app.manifest import MANIFEST_FILE, MODEL_FILE, ModelCard, Preprocessing, Task, read_manifest
 from emo import classification, detection
+from emo.anchors import SIZES
 from emo.data import cut_boxes, find_classification, read_coco
 from emo.evaluate import Predict, classification_figures, detection_figures, onnx_predict
 from emo.export import export
-from emo.train import Recipe, parse_schedule, train
+from emo.train import Recipe, parse_schedule, parse_sizes, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument("--weight-decay", type=float, default=0.05)
     learn.add_argument("--ema-decay", type=float, default=0.999)
     learn.add_argument("--seed", type=int, default=0)
+    learn.add_argument(
+        "--anchor-sizes",
+        type=parse_sizes,
+        default=SIZES,
+        help=f"of a detector, in pixels of its input, one more than it has levels (default {','.join(map(str, SIZES))})",
+    )
     learn.set_defaults(run=_train)
 
     write = commands.add_parser("export", help="write a trained model into a model repository")
@@ -92,6 +99,7 @@ def _train(options: argparse.Namespace) -> None:
         weight_decay=options.weight_decay,
         ema_decay=options.ema_decay,
         seed=options.seed,
+        anchor_sizes=options.anchor_sizes,
     )
     task: classification.ClassificationTask | detection.DetectionTask
     if options.task == "detect":
@@ -110,7 +118,7 @@ def _train(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     saved = _checkpoint(options.checkpoint)
     recipe, names = saved["recipe"], tuple(saved["names"])
-    model = emo.create(recipe["model"], len(names))
+    model = emo.create(recipe["model"], len(names), tuple(recipe.get("anchor_sizes", SIZES)))
     model.load_state_dict(saved["average"])
     side = recipe["schedule"][-1][0]
     detects = recipe["model"].startswith("ssdlite_")

@@ -8,28 +8,29 @@ from torch import Tensor
 
 STRIDES = (16, 32, 64, 107, 160, 320)
 SIZES = (48, 100, 150, 202, 253, 304, 320)
-"""Level k has square anchors of SIZES[k] and of the geometric mean with SIZES[k + 1], in pixels of a 320 px input."""
+"""Level k has square anchors of SIZES[k] and of the geometric mean with SIZES[k + 1], in pixels of a 320 px input; data with
+smaller objects, or a larger input, want sizes of their own."""
 ANCHORS_PER_CELL = 6
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
 MAX_LOG_RATIO = math.log(1000 / 16)
 
 
-def cell_anchors(level: int) -> Tensor:
+def cell_anchors(level: int, sizes: Sequence[int] = SIZES) -> Tensor:
     """(6, 4) as x1, y1, x2, y2 around the first cell: two squares, then height/width 1/2, 2, 1/3, 3."""
-    size, larger = SIZES[level], math.sqrt(SIZES[level] * SIZES[level + 1])
+    size, larger = sizes[level], math.sqrt(sizes[level] * sizes[level + 1])
     oblong = [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in (1 / 2, 2, 1 / 3, 3)]
     sides = [(size, size), (larger, larger), *oblong]
     centre = STRIDES[level] / 2
     return torch.tensor([(centre - w / 2, centre - h / 2, centre + w / 2, centre + h / 2) for w, h in sides])
 
 
-def grid_anchors(map_sizes: Sequence[tuple[int, int]]) -> Tensor:
+def grid_anchors(map_sizes: Sequence[tuple[int, int]], sizes: Sequence[int] = SIZES) -> Tensor:
     """(A, 4) for the feature maps of all levels, given as (height, width); the cells of a level row by row."""
     levels = []
     for level, (height, width) in enumerate(map_sizes):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         shift = torch.stack((x, y, x, y), -1).reshape(-1, 1, 4) * STRIDES[level]
-        levels.append((shift + cell_anchors(level)).reshape(-1, 4))
+        levels.append((shift + cell_anchors(level, sizes)).reshape(-1, 4))
     return torch.cat(levels)
 
 

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 import emo
+from emo.anchors import SIZES
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -61,6 +62,8 @@ class Recipe:
     """Share of all steps in which the rate rises linearly; then it falls to 0 along a cosine."""
     ema_decay: float = 0.999
     seed: int = 0
+    anchor_sizes: tuple[int, ...] = SIZES
+    """Of a detector, see ``emo.anchors``."""
 
     def sides(self) -> list[int]:
         """The input side of each epoch."""
@@ -71,6 +74,11 @@ class Recipe:
         if progress < self.warmup:
             return self.learning_rate * progress / self.warmup
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """``48,100,150`` -> (48, 100, 150)."""
+    return tuple(int(size) for size in text.split(","))
 
 
 def parse_schedule(text: str) -> tuple[tuple[int, int], ...]:
@@ -106,7 +114,7 @@ def train(recipe: Recipe, task: Task, folder: Path, initial: dict[str, Tensor] |
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
-    model = emo.create(recipe.model, len(task.names))
+    model = emo.create(recipe.model, len(task.names), recipe.anchor_sizes)
     if initial:
         model.load_state_dict(initial, strict=False)
     model.to(device)

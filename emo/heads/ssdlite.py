@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from emo.anchors import ANCHORS_PER_CELL, decode_boxes, grid_anchors
+from emo.anchors import ANCHORS_PER_CELL, SIZES, decode_boxes, grid_anchors
 from emo.backbone import EMO, EMOConfig
 from emo.layers import ConvNorm
 from emo.neck import EXTRA_WIDTHS, SSDNeck
@@ -29,9 +29,16 @@ class SSDHead(nn.Module):
 class SSDLite(nn.Module):
     """A detector of small cost; at 320 x 320 pixels it has 3,234 anchors on six levels."""
 
-    def __init__(self, config: EMOConfig, num_classes: int) -> None:
-        """The stages 3 and 4 of the backbone (strides 16 and 32) feed the neck; there is no final norm."""
+    def __init__(self, config: EMOConfig, num_classes: int, anchor_sizes: tuple[int, ...] = SIZES) -> None:
+        """The stages 3 and 4 of the backbone (strides 16 and 32) feed the neck; there is no final norm.
+
+        ``anchor_sizes`` are seven rising sides in pixels, as ``emo.anchors.SIZES``; else a ValueError is raised.
+        """
         super().__init__()
+        if len(anchor_sizes) != len(SIZES) or list(anchor_sizes) != sorted(set(anchor_sizes)) or anchor_sizes[0] < 1:
+            msg = f"anchor sizes {anchor_sizes}: wants {len(SIZES)} rising sides in pixels, as {SIZES}"
+            raise ValueError(msg)
+        self.anchor_sizes = anchor_sizes
         self.num_classes = num_classes
         self.backbone = EMO(config, window=config.detection_window)
         self.neck = SSDNeck(config.widths[3])
@@ -46,7 +53,7 @@ class SSDLite(nn.Module):
         """Anchors (A, 4), class logits (N, A, num_classes + 1) and box deltas (N, A, 4): what training needs."""
         maps = self.neck(self.backbone(x)[3:])
         logits, deltas = self.head(maps)
-        anchors = grid_anchors([(level.shape[2], level.shape[3]) for level in maps])
+        anchors = grid_anchors([(level.shape[2], level.shape[3]) for level in maps], self.anchor_sizes)
         return anchors.to(x.device), logits, deltas
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
