@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--anchor-sizes",
         type=parse_sizes,
         default=SIZES,
-        help=f"of a detector, in pixels of its input, one more than it has levels (default {','.join(map(str, SIZES))})",
+        help=f"of a detector, in input pixels, one more than it has levels (default {','.join(map(str, SIZES))})",
     )
     learn.set_defaults(run=_train)
 

@@ -8,8 +8,10 @@ from torch import Tensor
 
 STRIDES = (16, 32, 64, 107, 160, 320)
 SIZES = (48, 100, 150, 202, 253, 304, 320)
-"""Level k has square anchors of SIZES[k] and of the geometric mean with SIZES[k + 1], in pixels of a 320 px input; data with
-smaller objects, or a larger input, want sizes of their own."""
+"""Level k has square anchors of SIZES[k] and of the geometric mean with SIZES[k + 1], in pixels of a 320 px input.
+
+Data with smaller objects, or a larger input, want sizes of their own.
+"""
 ANCHORS_PER_CELL = 6
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
 MAX_LOG_RATIO = math.log(1000 / 16)
