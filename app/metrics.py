@@ -121,6 +121,8 @@ class ModelMetrics:
         self.queue_depth = metrics.queue_depth.labels(model)
         self._cancelled = metrics.cancelled.labels(model)
         metrics.requests.labels(model, task, "ok")
+        self._outcomes: dict[str, Counter] = {}  # to look a series up costs more than to count in it
+        self._stages: dict[str, Histogram] = {}
 
     def served(self, version: str, provider: str, precision: str) -> None:
         """Say that this version of the model is served."""
@@ -142,7 +144,9 @@ class ModelMetrics:
 
     def finished(self, outcome: Outcome) -> None:
         """Count one image by its outcome."""
-        self._metrics.requests.labels(self._model, self._task, outcome).inc()
+        if outcome not in self._outcomes:
+            self._outcomes[outcome] = self._metrics.requests.labels(self._model, self._task, outcome)
+        self._outcomes[outcome].inc()
         if outcome == "cancelled":
             self._cancelled.inc()
 
@@ -153,4 +157,6 @@ class ModelMetrics:
     def observe(self, stages: Mapping[str, float]) -> None:
         """Put the seconds of each stage of one answered image (``Timings.stages()``) into the histograms."""
         for stage, seconds in stages.items():
-            self._metrics.stages.labels(self._model, stage).observe(seconds)
+            if stage not in self._stages:
+                self._stages[stage] = self._metrics.stages.labels(self._model, stage)
+            self._stages[stage].observe(seconds)

@@ -4,7 +4,17 @@ from typing import Any
 
 from app.api.door import TIMEOUT_HEADER
 from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
-from app.api.schemas import ClassifyAnswer, ClassifyAnswers, CocoResult, DetectAnswer, DetectAnswers, JsonImages
+from app.api.query import query_parameters
+from app.api.schemas import (
+    ClassifyAnswer,
+    ClassifyAnswers,
+    ClassifyQuery,
+    CocoResult,
+    DetectAnswer,
+    DetectAnswers,
+    DetectQuery,
+    JsonImages,
+)
 from app.errors import ImageUndecodable
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -102,7 +112,7 @@ _TIMEOUT: dict[str, Any] = {
 _PROBLEMS = problem_answers(400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
 
 CLASSIFY: dict[str, Any] = {
-    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [_TIMEOUT]},
+    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [*query_parameters(ClassifyQuery), _TIMEOUT]},
     "responses": {
         200: {
             "model": ClassifyAnswer | ClassifyAnswers,
@@ -116,7 +126,7 @@ CLASSIFY: dict[str, Any] = {
 }
 
 DETECT: dict[str, Any] = {
-    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [_TIMEOUT]},
+    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [*query_parameters(DetectQuery), _TIMEOUT]},
     "responses": {
         200: {
             "model": DetectAnswer | DetectAnswers | list[CocoResult],

@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -17,6 +18,7 @@ from app.api.door import Call, call_of
 from app.api.middleware import notes_of
 from app.api.openapi import CLASSIFY, DETECT
 from app.api.problems import problem_for
+from app.api.query import read_query
 from app.api.schemas import ClassifyQuery, DetectQuery
 from app.api.services import services_of
 from app.api.uploads import Upload, Uploads, read_uploads
@@ -45,11 +47,11 @@ class _Answered:
 
 
 @router.post("/classify", response_model=None, **CLASSIFY)
-async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
+async def classify(request: Request) -> Response:
     """The best classes of each image."""
     services = services_of(request)
+    query = read_query(request, ClassifyQuery)
     negotiate(request.headers.get("accept"), (JSON,))
-    _refuse_repeated(request)
     deployment = services.catalog.get("classify", query.model, query.version)
     parameters = ClassifyParameters(
         top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
@@ -61,12 +63,12 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
 
 
 @router.post("/detect", response_model=None, **DETECT)
-async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
+async def detect(request: Request) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
     services = services_of(request)
+    query = read_query(request, DetectQuery, "classes")
     accept = request.headers.get("accept")
     media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
-    _refuse_repeated(request, "classes")
     _refuse_coco_conflict(query)
     deployment = services.catalog.get("detect", query.model, query.version)
     parameters = DetectParameters(
@@ -111,22 +113,29 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     The body must have been read, so that ``receive`` has nothing to say but that the client left.
     """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnect(receive))
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  a coroutine runs in a task
+    at_work, has_left = True, False
+
+    async def watch() -> None:
+        nonlocal has_left
+        with suppress(Exception):  # a connection that fails has ended too
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        if at_work:
+            has_left = True
+            task.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if has_left and not task.uncancel():
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
-        watch.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        at_work = False
+        watching.cancel()
 
 
 async def _answer_uploads(
@@ -166,6 +175,8 @@ async def _predict_all(
         except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
             return error
 
+    if len(images) == 1:
+        return [await predict(images[0])]
     return await asyncio.gather(*map(predict, images))
 
 
@@ -218,14 +229,6 @@ def _detections(prediction: Prediction) -> Detections:
     if not isinstance(prediction.result, Detections):
         raise TypeError(prediction.result)
     return prediction.result
-
-
-def _refuse_repeated(request: Request, *lists: str) -> None:
-    names = [name for name, _ in request.query_params.multi_items() if name not in lists]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        msg = f"{min(repeated)} is given more than once; allowed is once."
-        raise InvalidParameter(msg)
 
 
 def _refuse_coco_conflict(query: DetectQuery) -> None:

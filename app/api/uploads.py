@@ -18,7 +18,7 @@ from app.api.schemas import JsonImages
 from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
 _INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
-_PIECE = 1024 * 1024  # what is done to a long body in one go; only in between can other threads, the event loop, run
+_PIECE = 1024 * 1024  # what is copied or searched in one go; only in between can other threads, the event loop, run
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _PART_NAME = "file"
 _HINT = (
@@ -52,7 +52,7 @@ async def read_uploads(request: Request, hold: Hold, max_images: int, timeout_se
             pieces = await read_body(request, hold)
     except TimeoutError as error:
         raise HTTPException(408, f"The body did not arrive within {timeout_seconds:g} seconds.") from error
-    if sum(map(len, pieces)) <= _INLINE_BYTES:
+    if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))
 

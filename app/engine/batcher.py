@@ -2,7 +2,8 @@
 
 One task forms batches, one task runs each of them in a thread. An instance is taken before its batch is formed, so
 whatever arrives while all instances are busy shares the next batch, with no delay configured. With a delay, an idle
-instance waits for one more image where the cost model says that this pays. Every submitted image
+instance waits for one more image where the cost model says that this pays. Where batches do not pay, an idle instance
+takes an image from its bytes to its answer in one visit to its thread. Every submitted image
 ends in exactly one way: its rows, an error, or the cancellation of the task that waits for it.
 """
 
@@ -15,6 +16,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,7 @@ from app.engine.costs import Costs
 from app.engine.deadlines import before, too_late
 from app.engine.inference import infer
 from app.engine.session import Outputs, Session
+from app.engine.workers import guarded
 from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from app.metrics import ModelMetrics
 from app.settings import Batching
@@ -49,6 +53,19 @@ class _Queued:
     deadline: float | None  # loop.time()
     answer: asyncio.Future[Answer]
     queued_at: float  # time.perf_counter(): the event loop's own clock may tick in milliseconds
+
+
+class HasTensor(Protocol):
+    """An image that is ready for the model."""
+
+    @property
+    def tensor(self) -> NDArray[np.uint8]:
+        """(H, W, 3)."""
+        ...
+
+
+P = TypeVar("P", bound=HasTensor)
+R = TypeVar("R")
 
 
 class Batcher:
@@ -85,6 +102,7 @@ class Batcher:
         self._closed = False
         self._dead = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._alone: set[asyncio.Future[Any]] = set()  # those whose images are computed in ``run_alone``
         self._former = self._start(self._form_batches(), f"batcher {name}")
 
     @property
@@ -110,6 +128,34 @@ class Batcher:
         finally:
             self._leave_queue(image)
 
+    @property
+    def lets_alone(self) -> bool:
+        """Whether an image has nothing to gain from others: batches do not pay, an instance is idle, nobody waits."""
+        return not (
+            self._queue or self._idle_instances.locked() or self._costs.batches_pay(self._options.largest_batch)
+        )
+
+    async def run_alone(
+        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], deadline: float | None = None
+    ) -> R:
+        """Prepare one image, compute it and finish it, all in the thread of an instance: one hand-over, not three.
+
+        To be called where ``lets_alone``, in the same turn of the event loop. An image whose waiter left while it was
+        prepared is not computed. Raises as ``submit``, and what ``prepare`` and ``finish`` raise.
+        """
+        if self._dead or self._closed:
+            raise self._gone()
+        await self._idle_instances.acquire()  # does not wait
+        answer: asyncio.Future[R] = self._loop.create_future()
+        self._alone.add(answer)
+        self._metrics.batch(1)
+        self._threads.submit(self._visit, prepare, finish, answer)
+        try:
+            async with before(deadline):
+                return await answer
+        finally:
+            self._alone.discard(answer)
+
     async def close(self) -> None:
         """Reject what is not answered yet, and end."""
         self._closed = True
@@ -124,23 +170,23 @@ class Batcher:
 
     async def _form_batches(self) -> None:
         while True:
+            await self._arrived.wait()
             await self._idle_instances.acquire()
-            batch = await self._form()
-            self._start(self._run(batch), f"batch of {len(batch)} for {self._name}")
+            if batch := await self._form():
+                self._start(self._run(batch), f"batch of {len(batch)} for {self._name}")
+            else:
+                self._idle_instances.release()
 
     async def _form(self) -> list[_Queued]:
-        """The next images to compute, at least one."""
-        while True:
-            await self._arrived.wait()
-            await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
-            await self._wait_for_company()
-            batch = self._take()
-            if self._queue:
-                self._arrived.set()
-            else:
-                self._arrived.clear()
-            if batch:
-                return batch
+        """The next images to compute; none if all that waited have left."""
+        await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
+        await self._wait_for_company()
+        batch = self._take()
+        if self._queue:
+            self._arrived.set()
+        else:
+            self._arrived.clear()
+        return batch
 
     async def _wait_for_company(self) -> None:
         """Wait while one more image is worth it: see ``_patience``."""
@@ -239,6 +285,38 @@ class Batcher:
                 rows = {name: values[row] for name, values in computed.outputs.items()}
                 image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
 
+    # ---- one visit for all steps ----------------------------------------------------------------------------------
+
+    def _visit(self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], answer: asyncio.Future[R]) -> None:
+        """In the thread: all steps of one image; the event loop is told how they ended."""
+        try:
+            settle = guarded(self._take_through, prepare, finish, answer)
+        except ServiceError as error:
+            settle = partial(_fail, answer, error)
+        with suppress(RuntimeError):  # the event loop has ended, and nobody waits
+            self._loop.call_soon_threadsafe(self._visited, settle)
+
+    def _take_through(
+        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], answer: asyncio.Future[R]
+    ) -> Callable[[], None]:
+        prepared = prepare()
+        if answer.done():  # its client left, or its deadline passed
+            return lambda: None
+        computed = infer(self._session, [prepared.tensor])
+        rows = {name: values[0] for name, values in computed.outputs.items()}
+        result = finish(prepared, Answer(rows, 0.0, computed.seconds))
+
+        def settle() -> None:
+            self._costs.ran(1, computed.seconds)
+            if not answer.done():
+                answer.set_result(result)
+
+        return settle
+
+    def _visited(self, settle: Callable[[], None]) -> None:
+        self._idle_instances.release()
+        settle()
+
     # ---- ending ----------------------------------------------------------------------------------------------------
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
@@ -262,6 +340,8 @@ class Batcher:
     def _reject_queued(self) -> None:
         for image in list(self._queue):
             _reject(image, self._gone())
+        for answer in self._alone:
+            _fail(answer, self._gone())
 
     def _gone(self) -> ServiceError:
         """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""
@@ -271,5 +351,9 @@ class Batcher:
 
 
 def _reject(image: _Queued, error: ServiceError) -> None:
-    if not image.answer.done():
-        image.answer.set_exception(error)
+    _fail(image.answer, error)
+
+
+def _fail(answer: asyncio.Future[Any], error: ServiceError) -> None:
+    if not answer.done():
+        answer.set_exception(error)

@@ -1,7 +1,12 @@
-"""One image's way through the server: decode -> preprocess -> batch -> postprocess."""
+"""One image's way through the server: decode -> preprocess -> batch -> postprocess.
+
+On an accelerator each step has its own threads, so that images meet in batches; where batches do not pay, one thread
+takes an image through all of them.
+"""
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,27 +74,27 @@ class Pipeline:
         """
         started = time.perf_counter()
         least_side = None if parameters.full_decode else self._least_side
-        prepared = await self._workers.run(prepare, upload, self._limits, self._rule, least_side)
+        ready = partial(prepare, upload, self._limits, self._rule, least_side)
+        finish = partial(self._finish, parameters, started)
+        if self._batcher.lets_alone:
+            return await self._batcher.run_alone(ready, finish, deadline)
+        prepared = await self._workers.run(ready)
         answer = await self._batcher.submit(prepared.tensor, deadline)  # this image's rows of the batch
-        result, seconds = await self._postprocess(answer, prepared.geometry, parameters)  # in the shown image's pixels
+        if self._task.is_quick:
+            return finish(prepared, answer)
+        return await self._workers.run_first(finish, prepared, answer)
+
+    def _finish(self, parameters: Parameters, started: float, prepared: Prepared, answer: Answer) -> Prediction:
+        computed = time.perf_counter()
+        result = self._task.postprocess(answer.outputs, prepared.geometry, parameters)  # in the shown image's pixels
+        ended = time.perf_counter()
         timings = Timings(
             decode=prepared.decode_seconds,
             preprocess=prepared.preprocess_seconds,
             queue=answer.queue_seconds,
             infer=answer.infer_seconds,
-            postprocess=seconds,
-            total=time.perf_counter() - started,
+            postprocess=ended - computed,
+            total=ended - started,
             scale=prepared.scale,
         )
         return Prediction(prepared.geometry.image, result, timings)
-
-    async def _postprocess(self, answer: Answer, geometry: Geometry, parameters: Parameters) -> tuple[Result, float]:
-        if self._task.is_quick:
-            return _timed_postprocess(self._task, answer, geometry, parameters)
-        return await self._workers.run_first(_timed_postprocess, self._task, answer, geometry, parameters)
-
-
-def _timed_postprocess(task: Task, answer: Answer, geometry: Geometry, parameters: Parameters) -> tuple[Result, float]:
-    started = time.perf_counter()
-    result = task.postprocess(answer.outputs, geometry, parameters)
-    return result, time.perf_counter() - started

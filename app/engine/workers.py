@@ -29,14 +29,15 @@ class PixelWorkers:
 
     async def run_first(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """As ``run``, ahead of all that wait for their turn: for the short last step of an almost finished image."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _guarded, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, function, *args)
 
     def close(self) -> None:
         """End the threads when their present work is done; what waits is cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _guarded(function: Callable[[*Ts], T], *args: *Ts) -> T:
+def guarded(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """``function(*args)``; what it raises beside ServiceErrors comes as InferenceFailed."""
     try:
         return function(*args)
     except ServiceError:

@@ -1,6 +1,6 @@
 """Values that travel through the pipeline: frozen, with shapes checked where they are made."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,4 +90,11 @@ class Timings:
 
     def stages(self) -> dict[str, float]:
         """Stage name -> seconds, in the order in which the stages happen, total last."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scale"}
+        return {
+            "decode": self.decode,
+            "preprocess": self.preprocess,
+            "queue": self.queue,
+            "infer": self.infer,
+            "postprocess": self.postprocess,
+            "total": self.total,
+        }

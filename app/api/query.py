@@ -1,0 +1,46 @@
+"""The query of a request, checked by a pydantic model; FastAPI's way to the same end takes several times as long."""
+
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from app.errors import InvalidParameter
+
+Q = TypeVar("Q", bound=BaseModel)
+
+
+def read_query(request: Request, model: type[Q], *lists: str) -> Q:
+    """The query as ``model``; only the parameters ``lists`` may be repeated.
+
+    Raises InvalidParameter for others that are, and RequestValidationError for what the model does not allow.
+    """
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in lists:
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            msg = f"{name} is given more than once; allowed is once."
+            raise InvalidParameter(msg)
+        else:
+            values[name] = value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        complaints = [{**entry, "loc": ("query", *entry["loc"])} for entry in error.errors()]
+        raise RequestValidationError(complaints) from error
+
+
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The ``parameters`` of an OpenAPI operation whose query is ``model``."""
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": schema,
+            "description": schema["description"],
+        }
+        for name, schema in model.model_json_schema()["properties"].items()
+    ]
