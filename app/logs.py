@@ -1,10 +1,11 @@
 """Logging as JSON lines on standard error, each with the id of the request it belongs to."""
 
-import json
 import logging
 import logging.config
 from contextvars import ContextVar
 from datetime import UTC, datetime
+
+from pydantic_core import to_json
 
 from app.settings import Settings
 
@@ -34,7 +35,7 @@ class JsonFormatter(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             fields["stack"] = record.stack_info
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return to_json(fields, inf_nan_mode="null", fallback=str).decode()
 
 
 def configure(settings: Settings) -> None:

@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from app.api import catalog as catalog_routes
 from app.api import operations, predict
@@ -70,6 +72,13 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestFrame)
     app.add_middleware(Lingering)  # added last, so it lies outermost
+    # FastAPI describes these routes and Starlette calls them: there is nothing for FastAPI to solve before they run, and
+    # looking for it costs a tenth of the time that a request takes of the event loop.
+    app.router.routes.extend(
+        Route(route.path, route.endpoint, methods=route.methods)
+        for route in predict.router.routes
+        if isinstance(route, APIRoute)
+    )
     app.include_router(predict.router)
     app.include_router(catalog_routes.router)
     app.include_router(operations.router)

@@ -1,13 +1,13 @@
 """/classify and /detect: upload -> deployment -> answer. The routes only translate."""
 
 import asyncio
-import json
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -242,5 +242,4 @@ def _refuse_coco_conflict(query: DetectQuery) -> None:
 
 
 def _json(content: Any, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401  any JSON value
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text, headers=headers, media_type=JSON)
+    return Response(to_json(content, inf_nan_mode="null"), headers=headers, media_type=JSON)

@@ -2,9 +2,9 @@
 
 One task forms batches, one task runs each of them in a thread. An instance is taken before its batch is formed, so
 whatever arrives while all instances are busy shares the next batch, with no delay configured. With a delay, an idle
-instance waits for one more image where the cost model says that this pays. Where batches do not pay, an idle instance
-takes an image from its bytes to its answer in one visit to its thread. Every submitted image
-ends in exactly one way: its rows, an error, or the cancellation of the task that waits for it.
+instance waits for one more image where the cost model says that this pays. Where batches do not pay, an image may be
+taken through all steps alone. Every image ends in exactly one way: its answer, an error, or the cancellation of the
+task that waits for it.
 """
 
 import asyncio
@@ -16,17 +16,15 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engine.alone import Alone, Answer, P, R
 from app.engine.costs import Costs
 from app.engine.deadlines import before, too_late
 from app.engine.inference import infer
-from app.engine.session import Outputs, Session
-from app.engine.workers import guarded
+from app.engine.session import Session
 from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from app.metrics import ModelMetrics
 from app.settings import Batching
@@ -34,15 +32,6 @@ from app.settings import Batching
 _NEWEST = 0.2  # weight of the newest gap between two images in their mean
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One image's rows of a batch's outputs, without the batch axis, and where its time went."""
-
-    outputs: Outputs
-    queue_seconds: float
-    infer_seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,19 +42,6 @@ class _Queued:
     deadline: float | None  # loop.time()
     answer: asyncio.Future[Answer]
     queued_at: float  # time.perf_counter(): the event loop's own clock may tick in milliseconds
-
-
-class HasTensor(Protocol):
-    """An image that is ready for the model."""
-
-    @property
-    def tensor(self) -> NDArray[np.uint8]:
-        """(H, W, 3)."""
-        ...
-
-
-P = TypeVar("P", bound=HasTensor)
-R = TypeVar("R")
 
 
 class Batcher:
@@ -102,7 +78,7 @@ class Batcher:
         self._closed = False
         self._dead = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alone: set[asyncio.Future[Any]] = set()  # those whose images are computed in ``run_alone``
+        self._alone = Alone(session, self._idle_instances, self._threads, costs, metrics)
         self._former = self._start(self._form_batches(), f"batcher {name}")
 
     @property
@@ -136,25 +112,15 @@ class Batcher:
         )
 
     async def run_alone(
-        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], deadline: float | None = None
+        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None]
     ) -> R:
-        """Prepare one image, compute it and finish it, all in the thread of an instance: one hand-over, not three.
+        """Take one image through all steps in the thread of an instance, as ``Alone.run``; raises as ``submit``.
 
-        To be called where ``lets_alone``, in the same turn of the event loop. An image whose waiter left while it was
-        prepared is not computed. Raises as ``submit``, and what ``prepare`` and ``finish`` raise.
+        To be called where ``lets_alone``, in the same turn of the event loop.
         """
         if self._dead or self._closed:
             raise self._gone()
-        await self._idle_instances.acquire()  # does not wait
-        answer: asyncio.Future[R] = self._loop.create_future()
-        self._alone.add(answer)
-        self._metrics.batch(1)
-        self._threads.submit(self._visit, prepare, finish, answer)
-        try:
-            async with before(deadline):
-                return await answer
-        finally:
-            self._alone.discard(answer)
+        return await self._alone.run(prepare, finish, on_computed)
 
     async def close(self) -> None:
         """Reject what is not answered yet, and end."""
@@ -285,38 +251,6 @@ class Batcher:
                 rows = {name: values[row] for name, values in computed.outputs.items()}
                 image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
 
-    # ---- one visit for all steps ----------------------------------------------------------------------------------
-
-    def _visit(self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], answer: asyncio.Future[R]) -> None:
-        """In the thread: all steps of one image; the event loop is told how they ended."""
-        try:
-            settle = guarded(self._take_through, prepare, finish, answer)
-        except ServiceError as error:
-            settle = partial(_fail, answer, error)
-        with suppress(RuntimeError):  # the event loop has ended, and nobody waits
-            self._loop.call_soon_threadsafe(self._visited, settle)
-
-    def _take_through(
-        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], answer: asyncio.Future[R]
-    ) -> Callable[[], None]:
-        prepared = prepare()
-        if answer.done():  # its client left, or its deadline passed
-            return lambda: None
-        computed = infer(self._session, [prepared.tensor])
-        rows = {name: values[0] for name, values in computed.outputs.items()}
-        result = finish(prepared, Answer(rows, 0.0, computed.seconds))
-
-        def settle() -> None:
-            self._costs.ran(1, computed.seconds)
-            if not answer.done():
-                answer.set_result(result)
-
-        return settle
-
-    def _visited(self, settle: Callable[[], None]) -> None:
-        self._idle_instances.release()
-        settle()
-
     # ---- ending ----------------------------------------------------------------------------------------------------
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
@@ -340,8 +274,7 @@ class Batcher:
     def _reject_queued(self) -> None:
         for image in list(self._queue):
             _reject(image, self._gone())
-        for answer in self._alone:
-            _fail(answer, self._gone())
+        self._alone.reject(self._gone)
 
     def _gone(self) -> ServiceError:
         """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""
@@ -351,9 +284,5 @@ class Batcher:
 
 
 def _reject(image: _Queued, error: ServiceError) -> None:
-    _fail(image.answer, error)
-
-
-def _fail(answer: asyncio.Future[Any], error: ServiceError) -> None:
-    if not answer.done():
-        answer.set_exception(error)
+    if not image.answer.done():
+        image.answer.set_exception(error)

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 
 from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
@@ -142,10 +141,10 @@ class Deployment:
         visit = visit or Visit()
         try:
             with self._admission.admit(visit, deadline):
-                async with before(deadline), self._line.slot(visit.client):
+                async with before(deadline), self._line.slot(visit.client) as give_back:
                     self._drop_if_hopeless(deadline)
-                    with self._learn():
-                        prediction = await self._pipeline.predict(upload, parameters, deadline)
+                    on_computed = self._learning(give_back)
+                    prediction = await self._pipeline.predict(upload, parameters, deadline, on_computed)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
@@ -211,12 +210,15 @@ class Deployment:
         if seconds_left(deadline) < self._costs.slot_seconds / 2 and self._line.is_shared:
             raise too_late()
 
-    @contextmanager
-    def _learn(self) -> Iterator[None]:
-        """Tell the cost model how long an image held its slot, if it was answered."""
+    def _learning(self, give_back: Callable[[], None]) -> Callable[[], None]:
+        """What ends an image's time in its slot: the next one begins, and the cost model learns how long it was."""
         started = time.perf_counter()
-        yield
-        self._costs.answered(time.perf_counter() - started, self._line.taken)
+
+        def on_computed() -> None:
+            self._costs.answered(time.perf_counter() - started, self._line.taken)
+            give_back()
+
+        return on_computed
 
     @property
     def _description(self) -> tuple[str, str, str]:

@@ -77,16 +77,27 @@ class Line:
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     @asynccontextmanager
-    async def slot(self, client: str) -> AsyncIterator[None]:
-        """Wait for a slot and hold it for the time of the block; cancelled before that, the image has cost nothing."""
+    async def slot(self, client: str) -> AsyncIterator[Callable[[], None]]:
+        """Wait for a slot and hold it for the time of the block, or until what is given is called.
+
+        Cancelled before that, the image has cost nothing.
+        """
         if self.has_room:
             self._taken += 1
         else:
             await self._wait(client)
+        is_held = True
+
+        def give_back() -> None:
+            nonlocal is_held
+            if is_held:
+                is_held = False
+                self._give_back()
+
         try:
-            yield
+            yield give_back
         finally:
-            self._give_back()
+            give_back()
 
     async def _wait(self, client: str) -> None:
         own = self._clients.setdefault(client, _Client())

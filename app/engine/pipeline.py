@@ -5,13 +5,15 @@ takes an image through all of them.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine.batcher import Answer, Batcher
+from app.engine.alone import Answer
+from app.engine.batcher import Batcher
 from app.engine.tasks import Parameters, Result, Task
 from app.engine.workers import PixelWorkers
 from app.manifest import Preprocessing
@@ -67,9 +69,16 @@ class Pipeline:
         self._workers = workers
         self._batcher = batcher
 
-    async def predict(self, upload: bytes, parameters: Parameters, deadline: float | None) -> Prediction:
+    async def predict(
+        self,
+        upload: bytes,
+        parameters: Parameters,
+        deadline: float | None,
+        on_computed: Callable[[], None] = lambda: None,
+    ) -> Prediction:
         """Answer one encoded image; raises InvalidRequest, Unavailable, DeadlineExceeded or InferenceFailed.
 
+        ``on_computed`` is called as soon as the cores are free for the next image, before the answer is given.
         It can be cancelled at every step; a step that has not begun by then never does.
         """
         started = time.perf_counter()
@@ -77,9 +86,10 @@ class Pipeline:
         ready = partial(prepare, upload, self._limits, self._rule, least_side)
         finish = partial(self._finish, parameters, started)
         if self._batcher.lets_alone:
-            return await self._batcher.run_alone(ready, finish, deadline)
+            return await self._batcher.run_alone(ready, finish, on_computed)
         prepared = await self._workers.run(ready)
         answer = await self._batcher.submit(prepared.tensor, deadline)  # this image's rows of the batch
+        on_computed()
         if self._task.is_quick:
             return finish(prepared, answer)
         return await self._workers.run_first(finish, prepared, answer)

@@ -65,6 +65,7 @@ class DrainingServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # whom to believe is EMO_CLIENT_HEADER's matter
                 timeout_keep_alive=settings.keep_alive_seconds,
                 timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
             )

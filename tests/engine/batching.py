@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine.batcher import Answer, Batcher
+from app.engine.alone import Answer
+from app.engine.batcher import Batcher
 from app.engine.costs import Costs
 from app.engine.session import Session
 from app.metrics import Metrics
