@@ -4,6 +4,8 @@ PYTHON ?= python3
 HOST = 127.0.0.1
 PORT ?= 8000
 MODELS ?= models
+PHOTO ?=
+MODEL ?= emo_1m
 ARGS ?=
 
 VENV := .venv
@@ -18,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock bench bench-setup docker-test clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +40,20 @@ check: setup-dev setup-torch ## lint, formatting, types and import rules
 format: setup-dev ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+BENCH_PEERS = $(patsubst bench/peers/%.txt,.bench/%/.ready,$(wildcard bench/peers/*.txt))
+
+bench-setup: setup-torch $(BENCH_PEERS) ## install the servers that make bench compares with, each into .bench
+
+.bench/%/.ready: bench/peers/%.txt
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+bench: setup-torch ## compare with the servers that are installed, some minutes (PHOTO=photo.jpg MODEL=emo_1m ARGS=)
+	@test -f "$(PHOTO)" || { echo "make bench PHOTO=photo.jpg: a photo is needed" >&2; exit 1; }
+	$(BIN)/python -m bench.compare $(PHOTO) --model $(MODEL) $(ARGS)
+	$(BIN)/python -m bench.report .bench/results-$(MODEL)$(if $(findstring --served-graph,$(ARGS)),-served).json
 
 docker-test: setup-dev ## build the image, start the compose file, ask through the balancer
 	docker/test/run

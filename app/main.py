@@ -72,8 +72,8 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
     app.add_middleware(RequestFrame)
     app.add_middleware(Lingering)  # added last, so it lies outermost
-    # FastAPI describes these routes and Starlette calls them: there is nothing for FastAPI to solve before they run, and
-    # looking for it costs a tenth of the time that a request takes of the event loop.
+    # FastAPI describes these routes and Starlette calls them: there is nothing for FastAPI to solve before they run,
+    # and looking for it costs a tenth of the time that a request takes of the event loop.
     app.router.routes.extend(
         Route(route.path, route.endpoint, methods=route.methods)
         for route in predict.router.routes

@@ -147,3 +147,18 @@ async def test_the_age_is_that_of_the_longest_wait() -> None:
         queue.next.release()
     await asyncio.gather(*tasks)
     assert queue.line.age() == 0
+
+
+async def test_a_slot_can_be_given_back_early_and_only_once() -> None:
+    queue = Queue()
+    async with queue.line.slot("first") as give_back:
+        waiting = queue.start("second")
+        await turns()
+        assert queue.given == []
+        give_back()
+        await turns()
+        assert queue.given == ["second"]
+    assert queue.line.taken == 1
+    queue.next.release()
+    await waiting
+    assert queue.line.taken == 0

@@ -1,0 +1,59 @@
+"""The same network twice, with the same weights: a stock ``torch.onnx`` export, and what ``emo export`` writes.
+
+    python -m bench.models emo_1m .bench/models
+
+Weights are random: they cost what trained ones cost. ``<folder>/emo-1m/1`` is a model that emo-serve serves,
+``<folder>/emo_1m.onnx`` is what a user has without it.
+"""
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+
+import emo
+from app.manifest import ModelCard, Preprocessing
+from emo.augment import MEAN, STD
+from emo.export import export
+
+SIDE, SHORT, CLASSES = 224, 256, 1000
+RULE = Preprocessing(
+    mode="crop", height=SIDE, width=SIDE, resize=SHORT, interpolation="bicubic", mean=MEAN, std=STD
+)  # as the paper's classifiers are tested
+CARD = ModelCard(
+    architecture="EMO",
+    training_data="none",
+    recipe="random weights",
+    seed=0,
+    metrics={},
+    measured_on="nothing",
+    intended_use="measuring speed",
+    terms="none",
+)
+
+
+def main() -> None:
+    """Write both where they are not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=[name for name in emo.MODEL_NAMES if name.startswith("emo_")])
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.manual_seed(0)
+    model = emo.create(options.model, CLASSES).eval()
+    name, stock = options.model.replace("_", "-"), options.folder / f"{options.model}.onnx"
+    if not (options.folder / name).exists():
+        export(model, tuple(f"class {label}" for label in range(CLASSES)), RULE, CARD, options.folder, name, "1")
+    if not stock.exists():
+        dynamic = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+        example = torch.zeros(2, 3, SIDE, SIDE)
+        torch.onnx.export(
+            model, (example,), stock, dynamo=True, dynamic_shapes=dynamic, verbose=False, external_data=False
+        )
+
+
+if __name__ == "__main__":
+    main()
