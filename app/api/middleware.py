@@ -22,6 +22,8 @@ from app.vision.results import Timings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
+_PROTECTION = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_POLICY = "default-src 'none'; frame-ancestors 'none'"  # nothing here is a page, whatever a browser takes it for
 _CLIENT_CLOSED = 499  # no answer was sent; the number that reverse proxies log for it
 
 access_log = logging.getLogger("app.access")
@@ -80,7 +82,8 @@ class RequestFrame:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = identity
-                headers["X-Content-Type-Options"] = "nosniff"
+                headers.raw.extend(_PROTECTION)
+                headers.setdefault("Content-Security-Policy", _POLICY)
                 headers["Server-Timing"] = server_timing(
                     notes.stage_seconds(), time.perf_counter() - began, notes.scales()
                 )
@@ -121,6 +124,7 @@ def _log(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None
             "path": scope["path"],
             "status": status,
             "client": scope["client"][0] if scope.get("client") else None,
+            **({"key": scope["state"]["key"]} if "key" in scope["state"] else {}),
             "images": len(notes.timings),
             "duration_ms": round(seconds * 1000, 3),
             **{f"{stage}_ms": round(value * 1000, 3) for stage, value in notes.stage_seconds().items()},
