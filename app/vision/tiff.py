@@ -27,7 +27,7 @@ class _Entry(NamedTuple):
     """Type, number of values, and where the four bytes are that hold them or their place."""
 
     kind: int
-    count: int
+    values: int
     position: int
 
 
@@ -85,7 +85,7 @@ def _integer(data: bytes, tags: dict[int, _Entry], tag: int, order: str, default
     entry = tags.get(tag)
     if entry is None:
         return default
-    if entry.count != 1 or entry.kind not in (_SHORT, _LONG):
+    if entry.values != 1 or entry.kind not in (_SHORT, _LONG):
         msg = f"The TIFF image is broken: tag {tag} is not one SHORT or LONG."
         raise ImageUndecodable(msg)
     return int(struct.unpack_from(order + ("H" if entry.kind == _SHORT else "I"), data, entry.position)[0])
@@ -99,7 +99,7 @@ def _check_strips(data: bytes, tags: dict[int, _Entry], tag: int, order: str) ->
     if entry.kind not in (_SHORT, _LONG):
         msg = f"The TIFF image is broken: tag {tag} is neither SHORT nor LONG."
         raise ImageUndecodable(msg)
-    values = f"{order}{entry.count}{'H' if entry.kind == _SHORT else 'I'}"
+    values = f"{order}{entry.values}{'H' if entry.kind == _SHORT else 'I'}"
     start = entry.position
     if struct.calcsize(values) > 4:
         start = struct.unpack_from(order + "I", data, start)[0]
