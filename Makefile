@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock bench bench-setup docker-test clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,14 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
+
+# --strict: a package that the service does not know was not audited, and that is a failure.
+audit: setup-dev ## ask for known vulnerabilities of the locked packages; needs the network
+	@for lock in requirements/*.txt; do \
+	  echo "auditing $$lock"; \
+	  $(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement "$$lock" || { \
+	    echo "make audit: $$lock has known vulnerabilities or could not be audited, see above" >&2; exit 1; }; \
+	done
 
 clean: ## remove caches and builds; the environment stays (rm -rf .venv)
 	rm -rf build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ ServiceError
 ├── Unavailable               come back later
 │   ├── QueueFull             carries ``retry_after_seconds``
 │   ├── Overloaded            the same; there is room, but the answer would come too late
+│   ├── RateExceeded          the same; this one client asks too often
 │   ├── ModelNotReady
 │   └── ShuttingDown
 ├── DeadlineExceeded          the answer would come too late
@@ -65,6 +66,10 @@ class QueueFull(Unavailable):
 
 class Overloaded(Unavailable):
     """So much is under way that the answer would come after the request's deadline; refused at once."""
+
+
+class RateExceeded(Unavailable):
+    """One client makes more requests than it may; others are answered."""
 
 
 class ModelNotReady(Unavailable):

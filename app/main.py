@@ -18,9 +18,12 @@ from starlette.routing import Route
 from app.api import catalog as catalog_routes
 from app.api import operations, predict
 from app.api.bodies import BodyBudget, BodyLimit
+from app.api.documentation import documentation
 from app.api.door import Door
+from app.api.keys import KeyCheck, read_keys
 from app.api.lingering import Lingering
 from app.api.middleware import RequestFrame
+from app.api.openapi import declare_keys
 from app.api.problems import answer_error
 from app.api.services import Gather, Services
 from app.engine.catalog import Catalog
@@ -39,6 +42,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
 
     ``gather`` gives the metrics of all workers where this process is one of several.
     """
+    drain = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -49,10 +53,11 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
             _require_models(settings, catalog)
             bodies = BodyBudget(settings.max_inflight_bytes)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
-            drain = asyncio.Event()
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(settings, metrics, catalog, bodies, drain, gather)
-            app.openapi()  # made once, now: the first wrong parameter would wait for it
+            document = app.openapi()  # made once, now: the first wrong parameter would wait for it
+            if settings.api_keys_file is not None:
+                declare_keys(document)
             yield
         finally:
             await catalog.close()
@@ -62,6 +67,8 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
         version=_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         exception_handlers={
             ServiceError: answer_error,
             HTTPException: answer_error,
@@ -70,7 +77,10 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     )
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestFrame)
+    if settings.api_keys_file is not None:
+        limits = settings.api_key_requests_per_second, settings.api_key_concurrency
+        app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys_file), per_second=limits[0], at_a_time=limits[1])
+    app.add_middleware(RequestFrame, drain=drain)
     app.add_middleware(Lingering)  # added last, so it lies outermost
     # FastAPI describes these routes and Starlette calls them: there is nothing for FastAPI to solve before they run,
     # and looking for it costs a tenth of the time that a request takes of the event loop.
@@ -82,6 +92,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     app.include_router(predict.router)
     app.include_router(catalog_routes.router)
     app.include_router(operations.router)
+    app.add_api_route("/docs", documentation, include_in_schema=False)
     app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)
     return app
 

@@ -165,6 +165,25 @@ class Settings(BaseSettings):
         "that of an API key; of several values the last counts. Only where no client can reach the server past the "
         "proxy that checks it. Unset: the address that the connection comes from.",
     )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of API keys, a line NAME:DIGEST for each, with the key's SHA-256. Every request but those "
+        "for /livez, /readyz and the description then needs a key, whose name is the client. Unset: nobody needs one.",
+    )
+    api_key_requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Most requests of one API key in a second, above 0, up to 100000; more are answered with 429. "
+        "Unset: any number.",
+    )
+    api_key_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Most requests of one API key at a time, 1 to 100000; more are answered with 429. Unset: any "
+        "number.",
+    )
     keep_alive_seconds: int = Field(
         default=75,
         ge=0,
@@ -172,8 +191,18 @@ class Settings(BaseSettings):
         description="Seconds an idle connection stays open, 0 to 3600; longer than the load balancer's own, or the "
         "balancer meets closed connections.",
     )
+    drain_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Seconds from SIGTERM until no more connections are accepted, 0 to 3600, while /readyz says 503; "
+        "longer than the load balancer needs to notice. Ctrl-C does not wait.",
+    )
     drain_seconds: float = Field(
-        default=20.0, ge=0, le=3600, description="Seconds that accepted work may take after a stop signal, 0 to 3600."
+        default=20.0,
+        ge=0,
+        le=3600,
+        description="Seconds that accepted work may take once no more connections are accepted, 0 to 3600.",
     )
     tune: bool = Field(
         default=True,

@@ -78,6 +78,13 @@ def test_every_problem_type_is_documented_with_its_status_and_no_other() -> None
     assert sorted(sections) == [(problem.name, str(problem.status)) for problem in problem_types()]
 
 
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", read("docs/threat-model.md")))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 20
+    assert named <= set(re.findall(r"^(?:async )?def (test_\w+)\(", tests, flags=re.MULTILINE))
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken = [
         f"{path.relative_to(ROOT)}: {target}"

@@ -71,7 +71,7 @@ def _enter(request: Request) -> Call:
     deployment = services.catalog.get(_TASKS[request.scope["path"]], query.get("model"), query.get("version"))
     seconds = seconds_to_answer(request, services.settings.request_timeout_seconds)
     deadline = asyncio.get_running_loop().time() + seconds
-    client = client_of(request, services.settings.client_header)
+    client = request.scope["state"].get("key") or client_of(request, services.settings.client_header)
     # Who comes back is known by its address and the length of its body, which is that of its images.
     visit = deployment.enter(client, (client, request.headers.get("content-length")), deadline)
     return Call(visit, seconds, deadline)

@@ -3,6 +3,7 @@
 ``BaseHTTPMiddleware`` is not used anywhere: it hides disconnects and copies bodies.
 """
 
+import asyncio
 import logging
 import random
 import re
@@ -21,6 +22,9 @@ from app.vision.results import Timings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
+_PROTECTION = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+# Nothing here is a page, whatever a browser takes it for; the one that is brings a policy of its own.
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _CLIENT_CLOSED = 499  # no answer was sent; the number that reverse proxies log for it
 
 access_log = logging.getLogger("app.access")
@@ -57,8 +61,9 @@ def notes_of(state: Mapping[str, Any]) -> RequestNotes:
 class RequestFrame:
     """The outermost layer: whatever happens inside, the answer has its headers and the log its line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, drain: asyncio.Event) -> None:
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] != "http":
@@ -78,12 +83,13 @@ class RequestFrame:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 timing = server_timing(notes.stage_seconds(), time.perf_counter() - began, notes.scales())
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", identity.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"server-timing", timing.encode()),
-                ]
+                headers = [*message.get("headers", ()), (b"x-request-id", identity.encode()), *_PROTECTION]
+                if all(name != _POLICY[0] for name, _ in headers):
+                    headers.append(_POLICY)
+                headers.append((b"server-timing", timing.encode()))
+                if self._drain.is_set():
+                    headers.append((b"connection", b"close"))  # the next request goes elsewhere
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -119,6 +125,7 @@ def _log(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None
             "path": scope["path"],
             "status": status,
             "client": scope["client"][0] if scope.get("client") else None,
+            **({"key": scope["state"]["key"]} if "key" in scope["state"] else {}),
             "images": len(notes.timings),
             "duration_ms": round(seconds * 1000, 3),
             **{f"{stage}_ms": round(value * 1000, 3) for stage, value in notes.stage_seconds().items()},

@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.api.door import TIMEOUT_HEADER
+from app.api.keys import KEY_HEADER, OPEN_PATHS
 from app.api.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
 from app.api.query import query_parameters
 from app.api.schemas import (
@@ -75,6 +76,18 @@ def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route for these statuses, each with its problem types as examples."""
     kinds = sorted({*SERVICE_PROBLEMS.values(), *HTTP_PROBLEMS.values()}, key=lambda kind: kind.name)
     return {status: _problem_answer([kind for kind in kinds if kind.status == status]) for status in statuses}
+
+
+def declare_keys(document: dict[str, Any]) -> None:
+    """Put into the OpenAPI ``document`` that every operation but the open ones needs an API key."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values() if path not in OPEN_PATHS else ():
+            operation["security"] = [{"bearer": []}, {"header": []}]
+            operation["responses"] |= {str(status): answer for status, answer in problem_answers(401, 429).items()}
 
 
 def _problem_answer(kinds: list[ProblemType]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from app.errors import (
     ModelNotReady,
     Overloaded,
     QueueFull,
+    RateExceeded,
     ServiceError,
     ShuttingDown,
     Unavailable,
@@ -67,6 +68,7 @@ SERVICE_PROBLEMS: Mapping[type[ServiceError], ProblemType] = MappingProxyType(
         ModelNotFound: ProblemType(404, "model-not-found", "No such model"),
         QueueFull: ProblemType(503, "queue-full", "The queue is full"),
         Overloaded: ProblemType(503, "overloaded", "The answer would come too late"),
+        RateExceeded: ProblemType(429, "rate-exceeded", "This client makes too many requests"),
         ModelNotReady: ProblemType(503, "model-not-ready", "The model is not ready"),
         ShuttingDown: ProblemType(503, "shutting-down", "The server is shutting down"),
         Unavailable: ProblemType(503, "unavailable", "The server cannot take the request now"),
@@ -79,6 +81,7 @@ SERVICE_PROBLEMS: Mapping[type[ServiceError], ProblemType] = MappingProxyType(
 HTTP_PROBLEMS: Mapping[int, ProblemType] = MappingProxyType(
     {
         400: ProblemType(400, "bad-request", "Bad request"),
+        401: ProblemType(401, "unauthorized", "A valid API key is needed"),
         404: ProblemType(404, "not-found", "No such resource"),
         405: ProblemType(405, "method-not-allowed", "Method not allowed"),
         406: ProblemType(406, "not-acceptable", "None of the accepted media types can be produced"),

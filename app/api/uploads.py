@@ -20,6 +20,7 @@ from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 _INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
 _PIECE = 1024 * 1024  # what is copied or searched in one go; only in between can other threads, the event loop, run
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_ADDRESS = re.compile(r"\s{0,9}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 _PART_NAME = "file"
 _HINT = (
     "Send the bytes of the image with their media type (curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'), "
@@ -117,6 +118,8 @@ def _reason(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _base64(text: str) -> Upload:
+    if _ADDRESS.match(text):
+        return InvalidRequest("The text is an address; images are not fetched. Send the bytes of the image as base64.")
     data_uri = _DATA_URI.match(text)
     try:
         starts = range(data_uri.end() if data_uri else 0, len(text), _PIECE)

@@ -43,6 +43,14 @@ ERRORS: dict[str, tuple[int, str, str, dict[str, object]]] = {
 }
 
 
+def assert_protected(response: httpx.Response) -> None:
+    """It stays in no cache, is taken for nothing else, and a browser that shows it loads nothing."""
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+    assert response.headers["Content-Security-Policy"].endswith("frame-ancestors 'none'")
+
+
 @pytest.mark.parametrize(("status", "method", "path", "rest"), ERRORS.values(), ids=ERRORS)
 def test_every_error_is_a_problem_document_with_the_headers_of_every_answer(
     client: httpx.Client, status: int, method: str, path: str, rest: dict[str, object]
@@ -55,7 +63,7 @@ def test_every_error_is_a_problem_document_with_the_headers_of_every_answer(
     assert document.request_id == response.headers["X-Request-Id"]
     assert document.detail
     assert "total;dur=" in response.headers["Server-Timing"]
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert_protected(response)
 
 
 def test_a_wrong_method_names_the_right_one(client: httpx.Client) -> None:
@@ -69,6 +77,7 @@ def test_every_answer_has_its_request_id_and_timing(client: httpx.Client, path: 
     response = client.get(path, headers={"X-Request-Id": "mine-1"})
     assert response.status_code in {200, 307}
     assert response.headers["X-Request-Id"] == "mine-1"
+    assert_protected(response)
     assert "total;dur=" in response.headers["Server-Timing"]
 
 

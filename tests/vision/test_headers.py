@@ -98,10 +98,18 @@ def test_a_png_of_countless_chunks_is_refused() -> None:
         read_header(with_chunks(encoded(photo(), "PNG"), png_chunk(b"IDAT") * headers.MAX_PNG_CHUNKS))
 
 
-def test_a_png_of_many_compressed_profiles_is_refused() -> None:
-    profile = png_chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(1_000_000)))
-    with pytest.raises(ImageUndecodable, match="colour profiles"):
-        read_header(with_chunks(encoded(photo(), "PNG"), profile * 100))
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
+def test_a_png_of_many_compressed_profiles_or_texts_is_refused(kind: bytes) -> None:
+    chunk = png_chunk(kind, b"name\0\0" + zlib.compress(bytes(1_000_000)))
+    assert read_header(with_chunks(encoded(photo(), "PNG"), chunk * 16)).format == "PNG"
+    with pytest.raises(ImageTooLarge, match="colour profiles and compressed texts"):
+        read_header(with_chunks(encoded(photo(), "PNG"), chunk * 17))
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC2, 0xDB])
+def test_a_jpeg_of_endless_tables_is_refused(marker: int) -> None:
+    with pytest.raises(ImageUndecodable, match="tables"):
+        read_header(with_segments(BASELINE, *[jpeg_segment(marker, bytes(60_000))] * 2))
 
 
 def test_a_gif_of_countless_blocks_is_refused() -> None:
@@ -154,9 +162,38 @@ def test_a_tiff_of_countless_entries_is_refused() -> None:
         read_header(tiff(dict.fromkeys(range(600), (3, 1, 0))))
 
 
-def test_a_tiff_of_huge_tiles_is_refused() -> None:
-    with pytest.raises(ImageTooLarge, match="60000x60000"):
-        read_header(tiff({322: (4, 1, 60_000), 323: (4, 1, 60_000)}))
+@pytest.mark.parametrize(
+    ("width", "height", "tile", "decoded"),
+    [(100, 50, 60_000, (60_000, 60_000)), (50_000_000, 1, 4096, (50_003_968, 4096)), (100, 50, 0, (100, 50))],
+)
+def test_the_size_of_a_tiff_counts_all_of_its_tiles(
+    width: int, height: int, tile: int, decoded: tuple[int, int]
+) -> None:
+    sides = {256: (4, 1, width), 257: (4, 1, height), 322: (4, 1, tile), 323: (4, 1, tile)}
+    assert read_header(tiff(sides)).size == decoded
+
+
+@pytest.mark.parametrize("tag", [279, 325])
+def test_a_tiff_whose_strips_or_tiles_share_their_bytes_is_refused(tag: int) -> None:
+    with pytest.raises(ImageTooLarge, match="100000000 bytes"):
+        read_header(tiff({tag: (4, 100, 26)}, struct.pack("<100I", *[1_000_000] * 100)))
+
+
+@pytest.mark.parametrize("kind", [1, 8, 9, 11, 12, 16])
+@pytest.mark.parametrize("tag", [256, 259, 279, 322])
+def test_a_tiff_cannot_hide_a_number_in_another_type(tag: int, kind: int) -> None:
+    with pytest.raises(ImageUndecodable, match=f"tag {tag}"):
+        read_header(tiff({tag: (kind, 1, 7)}))
+
+
+def test_a_tiff_cannot_hide_its_compression_among_several_values() -> None:
+    with pytest.raises(ImageUndecodable, match="tag 259"):
+        read_header(tiff({259: (3, 2, 7)}))
+
+
+def test_a_tiff_whose_strips_are_described_behind_its_end_is_refused() -> None:
+    with pytest.raises(ImageUndecodable, match="tag 279 are not there"):
+        read_header(tiff({279: (4, 100, 26)}))
 
 
 @pytest.mark.parametrize("compression", [4, 6, 7, 34712, 50000])

@@ -1,0 +1,122 @@
+"""Who may ask and how often, decided by an API key before anything else of the request is looked at.
+
+The keys file holds digests, so whoever reads it learns no key. They are plain SHA-256: a key is random and long, so
+there is nothing to guess that a slow hash would protect.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.problems import problem_for
+from app.errors import RateExceeded, StartupError
+
+KEY_HEADER = "X-API-Key"
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
+"""What needs no key: what orchestrators ask, and the description, which tells nothing about this server."""
+
+_LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})")
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
+
+
+def read_keys(path: Path) -> dict[str, bytes]:
+    """Name -> SHA-256 of its key, from lines ``name:digest``; blank lines and those that begin with ``#`` are left out.
+
+    Raises StartupError, which names the file and the line but repeats nothing of it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: the API keys cannot be read: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}"
+        raise StartupError(msg) from None
+    keys: dict[str, bytes] = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None or match[1] in keys or bytes.fromhex(match[2]) in keys.values():
+            msg = f"{path}, line {number}: not NAME:DIGEST with the key's SHA-256 in 64 hex digits, each of them once"
+            raise StartupError(msg)
+        keys[match[1]] = bytes.fromhex(match[2])
+    if not keys:
+        msg = f"{path}: holds no API key"
+        raise StartupError(msg)
+    return keys
+
+
+class Allowance:
+    """What one client may do: so many requests a second, a second's worth at once, and so many at a time."""
+
+    def __init__(self, per_second: float | None, at_a_time: int | None) -> None:
+        self._per_second = per_second
+        self._at_a_time = at_a_time
+        self._under_way = 0
+        self._paid_until = 0.0  # the moment up to which the requests let in have used up the rate
+
+    def enter(self, now: float) -> None:
+        """Let a request in; ``now`` in seconds. Raises RateExceeded."""
+        if self._at_a_time is not None and self._under_way >= self._at_a_time:
+            msg = f"This API key has {self._under_way} requests under way; allowed are {self._at_a_time} at a time."
+            raise RateExceeded(msg, 1.0)
+        if self._per_second is not None:
+            paid_until = max(self._paid_until, now) + 1 / self._per_second
+            wait = paid_until - now - max(1.0, 1 / self._per_second)
+            if wait > 1e-9:  # less is rounding
+                msg = f"This API key may make {self._per_second:g} requests a second; come back in {wait:.3f} seconds."
+                raise RateExceeded(msg, wait)
+            self._paid_until = paid_until
+        self._under_way += 1
+
+    def leave(self) -> None:
+        """A request that was let in has ended."""
+        self._under_way -= 1
+
+
+class KeyCheck:
+    """Lets in what shows a key, and leaves its name in the request's state; refuses the rest with 401 or 429."""
+
+    def __init__(
+        self, app: ASGIApp, keys: Mapping[str, bytes], per_second: float | None, at_a_time: int | None
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._allowances = {name: Allowance(per_second, at_a_time) for name in keys}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            name = self._name_of(_shown_key(Headers(scope=scope)))
+            allowance = self._allowances[name]
+            allowance.enter(asyncio.get_running_loop().time())
+        except (HTTPException, RateExceeded) as error:
+            await problem_for(error).response()(scope, receive, send)
+            return
+        scope["state"]["key"] = name
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            allowance.leave()
+
+    def _name_of(self, key: str) -> str:
+        """Whose key it is; takes as long for any key. Raises HTTPException 401."""
+        digest = hashlib.sha256(key.encode("latin-1")).digest()
+        names = [name for name, expected in self._keys.items() if hmac.compare_digest(digest, expected)]
+        if not names:
+            given = "This API key is not known" if key else "An API key is needed"
+            detail = f"{given}; send one as 'Authorization: Bearer KEY' or '{KEY_HEADER}: KEY'."
+            raise HTTPException(401, detail, _CHALLENGE)
+        return names[0]
+
+
+def _shown_key(headers: Headers) -> str:
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else headers.get(KEY_HEADER, "").strip()

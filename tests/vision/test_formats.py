@@ -1,0 +1,51 @@
+"""Only the decoders of the documented formats can be reached, though Pillow has many more."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from app.errors import UnsupportedMediaType
+from app.vision.headers import FORMATS
+from app.vision.image import ImageLimits, decode
+from tests.vision.files import photo
+
+Image.init()
+UNTRIED = {
+    "MPO",  # a JPEG with more behind it, of which the first picture is read as any JPEG
+    "IM",  # to write it is deprecated
+}
+
+
+def others() -> Iterator[tuple[str, bytes]]:
+    """Every other format that Pillow can write here, with a file of it."""
+    for name in sorted(set(Image.SAVE) - set(FORMATS) - UNTRIED):
+        buffer = io.BytesIO()
+        try:
+            photo().save(buffer, name)
+        except (OSError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError):
+            continue  # it needs an extra or another mode
+        if buffer.getvalue():
+            yield name, buffer.getvalue()
+
+
+OTHERS = dict(others())
+
+
+def test_there_are_other_formats_to_be_refused() -> None:
+    assert {"AVIF", "ICO", "JPEG2000", "PCX", "PPM", "TGA"} <= OTHERS.keys()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_format_that_is_not_documented_never_reaches_a_decoder(name: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match="allowed are JPEG, PNG, WEBP, GIF, BMP, TIFF"):
+        decode(OTHERS[name], ImageLimits())
+
+
+def test_pillows_own_choice_of_a_decoder_is_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Image, "open")
+    for name in FORMATS:
+        buffer = io.BytesIO()
+        photo().save(buffer, name)
+        decode(buffer.getvalue(), ImageLimits())
