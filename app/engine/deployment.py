@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
@@ -82,6 +82,7 @@ class Deployment:
         self._metrics.served(*self._description)
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
+        self._request_seconds = settings.request_timeout_seconds
         self._workers = workers
         self._instances = settings.batching.instances or usable_cores()
         self._decode_threads = settings.decode_threads or usable_cores()
@@ -123,13 +124,18 @@ class Deployment:
     def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
         """Let a request in before its body is read; ``request`` is what is the same when it comes again.
 
-        Raises QueueFull, Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
+        It visits until it is to ``leave``; what it sends meanwhile is answered even if the model is retired. Raises
+        QueueFull, Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
         """
         try:
             return self._admission.enter(client, request, deadline)
         except ServiceError as error:
             self._count(error)
             raise
+
+    def leave(self) -> None:
+        """End a visit: nothing more is asked for."""
+        self._admission.leave()
 
     async def predict(
         self, upload: bytes, parameters: Parameters, deadline: float | None = None, visit: Visit | None = None
@@ -182,6 +188,13 @@ class Deployment:
         self._metrics.finished("unavailable")
         self._metrics.rejected("inflight_bytes")
 
+    async def retire(self) -> None:
+        """Answer those who were let in, as long as a request may take, then end; for a model that nobody finds now."""
+        with suppress(TimeoutError):  # whoever has not left by then has had its answer, or is never to have it
+            async with asyncio.timeout(self._request_seconds):
+                await self._admission.left()
+        await self.close()
+
     async def close(self) -> None:
         """Refuse new images, answer the accepted ones within ``drain_seconds``, reject the rest, end."""
         self._admission.close()
@@ -192,6 +205,7 @@ class Deployment:
             logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
         finally:
             await self._batcher.close()
+            self._metrics.unwatch_queue_age(self._line.age)
             self._metrics.retired(*self._description)
 
     def _slots(self) -> int:
