@@ -80,6 +80,7 @@ class Deployment:
         self.batch_seconds = batch_seconds
         self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)
         self._metrics.served(*self._description)
+        self._is_served = True
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._request_seconds = settings.request_timeout_seconds
@@ -205,8 +206,10 @@ class Deployment:
             logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
         finally:
             await self._batcher.close()
-            self._metrics.unwatch_queue_age(self._line.age)
-            self._metrics.retired(*self._description)
+            if self._is_served:
+                self._is_served = False
+                self._metrics.unwatch_queue_age(self._line.age)
+                self._metrics.retired(*self._description)
 
     def _slots(self) -> int:
         """How many images are decoded and computed at a time.
