@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
@@ -86,10 +87,11 @@ class Deployment:
         self._request_seconds = settings.request_timeout_seconds
         self._workers = workers
         self._instances = settings.batching.instances or usable_cores()
-        self._decode_threads = settings.decode_threads or usable_cores()
-        self._max_batch_size = settings.batching.largest_batch
         self._costs = Costs(self._instances, batch_seconds)
-        self._line = Line(self._slots, self._metrics)
+        decode_threads = settings.decode_threads or usable_cores()
+        # Not a method: a circle of references would keep the model in memory when it has ended.
+        slots = partial(_slots, self._costs, decode_threads, self._instances, settings.batching.largest_batch)
+        self._line = Line(slots, self._metrics)
         self._metrics.watch_queue_age(self._line.age)
         self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
         self._batcher = Batcher(
@@ -211,18 +213,6 @@ class Deployment:
                 self._metrics.unwatch_queue_age(self._line.age)
                 self._metrics.retired(*self._description)
 
-    def _slots(self) -> int:
-        """How many images are decoded and computed at a time.
-
-        Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
-        Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
-        many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
-        """
-        if self._costs.batches_pay(self._max_batch_size):
-            return self._decode_threads + 2 * self._instances * self._max_batch_size
-        workers = max(self._decode_threads, self._instances)
-        return workers + workers // 4
-
     def _drop_if_hopeless(self, deadline: float | None) -> None:
         """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""
         if seconds_left(deadline) < self._costs.slot_seconds / 2 and self._line.is_shared:
@@ -256,6 +246,19 @@ class Deployment:
 
     def _log(self, error: ServiceError) -> None:
         logger.error("an image failed", extra={"model": self.manifest.name}, exc_info=error)
+
+
+def _slots(costs: Costs, decode_threads: int, instances: int, max_batch_size: int) -> int:
+    """How many images are decoded and computed at a time.
+
+    Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
+    Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
+    many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
+    """
+    if costs.batches_pay(max_batch_size):
+        return decode_threads + 2 * instances * max_batch_size
+    workers = max(decode_threads, instances)
+    return workers + workers // 4
 
 
 def _draw(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.engine.choices import Choices, parse_choices
 from app.engine.deployment import Deployment, OpenSession
+from app.engine.memory import give_back
 from app.engine.repository import CHOICES_FILE, Artefact, Look, Stamp, look, read_artefact
 from app.engine.tuner import Tuner
 from app.engine.tuning import Tuning
@@ -201,12 +202,9 @@ class Rollout:
                 path = self._root / name / version
                 if path in wanted or self._stays(name, version, seen, failures):
                     continue
-                deployment = versions.pop(version)
                 self._stamps.pop(path)
                 logger.info("retired", extra={"model": name, "version": version})
-                task = asyncio.get_running_loop().create_task(
-                    deployment.retire(), name=f"retirement of {name} {version}"
-                )
+                task = asyncio.create_task(_end(versions.pop(version)), name=f"retirement of {name} {version}")
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
             if not versions:
@@ -241,6 +239,12 @@ class Rollout:
         async with self._following:
             served = [deployment for versions in self.deployments.values() for deployment in versions.values()]
             await asyncio.gather(*(deployment.close() for deployment in served), *self._retiring)
+
+
+async def _end(deployment: Deployment) -> None:
+    await deployment.retire()
+    del deployment  # the last reference
+    await asyncio.to_thread(give_back)
 
 
 def _is_of(folder: Path, manifest: Manifest) -> bool:
