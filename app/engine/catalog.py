@@ -185,8 +185,10 @@ class Catalog:
             default = self.default(task)
             if default is not None and self._version(default, self.versions(default, task), DEFAULT) is None:
                 obstacles.append(f"the default model for {task}, {default!r}, is not served")
-            elif not served and self._rollout.failures:
-                obstacles.append(f"no model serves {task}, and there are failures: {', '.join(self._rollout.failures)}")
+            elif not served and self._rollout.missing:  # one of them may be for this task
+                obstacles.append(
+                    f"no model serves {task}, and there are failures: {', '.join(sorted(self._rollout.missing))}"
+                )
         return obstacles
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:

@@ -45,6 +45,7 @@ class Rollout:
         self.aliases: dict[str, dict[str, str]] = {}  # name -> alias -> version
         self.found: dict[Task, set[str]] = {"classify": set(), "detect": set()}  # the names, working or not
         self.failures: dict[str, str] = {}  # path inside the repository -> why
+        self.missing: set[str] = set()  # the names that failed at start and have served nothing yet
         self.seen: Look | None = None  # what was followed last
         self._root = settings.models
         self._settings = settings
@@ -75,6 +76,8 @@ class Rollout:
             elif self._root not in failures:
                 failures[self._root] = f"{self._root}: holds no model any more; those that were loaded go on"
             self._publish(failures)
+            missing = {path.split("/")[0] for path in self.failures} - self.deployments.keys()
+            self.missing = self.missing & missing if self._started else missing
             self.seen = seen
             self._started = True
 

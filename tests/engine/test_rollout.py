@@ -327,8 +327,8 @@ async def test_a_new_version_runs_as_the_one_before_was_measured_to_run_best(roo
         sizes.append((artefact.manifest.version, settings.batching.max_batch_size))
         return open_session(artefact, settings)
 
-    settings = {"tune": True, "cache_dir": tmp_path / "cache", "batching": Batching(max_batch_size=3, instances=1)}
-    async with catalog_of(root, open_session=spy, **settings) as catalog:
+    batching = Batching(max_batch_size=3, instances=1)
+    async with catalog_of(root, None, spy, tune=True, cache_dir=tmp_path / "cache", batching=batching) as catalog:
         measured = catalog.get("classify").batch_seconds
         write_classifier(root, version="2", turn=1)
         await catalog.follow()
