@@ -32,6 +32,8 @@ class Look:
     """What lies in the repository at one moment: names, sizes and times, so that looking often costs little."""
 
     names: frozenset[str]
+    present: frozenset[Path]
+    """Every version folder, complete or not, and every model folder whose versions cannot be listed."""
     versions: Mapping[Path, Stamp]
     """The folders that hold a manifest, by name and version."""
     choices: Mapping[Path, bytes]
@@ -55,11 +57,12 @@ def look(root: Path) -> Look:
     versions: dict[Path, Stamp] = {}
     choices: dict[Path, bytes] = {}
     failures: dict[Path, str] = {}
+    present: set[Path] = set()
     names = _folders(root, failures)
     for name in names:
-        before = len(failures)
         folders = _folders(name, failures)
-        if not folders and len(failures) == before:
+        present.update([name] if name in failures else folders)
+        if not folders and name not in failures:
             failures[name] = f"{name}: holds no version; put the model into {name / '1'}"
         for folder in folders:
             _look_into(folder, versions, failures)
@@ -67,7 +70,7 @@ def look(root: Path) -> Look:
     if not names and not failures:
         failures[root] = f"{root}: holds no model; a model is <name>/<version>/{MANIFEST_FILE} with the files it lists"
     ordered = {path: versions[path] for path in sorted(versions, key=_by_version)}
-    return Look(frozenset(name.name for name in names), ordered, choices, failures)
+    return Look(frozenset(name.name for name in names), frozenset(present), ordered, choices, failures)
 
 
 def scan(root: Path) -> ScanResult:

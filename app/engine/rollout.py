@@ -89,7 +89,7 @@ class Rollout:
         for name, alias in self._resolve():
             path, version = self._root / name / CHOICES_FILE, self._choices[name].aliases[alias]
             failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
-        self._retire(set(wanted), seen, failures)
+        self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
 
@@ -198,12 +198,15 @@ class Rollout:
 
     # ---- retiring --------------------------------------------------------------------------------------------------
 
-    def _retire(self, wanted: set[Path], seen: Look, failures: dict[Path, str]) -> None:
+    def _retire(self, seen: Look, failures: dict[Path, str]) -> None:
         """Take from service what the repository no longer wants; who was let in is answered all the same."""
         for name, versions in list(self.deployments.items()):
             for version in sorted(versions, key=int):
                 path = self._root / name / version
-                if path in wanted or self._stays(name, version, seen, failures):
+                is_present = path in seen.present or path.parent in seen.present
+                if is_present and version not in self._chosen_for(name).unloaded:
+                    continue
+                if self._stays(name, version, seen, failures):
                     continue
                 self._stamps.pop(path)
                 logger.info("retired", extra={"model": name, "version": version})
@@ -219,9 +222,9 @@ class Rollout:
         path = self._root / name / version
         aliases = [alias for alias, named in self.aliases.get(name, {}).items() if named == version]
         if aliases:
-            failures.setdefault(path, f"{path}: is gone or broken, and stays loaded because {aliases[0]!r} names it")
+            failures.setdefault(path, f"{path}: is gone, and stays loaded because {aliases[0]!r} names it")
         elif len(self.deployments[name]) == 1 and name in seen.names:
-            failures.setdefault(path, f"{path}: is gone, broken or unloaded, and stays loaded as the last of its model")
+            failures.setdefault(path, f"{path}: is gone or unloaded, and stays loaded as the last of its model")
         else:
             return False
         return True

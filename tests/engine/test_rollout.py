@@ -161,6 +161,15 @@ async def test_files_that_were_only_copied_again_are_no_change(root: Path) -> No
         assert not catalog.failures
 
 
+async def test_a_version_whose_manifest_is_taken_away_goes_on_until_its_folder_is_removed(root: Path) -> None:
+    write_classifier(root, version="2")
+    async with catalog_of(root) as catalog:
+        (root / NAME / "1" / "manifest.json").unlink()
+        await catalog.follow()
+        assert versions(catalog) == ["1", "2"]
+        assert list(catalog.failures) == [f"{NAME}/1"]
+
+
 async def test_a_new_model_that_is_broken_does_not_become_the_default(root: Path) -> None:
     async with catalog_of(root) as catalog:
         write_classifier(root, "a-new-one", golden_shift=0.5)
