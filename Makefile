@@ -20,7 +20,8 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test swap-test \
+  clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ bench: setup-torch ## compare with the servers that are installed, some minutes 
 
 docker-test: setup-dev ## build the image, start the compose file, ask through the balancer
 	docker/test/run
+
+swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
+	$(BIN)/python -m tests.swapping
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

@@ -7,6 +7,7 @@ ServiceError
 │   ├── ImageUndecodable      empty, truncated or broken image data
 │   └── InvalidParameter      a query or body value outside its range
 ├── ModelNotFound             no such model, version or task
+├── Conflict                  what an operator asks for does not go with what is served, or with the repository
 ├── Unavailable               come back later
 │   ├── QueueFull             carries ``retry_after_seconds``
 │   ├── Overloaded            the same; there is room, but the answer would come too late
@@ -49,6 +50,10 @@ class InvalidParameter(InvalidRequest):
 
 class ModelNotFound(ServiceError):
     """No model of that name, version or task is served."""
+
+
+class Conflict(ServiceError):
+    """What an operator asks for does not go with what is served, or with what lies in the repository."""
 
 
 class Unavailable(ServiceError):

@@ -15,8 +15,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from app.api import admin, operations, predict
 from app.api import catalog as catalog_routes
-from app.api import operations, predict
 from app.api.bodies import BodyBudget, BodyLimit
 from app.api.documentation import documentation
 from app.api.door import Door
@@ -25,7 +25,8 @@ from app.api.lingering import Lingering
 from app.api.middleware import RequestFrame
 from app.api.openapi import declare_keys
 from app.api.problems import answer_error
-from app.api.services import Gather, Services
+from app.api.services import AskAll, Gather, Services
+from app.api.token import RequireToken, read_token
 from app.engine.catalog import Catalog
 from app.engine.deployment import OpenSession, open_session
 from app.errors import ServiceError, StartupError
@@ -36,11 +37,18 @@ DESCRIPTION = "Image classification and object detection with models of the EMO 
 
 logger = logging.getLogger(__name__)
 
+_ERRORS = (ServiceError, HTTPException, RequestValidationError)
 
-def create_app(settings: Settings, open_session: OpenSession = open_session, gather: Gather | None = None) -> FastAPI:
+
+def create_app(
+    settings: Settings,
+    open_session: OpenSession = open_session,
+    gather: Gather | None = None,
+    ask_all: AskAll | None = None,
+) -> FastAPI:
     """The application; models load and stop with its lifespan, which raises StartupError where none can be served.
 
-    ``gather`` gives the metrics of all workers where this process is one of several.
+    ``gather`` and ``ask_all`` give the metrics and the states of all workers where this process is one of several.
     """
     drain = asyncio.Event()
 
@@ -54,7 +62,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
             bodies = BodyBudget(settings.max_inflight_bytes)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
-            app.state.services = Services(settings, metrics, catalog, bodies, drain, gather)
+            app.state.services = Services(settings, metrics, catalog, bodies, drain, gather, ask_all)
             document = app.openapi()  # made once, now: the first wrong parameter would wait for it
             if settings.api_keys_file is not None:
                 declare_keys(document)
@@ -69,11 +77,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={
-            ServiceError: answer_error,
-            HTTPException: answer_error,
-            RequestValidationError: answer_error,
-        },
+        exception_handlers=dict.fromkeys(_ERRORS, answer_error),
     )
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
@@ -94,6 +98,17 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     app.include_router(operations.router)
     app.add_api_route("/docs", documentation, include_in_schema=False)
     app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)
+    return app
+
+
+def create_admin_app(services: Services) -> FastAPI:
+    """The administration, to be served on a port of its own; raises StartupError where its token cannot be had."""
+    token = read_token(services.settings)
+    app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(_ERRORS, answer_error))
+    app.state.services = services
+    app.add_middleware(RequireToken, token=token)
+    app.add_middleware(RequestFrame, drain=services.drain)
+    app.include_router(admin.router)
     return app
 
 

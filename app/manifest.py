@@ -21,6 +21,7 @@ Task = Literal["classify", "detect"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 """Of a file beside the manifest: no path, so that a manifest reaches nothing outside its folder."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -131,7 +132,7 @@ class Manifest(_Frozen):
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
-    version: str = Field(pattern=r"^[1-9][0-9]{0,8}$")
+    version: str = Field(pattern=VERSION_PATTERN)
     task: Task
     input: Tensor
     outputs: tuple[Tensor, ...]

@@ -5,6 +5,7 @@ Label values come from manifests and from the fixed words below, never from a re
 
 import asyncio
 import time
+from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -91,11 +92,22 @@ class Metrics:
             registry=registry,
         )
 
+        self.served: Counts[tuple[str, str, str, str]] = Counts()  # labels of model_info -> deployments that have them
+        self.model_loads = Counter(
+            "emo_model_loads",
+            "Versions that were to be loaded, by how that ended.",
+            ["model", "outcome"],
+            registry=registry,
+        )
         self.workers_ready = Gauge("emo_workers_ready", "Processes that take requests now.", registry=registry)
 
     def for_model(self, model: str, task: str) -> "ModelMetrics":
         """The metrics of one model, its labels filled in."""
         return ModelMetrics(self, model, task)
+
+    def loaded(self, model: str, outcome: Literal["ok", "failed"]) -> None:
+        """Count a version that was to be loaded; ``model`` is the name of a folder of the repository."""
+        self.model_loads.labels(model, outcome).inc()
 
     def expose(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -126,17 +138,27 @@ class ModelMetrics:
 
     def served(self, version: str, provider: str, precision: str) -> None:
         """Say that this version of the model is served."""
-        self._metrics.model_info.labels(self._model, version, provider, precision).set(1)
+        labels = (self._model, version, provider, precision)
+        self._metrics.served[labels] += 1
+        self._metrics.model_info.labels(*labels).set(1)
 
     def retired(self, version: str, provider: str, precision: str) -> None:
-        """Say that this version of the model is served no more."""
-        self._metrics.model_info.remove(self._model, version, provider, precision)
+        """Say that this version of the model is served no more, unless it was loaded again meanwhile."""
+        labels = (self._model, version, provider, precision)
+        self._metrics.served[labels] -= 1
+        if not self._metrics.served[labels]:
+            del self._metrics.served[labels]
+            self._metrics.model_info.remove(*labels)
 
     def watch_queue_age(self, age: Callable[[], float]) -> None:
         """Ask ``age()`` for the longest wait in seconds, whenever it is scraped; of several versions the longest."""
         ages = self._metrics.queue_ages[self._model]
         ages.append(age)
-        self._metrics.queue_age.labels(self._model).set_function(lambda: max(age() for age in ages))
+        self._metrics.queue_age.labels(self._model).set_function(lambda: max((age() for age in ages), default=0.0))
+
+    def unwatch_queue_age(self, age: Callable[[], float]) -> None:
+        """Ask no more: this version of the model has ended."""
+        self._metrics.queue_ages[self._model].remove(age)
 
     def batch(self, size: int) -> None:
         """Count one run of the model over ``size`` images."""

@@ -106,6 +106,13 @@ class Settings(BaseSettings):
         "and keeps the limits below for itself. Unset: one for each usable core, at most 8.",
     )
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
+    watch_seconds: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=3600,
+        description="Seconds from one look at the repository to the next, 0.1 to 3600; a change that two looks in a "
+        "row have seen is followed. Unset: it is read at start, and when the administration says so.",
+    )
     default_classify_model: str | None = Field(
         default=None, description="Model that answers /classify when none is named. Unset: the first by name."
     )
@@ -219,6 +226,25 @@ class Settings(BaseSettings):
         description="Folder that remembers measurements. Unset: emo-serve in $XDG_CACHE_HOME, or in ~/.cache. Where it "
         "cannot be written every start measures anew.",
     )
+    admin_host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address on which the administration listens."
+    )
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="TCP port of the administration, 0 to 65535; 0 lets the system choose. Unset: there is none. It "
+        "needs a token.",
+    )
+    admin_token: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="What whoever administers sends as Authorization: Bearer, at least 16 characters; a file is safer.",
+    )
+    admin_token_file: Path | None = Field(
+        default=None, description="File that holds the token of the administration, read at start."
+    )
     batching: Batching = Field(default=Batching(), description="How requests become batches.")
     session: SessionOptions = Field(default=SessionOptions(), description="How ONNX Runtime runs a batch.")
 
@@ -229,6 +255,14 @@ class Settings(BaseSettings):
         if complaints:
             raise ValueError("; ".join(complaints))
         return values
+
+    @model_validator(mode="after")
+    def _nobody_administers_without_a_token(self) -> Self:
+        given = (self.admin_token is not None) + (self.admin_token_file is not None)
+        if given > 1 or (self.admin_port is not None and not given):
+            msg = f"{PREFIX}ADMIN_PORT needs one of {PREFIX}ADMIN_TOKEN_FILE and {PREFIX}ADMIN_TOKEN"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _any_body_can_fit(self) -> Self:

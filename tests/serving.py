@@ -124,6 +124,7 @@ class Command:
     process: subprocess.Popen[str]
     port: int
     log: Path
+    admin_port: int = 0
 
     @property
     def url(self) -> str:
@@ -163,9 +164,17 @@ def commanded(models: Path, log: Path, workers: int, **environment: str) -> Iter
         welcome = process.stdout.readline()
         assert welcome, log.read_text()
         try:
-            yield Command(process, int(welcome.split("http://127.0.0.1:")[1].split()[0]), log)
+            admin_port = 0
+            if "EMO_ADMIN_PORT" in environment:
+                process.stdout.readline()  # what to try
+                admin_port = _port(process.stdout.readline())
+            yield Command(process, _port(welcome), log, admin_port)
         finally:
             process.kill()
+
+
+def _port(line: str) -> int:
+    return int(line.split("http://127.0.0.1:")[1].split(maxsplit=1)[0])
 
 
 def runs(process: int) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -52,17 +52,31 @@ def write_classifier(
     *,
     side: int = SIDE,
     golden_shift: float = 0.0,
+    turn: int = 0,
+    width: int = 3,
 ) -> Path:
-    """The folder of a complete classifier of ``COLOURS``; a ``golden_shift`` makes its self-test fail."""
+    """The folder of a complete classifier of ``COLOURS``; a ``golden_shift`` makes its self-test fail.
+
+    A ``turn`` turns outputs and labels by so many places, so that names stay right as long as both are of one model; it
+    is less sure of them, too. The weights are 2 x 3 x ``width`` numbers, a multiple of 3.
+    """
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),  # (N, S, S, 3) -> (N, 3)
-        helper.make_node("Mul", ["means", "sharpness"], ["logits"]),
+        helper.make_node("MatMul", ["means", "spread"], ["many"]),  # (N, 3) -> (N, width)
+        helper.make_node("MatMul", ["many", "gather"], ["turned"]),  # (N, width) -> (N, 3)
+        helper.make_node("Mul", ["turned", "sharpness"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
     ]
-    constants = {"sharpness": np.asarray(10 / 255, np.float32)}
+    spread = np.tile(np.eye(3, dtype=np.float32), width // 3)  # (3, width)
+    constants: dict[str, NDArray[np.generic]] = {
+        "spread": spread * np.float32(3 / width),
+        "gather": np.roll(spread, -turn, axis=0).T.copy(),  # (width, 3)
+        "sharpness": np.asarray(10 / 255 / (turn + 1), np.float32),
+    }
     outputs = (Tensor(name="scores", dtype="float32", shape=(-1, 3)),)
-    return _write(root / name / version, "classify", nodes, constants, outputs, side, golden_shift)
+    labels = COLOURS[turn:] + COLOURS[:turn]
+    return _write(root / name / version, "classify", nodes, constants, outputs, side, golden_shift, labels)
 
 
 def write_detector(
@@ -120,6 +134,7 @@ def _write(
     outputs: tuple[Tensor, ...],
     side: int,
     golden_shift: float,
+    labels: Sequence[str] = COLOURS,
 ) -> Path:
     folder.mkdir(parents=True)
     graph = helper.make_graph(
@@ -132,7 +147,7 @@ def _write(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
-    (folder / "labels.txt").write_text("\n".join(COLOURS) + "\n", encoding="utf-8")
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     manifest = Manifest(
         name=folder.parent.name,
         version=folder.name,

@@ -57,6 +57,7 @@ def _summary(catalog: Catalog, deployment: Deployment) -> ModelSummary:
         task=manifest.task,
         default=catalog.is_default(deployment),
         ready=deployment.ready,
+        aliases=catalog.aliases(deployment),
         labels=len(deployment.labels),
         input=InputSize(width=manifest.preprocessing.width, height=manifest.preprocessing.height),
         architecture=manifest.card.architecture,

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.problems import problem_for
 from app.api.services import services_of
 from app.engine.admission import Visit
+from app.engine.deployment import Deployment
 from app.errors import ModelNotFound, ModelNotReady, Unavailable
 from app.manifest import Task
 
@@ -32,6 +33,8 @@ _SHOWN = 100  # characters of a client's value that are repeated to it
 class Call:
     """A request that was let in."""
 
+    deployment: Deployment
+    """What answers it, whatever is loaded or retired meanwhile."""
     visit: Visit
     seconds: float
     """From its arrival to its deadline."""
@@ -48,18 +51,27 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _TASKS:
             try:
-                scope["state"]["call"] = _enter(Request(scope))
-            except (ModelNotFound, ModelNotReady):
-                pass  # the route says so, if its parameters are right
+                call = _enter(Request(scope))
+            except (ModelNotFound, ModelNotReady) as error:
+                scope["state"]["call"] = error  # the route says so, if its parameters are right
             except (HTTPException, Unavailable) as error:
                 await problem_for(error).response()(scope, receive, send)
+                return
+            else:
+                scope["state"]["call"] = call
+                try:
+                    await self._app(scope, receive, send)
+                finally:
+                    call.deployment.leave()
                 return
         await self._app(scope, receive, send)
 
 
 def call_of(request: Request) -> Call:
-    """How ``request`` was let in."""
+    """How ``request`` was let in; raises ModelNotFound or ModelNotReady where no model takes it."""
     call = request.state.call
+    if isinstance(call, ModelNotFound | ModelNotReady):
+        raise call
     if not isinstance(call, Call):
         raise TypeError(call)
     return call
@@ -74,7 +86,7 @@ def _enter(request: Request) -> Call:
     client = request.scope["state"].get("key") or client_of(request, services.settings.client_header)
     # Who comes back is known by its address and the length of its body, which is that of its images.
     visit = deployment.enter(client, (client, request.headers.get("content-length")), deadline)
-    return Call(visit, seconds, deadline)
+    return Call(deployment, visit, seconds, deadline)
 
 
 def client_of(request: Request, header: str | None) -> str:

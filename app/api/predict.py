@@ -52,13 +52,13 @@ async def classify(request: Request) -> Response:
     services = services_of(request)
     query = read_query(request, ClassifyQuery)
     negotiate(request.headers.get("accept"), (JSON,))
-    deployment = services.catalog.get("classify", query.model, query.version)
+    call = call_of(request)
     parameters = ClassifyParameters(
         top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
     )
     with services.bodies.share() as hold:
-        answered = await _answer_uploads(request, services.settings, hold, deployment, parameters)
-    answers = [_classified(deployment, outcome) for outcome in answered.outcomes]
+        answered = await _answer_uploads(request, services.settings, hold, call, parameters)
+    answers = [_classified(call.deployment, outcome) for outcome in answered.outcomes]
     return _json({"results": answers} if answered.uploads.several else answers[0])
 
 
@@ -70,24 +70,24 @@ async def detect(request: Request) -> Response:
     accept = request.headers.get("accept")
     media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
     _refuse_coco_conflict(query)
-    deployment = services.catalog.get("detect", query.model, query.version)
+    call = call_of(request)
     parameters = DetectParameters(
         score_threshold=query.score_threshold,
         iou_threshold=query.iou_threshold,
         max_detections=query.max_detections,
-        classes=class_names(query.classes, deployment.labels),
+        classes=class_names(query.classes, call.deployment.labels),
         full_decode=query.full_decode,
     )
     with services.bodies.share() as hold:
-        answered = await _answer_uploads(request, services.settings, hold, deployment, parameters)
+        answered = await _answer_uploads(request, services.settings, hold, call, parameters)
         if answered.uploads.several:
             media_type = negotiate(accept, (JSON,))  # a picture shows one image
         if media_type != JSON:
             picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
-            return await _picture(request, deployment, answered, picture_type)
+            return await _picture(request, call.deployment, answered, picture_type)
     if query.format == "coco":
         return _coco(answered.outcomes)
-    answers = [_detected(deployment, outcome, query) for outcome in answered.outcomes]
+    answers = [_detected(call.deployment, outcome, query) for outcome in answered.outcomes]
     return _json({"results": answers} if answered.uploads.several else answers[0])
 
 
@@ -142,17 +142,16 @@ async def _answer_uploads(
     request: Request,
     settings: Settings,
     hold: Hold,
-    deployment: Deployment,
+    call: Call,
     parameters: ClassifyParameters | DetectParameters,
 ) -> _Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
-    call = call_of(request)
     try:
         uploads = await read_uploads(request, hold, settings.max_images_per_request, call.seconds)
     except QueueFull:
-        deployment.count_refused_body()
+        call.deployment.count_refused_body()
         raise
-    answers = _predict_all(deployment, uploads.images, parameters, call)
+    answers = _predict_all(uploads.images, parameters, call)
     outcomes = await while_connected(request.receive, answers)
     notes_of(request.scope["state"]).timings.extend(
         outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
@@ -162,7 +161,6 @@ async def _answer_uploads(
 
 
 async def _predict_all(
-    deployment: Deployment,
     images: Sequence[Upload],
     parameters: ClassifyParameters | DetectParameters,
     call: Call,
@@ -171,7 +169,7 @@ async def _predict_all(
         if isinstance(image, InvalidRequest):
             return image
         try:
-            return await deployment.predict(image, parameters, call.deadline, call.visit)
+            return await call.deployment.predict(image, parameters, call.deadline, call.visit)
         except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
             return error
 

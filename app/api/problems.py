@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app.errors import (
+    Conflict,
     DeadlineExceeded,
     ImageTooLarge,
     ImageUndecodable,
@@ -66,6 +67,7 @@ SERVICE_PROBLEMS: Mapping[type[ServiceError], ProblemType] = MappingProxyType(
         InvalidParameter: ProblemType(422, "invalid-parameter", "A parameter is not allowed"),
         InvalidRequest: ProblemType(422, "invalid-request", "The request is malformed"),
         ModelNotFound: ProblemType(404, "model-not-found", "No such model"),
+        Conflict: ProblemType(409, "conflict", "It does not go with what is served or lies in the repository"),
         QueueFull: ProblemType(503, "queue-full", "The queue is full"),
         Overloaded: ProblemType(503, "overloaded", "The answer would come too late"),
         RateExceeded: ProblemType(429, "rate-exceeded", "This client makes too many requests"),

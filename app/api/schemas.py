@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.manifest import Task
+
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxUnits = Literal["pixel", "normalized"]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Version = Annotated[
-    str | None, Field(min_length=1, max_length=16, description="Version of the model; without it the highest.")
+    str | None,
+    Field(min_length=1, max_length=16, description="Version of the model or an alias of it; without it its default."),
 ]
 
 
@@ -40,6 +43,12 @@ class ModelQuery(_Strict):
     """What can be asked of /models/{name}."""
 
     version: Version = None
+
+
+class AliasQuery(_Strict):
+    """What can be asked of an alias."""
+
+    version: str | None = Field(None, max_length=16, description="The version that it is to name.")
 
 
 class ClassifyQuery(_Query):
@@ -184,6 +193,7 @@ class ModelSummary(_Strict):
     task: Literal["classify", "detect"]
     default: bool = Field(description="Whether it answers where the client names no model.")
     ready: bool
+    aliases: list[str] = Field(description="Words that `version` may give for this version.")
     labels: int = Field(description="How many classes it knows.")
     input: InputSize
     architecture: str
@@ -213,6 +223,31 @@ class ModelDescription(_Strict):
     ready: bool
     labels: list[str] = Field(description="Names of the classes; the position is the label.")
     manifest: dict[str, Any] = Field(description="manifest.json without its golden pair.")
+
+
+class LoadedVersion(_Strict):
+    """One version that a worker serves."""
+
+    name: str
+    version: str
+    task: Task
+    aliases: list[str]
+    default: bool = Field(description="Whether it answers where the client names no model.")
+    ready: bool
+
+
+class WorkerState(_Strict):
+    """What one worker serves, and what it could not follow."""
+
+    process: int
+    models: list[LoadedVersion]
+    failures: list[ModelFailure]
+
+
+class WorkerStates(_Strict):
+    """Every worker that takes requests."""
+
+    workers: list[WorkerState]
 
 
 class State(_Strict):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
@@ -14,6 +15,9 @@ from app.snapshots import Snapshot
 
 Gather = Callable[[], Awaitable[Snapshot]]
 """Gives the metrics of all workers as one; raises Unavailable."""
+
+AskAll = Callable[[bool], Awaitable[list[dict[str, Any]]]]
+"""Gives what every worker serves, with True after it has followed the repository; raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Services:
     """Set when the process has been told to stop."""
     gather: Gather | None
     """None where this process is the only one."""
+    ask_all: AskAll | None
+    """The same."""
 
 
 def services_of(request: Request) -> Services:

@@ -47,16 +47,32 @@ class Admission:
         self._returns = Returns()
         self._held: Counter[str] = Counter()  # client -> its images
         self._count = 0
+        self._visits = 0
         self._closed = False
+        self._nobody = asyncio.Event()
+        self._nobody.set()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
-        """Let a request in that has one image or more; raises ShuttingDown, QueueFull or Overloaded."""
+        """Let a request of one image or more in, until ``leave``; raises ShuttingDown, QueueFull or Overloaded."""
         now = asyncio.get_running_loop().time()
         visit = Visit(client, request, is_back=self._returns.redeem(request, now))
         self._check(visit, deadline)
+        self._visits += 1
+        self._nobody.clear()
         return visit
+
+    def leave(self) -> None:
+        """End a visit that ``enter`` began."""
+        self._visits -= 1
+        if not self._visits:
+            self._nobody.set()
+
+    async def left(self) -> None:
+        """Wait until every visit has ended."""
+        while self._visits:
+            await self._nobody.wait()
 
     @contextmanager
     def admit(self, visit: Visit, deadline: float | None) -> Iterator[None]:

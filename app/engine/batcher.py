@@ -79,7 +79,7 @@ class Batcher:
         self._dead = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._alone = Alone(session, self._idle_instances, self._threads, costs, metrics)
-        self._former = self._start(self._form_batches(), f"batcher {name}")
+        self._former: asyncio.Task[None] | None = self._start(self._form_batches(), f"batcher {name}")
 
     @property
     def alive(self) -> bool:
@@ -131,6 +131,7 @@ class Batcher:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._former = None  # the traceback of its end leads back here: a circle would keep the session in memory
 
     # ---- forming batches -------------------------------------------------------------------------------------------
 
@@ -267,7 +268,8 @@ class Batcher:
             return
         self._dead = True
         logger.critical("the batcher died", extra={"model": self._name, "task": task.get_name()}, exc_info=failure)
-        self._former.cancel()
+        if self._former is not None:
+            self._former.cancel()
         self._reject_queued()
         self._on_death()
 

@@ -1,4 +1,4 @@
-"""The set of deployments: which model answers, what failed, and whether the process is alive and ready.
+"""The set of deployments: which of them answers, and whether the process is alive and ready.
 
 A broken model never keeps the others from serving. It is listed under ``failures``, and the process is not ready while
 that failure leaves a configured default, or a whole task, without a model.
@@ -6,15 +6,14 @@ that failure leaves a configured default, or a whole task, without a model.
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Literal
 
+from app.engine.choices import DEFAULT
 from app.engine.cpus import usable_cores
 from app.engine.deployment import Deployment, OpenSession, open_session
-from app.engine.repository import Artefact, scan
-from app.engine.tuner import Tuner
+from app.engine.rollout import Rollout
+from app.engine.watcher import watch
 from app.engine.workers import PixelWorkers
 from app.errors import ModelNotFound, ModelNotReady
 from app.manifest import Task
@@ -39,64 +38,43 @@ class Catalog:
     ) -> None:
         """An empty catalog, not ready before ``start``; ``on_death`` is called when a watched task ends unasked."""
         self._settings = settings
-        self._metrics = metrics
         self._on_death = on_death
-        self._open_session = open_session
         self._workers = PixelWorkers(settings.decode_threads or usable_cores())
         self._configured_defaults = {
             "classify": settings.default_classify_model,
             "detect": settings.default_detect_model,
         }
-        self._deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
-        self._found: dict[Task, set[str]] = {"classify": set(), "detect": set()}  # the names, working or not
-        self._failures: dict[str, str] = {}
+        self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session)
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
-        self._lag_meter = asyncio.get_running_loop().create_task(metrics.measure_event_loop_lag(), name="lag meter")
-        self._lag_meter.add_done_callback(self._lag_meter_ended)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._start(metrics.measure_event_loop_lag(), "lag meter")
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Start a task that is never to end."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
 
     async def start(self) -> None:
         """Load every model of the repository, one after the other, in a thread; a broken one is kept as a failure."""
-        found = await asyncio.to_thread(scan, self._settings.models)
-        for path, error in found.failures.items():
-            self._fail(path, error)
-        tuner = Tuner(self._settings, len(found.artefacts), self._open_session)
-        for artefact in found.artefacts:
-            await self._deploy(artefact, tuner)
+        await self._rollout.follow()
         self._state = "started"
         for obstacle in self.obstacles():
             logger.error("not ready", extra={"reason": obstacle})
+        if self._settings.watch_seconds is not None:
+            self._start(watch(self._settings.models, self._settings.watch_seconds, self._rollout), "watcher")
 
-    async def _deploy(self, artefact: Artefact, tuner: Tuner) -> None:
-        manifest = artefact.manifest
-        self._found[manifest.task].add(manifest.name)
-        try:
-            tuning = await asyncio.to_thread(tuner.tune, artefact)
-            deployment = await Deployment.start(
-                artefact,
-                tuning.setting.applied_to(self._settings),
-                self._metrics,
-                self._workers,
-                self._died,
-                self._open_session,
-                tuning.batch_seconds,
-            )
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
-            self._fail(artefact.model_path.parent, error)
-            return
-        self._deployments.setdefault(manifest.name, {})[manifest.version] = deployment
-        logger.info("serving", extra={"model": manifest.name, "version": manifest.version, "task": manifest.task})
-
-    def _fail(self, path: Path, error: Exception) -> None:
-        logger.error("a model cannot be served", extra={"path": str(path)}, exc_info=error)
-        root = self._settings.models  # its place in the file system is nothing for clients
-        reason = str(error).replace(f"{root}{os.sep}", "").replace(str(root), root.name)
-        self._failures[path.relative_to(root).as_posix()] = reason
+    async def follow(self) -> None:
+        """Serve what the repository holds now; what could not be loaded before is tried again."""
+        await self._rollout.follow()
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
     def get(self, task: Task, name: str | None = None, version: str | None = None) -> Deployment:
-        """The deployment that answers: the task's default where no name, the highest where no version is given.
+        """The deployment that answers: the task's default where no name, the model's where no version is given.
+
+        A version is a number or an alias; the default is what the alias ``default`` names, else the highest.
 
         Raises ModelNotFound, which says what there is, or ModelNotReady.
         """
@@ -108,53 +86,78 @@ class Catalog:
             msg = f"No model serves {task}."
             raise ModelNotFound(msg)
         versions = self.versions(wanted, task)
-        if not versions and wanted in self._found[task]:
+        if not versions and wanted in self._rollout.found[task]:
             msg = f"Model {wanted!r} could not be started; the list of models says why."
             raise ModelNotReady(msg)
         if not versions:
             msg = f"There is no model {wanted!r} for {task}; there are: {', '.join(self._names(task)) or 'none'}."
             raise ModelNotFound(msg)
-        return _pick(wanted, versions, version)
+        return self._pick(wanted, versions, version)
 
     def find(self, name: str, version: str | None = None) -> Deployment:
-        """The deployment of this name, whatever its task, the highest where no version is given.
+        """The deployment of this name, whatever its task, its default where no version is given.
 
         Raises ModelNotFound, which says what there is.
         """
         versions = self.versions(name)
         if not versions:
-            msg = f"There is no model {name[:_SHOWN]!r}; there are: {', '.join(self._deployments)}."
+            msg = f"There is no model {name[:_SHOWN]!r}; there are: {', '.join(self._rollout.deployments)}."
             raise ModelNotFound(msg)
-        return _pick(name, versions, version)
+        return self._pick(name, versions, version)
 
     def versions(self, name: str, task: Task | None = None) -> dict[str, Deployment]:
         """The deployments of this name by version, the highest last; of one task or of all."""
-        own = self._deployments.get(name, {})
+        own = self._rollout.deployments.get(name, {})
         return {version: own[version] for version in sorted(own, key=int) if task in (None, own[version].manifest.task)}
+
+    def aliases(self, deployment: Deployment) -> list[str]:
+        """The aliases that name it."""
+        named = self._rollout.aliases.get(deployment.manifest.name, {})
+        return sorted(alias for alias, version in named.items() if version == deployment.manifest.version)
 
     def is_default(self, deployment: Deployment) -> bool:
         """Whether it answers for its task where neither a model nor a version is named."""
         name, task = deployment.manifest.name, deployment.manifest.task
-        return name == self.default(task) and deployment is _pick(name, self.versions(name, task), None)
+        return name == self.default(task) and deployment is self._version(name, self.versions(name, task), DEFAULT)
+
+    def _pick(self, name: str, versions: Mapping[str, Deployment], version: str | None) -> Deployment:
+        """The version or alias that is asked for, else the default; raises ModelNotFound or ModelNotReady."""
+        picked = self._version(name, versions, version or DEFAULT)
+        if picked is not None:
+            return picked
+        aliases = self._rollout.aliases.get(name, {})
+        if version in (None, *aliases):
+            msg = f"Version {aliases[version or DEFAULT]} of model {name!r}, which should answer, is not served."
+            raise ModelNotReady(msg)
+        msg = f"Model {name!r} has no version {version!r}; there are: {', '.join((*versions, *sorted(aliases)))}."
+        raise ModelNotFound(msg)
+
+    def _version(self, name: str, versions: Mapping[str, Deployment], version: str) -> Deployment | None:
+        aliases = self._rollout.aliases.get(name, {})
+        if version == DEFAULT and version not in aliases:
+            return versions[max(versions, key=int)] if versions else None
+        return versions.get(aliases.get(version, version))
 
     def _names(self, task: Task) -> list[str]:
-        return [name for name in sorted(self._deployments) if self.versions(name, task)]
+        return [name for name in sorted(self._rollout.deployments) if self.versions(name, task)]
 
     def all(self) -> tuple[Deployment, ...]:
         """Every deployment, by name, then version."""
-        return tuple(deployment for name in sorted(self._deployments) for deployment in self.versions(name).values())
+        return tuple(
+            deployment for name in sorted(self._rollout.deployments) for deployment in self.versions(name).values()
+        )
 
     def default(self, task: Task) -> str | None:
         """The name of the model that answers when none is asked for: the setting, else the first by name.
 
         The first of all that were found, so that a broken model is not silently replaced by another.
         """
-        return self._configured_defaults[task] or min(self._found[task], default=None)
+        return self._configured_defaults[task] or min(self._rollout.found[task], default=None)
 
     @property
     def failures(self) -> dict[str, str]:
         """What could not be served: the path inside the repository -> why."""
-        return dict(self._failures)
+        return dict(self._rollout.failures)
 
     # ---- states ----------------------------------------------------------------------------------------------------
 
@@ -175,20 +178,23 @@ class Catalog:
         if self._state == "closed":
             return ["shutting down"]
         obstacles = [] if self._alive else ["a batcher died"]
-        if not self._deployments:
+        if not self._rollout.deployments:
             obstacles.append("no model is served")
-        for task in self._found:
+        for task in self._rollout.found:
             served = self._names(task)
             default = self.default(task)
-            if default is not None and default not in served:
+            if default is not None and self._version(default, self.versions(default, task), DEFAULT) is None:
                 obstacles.append(f"the default model for {task}, {default!r}, is not served")
-            elif not served and self._failures:
-                obstacles.append(f"no model serves {task}, and there are failures: {', '.join(self._failures)}")
+            elif not served and self._rollout.missing:  # one of them may be for this task
+                obstacles.append(
+                    f"no model serves {task}, and there are failures: {', '.join(sorted(self._rollout.missing))}"
+                )
         return obstacles
 
-    def _lag_meter_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         if self._state != "closed":
-            logger.critical("the lag meter died", exc_info=None if task.cancelled() else task.exception())
+            failure = None if task.cancelled() else task.exception()
+            logger.critical("a task died", extra={"task": task.get_name()}, exc_info=failure)
             self._died()
 
     def _died(self) -> None:
@@ -199,16 +205,7 @@ class Catalog:
     async def close(self) -> None:
         """Drain and end all deployments at the same time, within ``drain_seconds``."""
         self._state = "closed"
-        await asyncio.gather(*(deployment.close() for deployment in self.all()))
-        self._lag_meter.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await self._rollout.close()
         self._workers.close()
-
-
-def _pick(name: str, versions: dict[str, Deployment], version: str | None) -> Deployment:
-    """The version that is asked for, else the last."""
-    if version is None:
-        return list(versions.values())[-1]
-    if version not in versions:
-        msg = f"Model {name!r} has no version {version!r}; there are: {', '.join(versions)}."
-        raise ModelNotFound(msg)
-    return versions[version]

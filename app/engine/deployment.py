@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from functools import partial
 
 from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
@@ -79,14 +81,17 @@ class Deployment:
         self.batch_seconds = batch_seconds
         self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)
         self._metrics.served(*self._description)
+        self._is_served = True
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
+        self._request_seconds = settings.request_timeout_seconds
         self._workers = workers
         self._instances = settings.batching.instances or usable_cores()
-        self._decode_threads = settings.decode_threads or usable_cores()
-        self._max_batch_size = settings.batching.largest_batch
         self._costs = Costs(self._instances, batch_seconds)
-        self._line = Line(self._slots, self._metrics)
+        decode_threads = settings.decode_threads or usable_cores()
+        # Not a method: a circle of references would keep the model in memory when it has ended.
+        slots = partial(_slots, self._costs, decode_threads, self._instances, settings.batching.largest_batch)
+        self._line = Line(slots, self._metrics)
         self._metrics.watch_queue_age(self._line.age)
         self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
         self._batcher = Batcher(
@@ -122,13 +127,18 @@ class Deployment:
     def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
         """Let a request in before its body is read; ``request`` is what is the same when it comes again.
 
-        Raises QueueFull, Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
+        It visits until it is to ``leave``; what it sends meanwhile is answered even if the model is retired. Raises
+        QueueFull, Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
         """
         try:
             return self._admission.enter(client, request, deadline)
         except ServiceError as error:
             self._count(error)
             raise
+
+    def leave(self) -> None:
+        """End a visit: nothing more is asked for."""
+        self._admission.leave()
 
     async def predict(
         self, upload: bytes, parameters: Parameters, deadline: float | None = None, visit: Visit | None = None
@@ -181,6 +191,13 @@ class Deployment:
         self._metrics.finished("unavailable")
         self._metrics.rejected("inflight_bytes")
 
+    async def retire(self) -> None:
+        """Answer those who were let in, as long as a request may take, then end; for a model that nobody finds now."""
+        with suppress(TimeoutError):  # whoever has not left by then has had its answer, or is never to have it
+            async with asyncio.timeout(self._request_seconds):
+                await self._admission.left()
+        await self.close()
+
     async def close(self) -> None:
         """Refuse new images, answer the accepted ones within ``drain_seconds``, reject the rest, end."""
         self._admission.close()
@@ -191,19 +208,10 @@ class Deployment:
             logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
         finally:
             await self._batcher.close()
-            self._metrics.retired(*self._description)
-
-    def _slots(self) -> int:
-        """How many images are decoded and computed at a time.
-
-        Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
-        Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
-        many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
-        """
-        if self._costs.batches_pay(self._max_batch_size):
-            return self._decode_threads + 2 * self._instances * self._max_batch_size
-        workers = max(self._decode_threads, self._instances)
-        return workers + workers // 4
+            if self._is_served:
+                self._is_served = False
+                self._metrics.unwatch_queue_age(self._line.age)
+                self._metrics.retired(*self._description)
 
     def _drop_if_hopeless(self, deadline: float | None) -> None:
         """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""
@@ -241,6 +249,19 @@ class Deployment:
 
     def _log(self, error: ServiceError) -> None:
         logger.error("an image failed", extra={"model": self.manifest.name}, exc_info=error)
+
+
+def _slots(costs: Costs, decode_threads: int, instances: int, max_batch_size: int) -> int:
+    """How many images are decoded and computed at a time.
+
+    Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
+    Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
+    many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
+    """
+    if costs.batches_pay(max_batch_size):
+        return decode_threads + 2 * instances * max_batch_size
+    workers = max(decode_threads, instances)
+    return workers + workers // 4
 
 
 def _draw(

@@ -3,13 +3,19 @@
 Only the files are checked here; that the graph fits the manifest and answers its golden pair is the deployment's part.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from app.errors import InvalidManifest, StartupError
 from app.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_labels, read_manifest, sha256_of
+
+CHOICES_FILE = "serving.json"
+"""Beside the versions of a model: what the operator has chosen (``app.engine.choices``)."""
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Name, size, time of change and inode of each file of a folder: another stamp, another content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,20 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What lies in the repository at one moment: names, sizes and times, so that looking often costs little."""
+
+    names: frozenset[str]
+    present: frozenset[Path]
+    """Every version folder, complete or not, and every model folder whose versions cannot be listed."""
+    versions: Mapping[Path, Stamp]
+    """The folders that hold a manifest, by name and version."""
+    choices: Mapping[Path, bytes]
+    """The content of each ``serving.json``."""
+    failures: Mapping[Path, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ScanResult:
     """The artefacts by name and version, and what was wrong with the folders that are none."""
 
@@ -29,45 +49,79 @@ class ScanResult:
     failures: Mapping[Path, StartupError]
 
 
-def scan(root: Path) -> ScanResult:
-    """Everything in the repository; raises nothing: a broken model stands in ``failures`` and hides no good one.
+def look(root: Path) -> Look:
+    """What lies in the repository now; raises nothing: what cannot be listed stands in ``failures``.
 
     Hidden folders and files beside the folders are ignored. A repository without any model is a failure of ``root``.
     """
-    artefacts: list[Artefact] = []
-    failures: dict[Path, StartupError] = {}
-    for folder in _version_folders(root, failures):
+    versions: dict[Path, Stamp] = {}
+    choices: dict[Path, bytes] = {}
+    failures: dict[Path, str] = {}
+    present: set[Path] = set()
+    names = _folders(root, failures)
+    for name in names:
+        folders = _folders(name, failures)
+        present.update([name] if name in failures else folders)
+        if not folders and name not in failures:
+            failures[name] = f"{name}: holds no version; put the model into {name / '1'}"
+        for folder in folders:
+            _look_into(folder, versions, failures)
+        _read_choices(name / CHOICES_FILE, choices, failures)
+    if not names and not failures:
+        failures[root] = f"{root}: holds no model; a model is <name>/<version>/{MANIFEST_FILE} with the files it lists"
+    ordered = {path: versions[path] for path in sorted(versions, key=_by_version)}
+    return Look(frozenset(name.name for name in names), frozenset(present), ordered, choices, failures)
+
+
+def scan(root: Path) -> ScanResult:
+    """Everything in the repository; raises nothing: a broken model stands in ``failures`` and hides no good one."""
+    seen = look(root)
+    failures = {path: StartupError(reason) for path, reason in seen.failures.items()}
+    artefacts = []
+    for folder in seen.versions:
         try:
-            artefacts.append(_load(folder))
+            artefacts.append(read_artefact(folder))
         except StartupError as error:
             failures[folder] = error
-    if not artefacts and not failures:
-        msg = f"{root}: holds no model; a model is <name>/<version>/{MANIFEST_FILE} with the files it lists"
-        failures[root] = StartupError(msg)
-    artefacts.sort(key=lambda artefact: (artefact.manifest.name, int(artefact.manifest.version)))
     return ScanResult(tuple(artefacts), MappingProxyType(failures))
 
 
-def _version_folders(root: Path, failures: dict[Path, StartupError]) -> Iterator[Path]:
-    for name in _folders(root, failures):
-        before = len(failures)
-        versions = _folders(name, failures)
-        if not versions and len(failures) == before:
-            msg = f"{name}: holds no version; put the model into {name / '1'}"
-            failures[name] = StartupError(msg)
-        yield from versions
-
-
-def _folders(parent: Path, failures: dict[Path, StartupError]) -> list[Path]:
+def _folders(parent: Path, failures: dict[Path, str]) -> list[Path]:
     try:
         return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        msg = f"{parent}: cannot be listed: {error.strerror}"
-        failures[parent] = StartupError(msg)
+        failures[parent] = f"{parent}: cannot be listed: {error.strerror}"
         return []
 
 
-def _load(folder: Path) -> Artefact:
+def _look_into(folder: Path, versions: dict[Path, Stamp], failures: dict[Path, str]) -> None:
+    try:
+        files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    except OSError as error:  # or it changes in this very moment
+        failures[folder] = f"{folder}: cannot be listed: {error.strerror}"
+        return
+    if not any(name == MANIFEST_FILE for name, _ in files):
+        failures[folder] = f"{folder / MANIFEST_FILE}: cannot be read: it is not there, or not yet"
+        return
+    versions[folder] = tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in files)
+
+
+def _read_choices(path: Path, choices: dict[Path, bytes], failures: dict[Path, str]) -> None:
+    try:
+        choices[path] = path.read_bytes()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        failures[path] = f"{path}: cannot be read: {error.strerror}"
+
+
+def _by_version(folder: Path) -> tuple[str, int, str]:
+    number = int(folder.name) if folder.name.isascii() and folder.name.isdecimal() else 0
+    return folder.parent.name, number, folder.name
+
+
+def read_artefact(folder: Path) -> Artefact:
+    """The model in this folder, all its files checked; raises StartupError, which names the file at fault."""
     manifest = read_manifest(folder / MANIFEST_FILE)
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         msg = f"{folder}: its manifest is of {manifest.name}/{manifest.version}; folder and manifest must agree"

@@ -64,6 +64,14 @@ class Tuner:
         self._log(artefact, tuning, seconds, is_remembered=remembered is not None)
         return tuning
 
+    def recall(self, artefact: Artefact, other: Tuning | None) -> Tuning:
+        """What is remembered, else ``other``, that of another version: while requests come nothing can be measured."""
+        remembered = self._cache.load(self._circumstances(artefact)) if self._settings.tune else None
+        tuning = remembered or other or Tuning(self.space.untuned())
+        if self._settings.tune:
+            self._log(artefact, tuning, 0.0, is_remembered=remembered is not None)
+        return tuning
+
     def measure(self, artefact: Artefact, seconds: float) -> Tuning:
         """Measure what is promising within so many seconds, and remember it; raises whatever the model raises."""
         bursts = Bursts(artefact, self._settings, self._open_session, _BURST_SECONDS)

@@ -2,6 +2,10 @@
 
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from app.settings import Settings
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -23,13 +27,30 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def welcome(models: str, listener: socket.socket) -> None:
+@contextmanager
+def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket | None]]:
+    """Sockets for requests and, where it has a port, for the administration; raises OSError as ``bound_socket``."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(bound_socket(settings.host, settings.port))
+        admin = None
+        if settings.admin_port is not None:
+            admin = stack.enter_context(bound_socket(settings.admin_host, settings.admin_port))
+        yield listener, admin
+
+
+def welcome(models: str, listener: socket.socket, admin: socket.socket | None = None) -> None:
     """Say on standard output what is served and where."""
-    host, port = listener.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    url = f"http://{shown}:{port}"
+    url = _url(listener)
     sys.stdout.write(
         f"emo-serve: {models} at {url} (documentation: {url}/docs)\n"
         f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify\n"
     )
+    if admin is not None:
+        sys.stdout.write(f"Administration at {_url(admin)}\n")
     sys.stdout.flush()
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

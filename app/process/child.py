@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Any, Literal
 
 from app.process.channel import Channel, Message
 from app.settings import Settings
@@ -34,6 +35,8 @@ class Child:
         self._taken = 0
         self._closed = 0
         self._unanswered: asyncio.Event | None = None
+        self._questions = itertools.count()
+        self._asked: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
 
     @classmethod
     async def start(cls, settings: Settings) -> "Child":
@@ -75,10 +78,13 @@ class Child:
         """Whether one more can be handed over now."""
         return self.state == "ready" and self._sent - self._taken < _MAX_UNTAKEN
 
-    def hand_over(self, connection: socket.socket) -> bool:
-        """Pass the connection on; False where that fails, mostly because the worker has just ended: it gets no more."""
+    def hand_over(self, connection: socket.socket, kind: bytes) -> bool:
+        """Pass the connection on, with what it is for; False where that fails, and the worker gets no more.
+
+        Mostly because it has just ended.
+        """
         try:
-            socket.send_fds(self._connections, [b"\0"], [connection.fileno()])
+            socket.send_fds(self._connections, [kind], [connection.fileno()])
         except OSError:
             self.drain()
             return False
@@ -99,12 +105,17 @@ class Child:
                     self._end_connections()
                 case "connections":
                     self._taken, self._closed = content
+                case "state":
+                    self._asked.pop(content["question"]).set_result(content["state"])
                 case "collected":
                     self.metrics = content
                     self._answered()
             yield word, content
         self._end_connections()
         self._answered()
+        for asked in self._asked.values():
+            asked.set_result(None)
+        self._asked.clear()
 
     async def ended(self) -> int:
         """Its exit status, negative for a signal, when it has ended."""
@@ -131,6 +142,19 @@ class Child:
     def send_gathered(self, question: int, metrics: Snapshot) -> None:
         """Answer its question for the metrics of all workers."""
         self._channel.send("gathered", {"question": question, "metrics": metrics})
+
+    async def ask(self, *, rescan: bool) -> dict[str, Any] | None:
+        """What it serves, after it has followed the repository if that is asked; None if it ends meanwhile."""
+        if self.state != "ready":
+            return None
+        number = next(self._questions)
+        self._asked[number] = asyncio.get_running_loop().create_future()
+        self._channel.send("state", {"question": number, "rescan": rescan})
+        return await self._asked[number]
+
+    def send_states(self, question: int, states: list[dict[str, Any]]) -> None:
+        """Answer its question for what all workers serve."""
+        self._channel.send("states", {"question": question, "states": states})
 
     def _answered(self) -> None:
         if self._unanswered is not None:

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from app.process.channel import REQUESTS
 from app.process.child import Child
 
 _BACKLOG = 2048
@@ -17,9 +18,10 @@ logger = logging.getLogger(__name__)
 class Dispatcher:
     """Even by construction: the kernel chooses no process. Where no worker can take one, connections wait there."""
 
-    def __init__(self, listener: socket.socket, children: Sequence[Child]) -> None:
+    def __init__(self, listener: socket.socket, children: Sequence[Child], kind: bytes = REQUESTS) -> None:
         """``children`` is read whenever a connection comes; it may change meanwhile."""
         self._listener = listener
+        self._kind = kind
         self._children = children
         self._served = 0
         self.is_open = False
@@ -68,7 +70,7 @@ class Dispatcher:
 
     def _dispatch(self, connection: socket.socket) -> None:
         while (child := self._next()) is not None:
-            if child.hand_over(connection):
+            if child.hand_over(connection, self._kind):
                 self._served += 1
                 child.last_served = self._served
                 return

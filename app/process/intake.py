@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -29,14 +29,19 @@ class Intake:
     """Reads connections from a socket, one file descriptor a message, and counts them."""
 
     def __init__(
-        self, source: socket.socket, protocol: Callable[[], ReportingProtocol], report: Callable[[int, int], None]
+        self,
+        source: socket.socket,
+        protocols: Mapping[bytes, Callable[[], ReportingProtocol]],
+        report: Callable[[int, int], None],
     ) -> None:
-        """``report`` is called with how many were taken over and how many of them have ended.
+        """The byte that a connection comes with chooses its protocol.
+
+        ``report`` is called with how many were taken over and how many of them have ended.
 
         That is after every end, and after some of the takings, because that many may be under way.
         """
         self._source = source
-        self._protocol = protocol
+        self._protocols = protocols
         self._report = report
         self._received = 0
         self._closed = 0
@@ -73,14 +78,14 @@ class Intake:
                 logger.error("a connection was lost: too many open files")
                 self._lost()
             for descriptor in descriptors:
-                task = asyncio.get_running_loop().create_task(self._serve(socket.socket(fileno=descriptor)))
+                task = asyncio.get_running_loop().create_task(self._serve(socket.socket(fileno=descriptor), message))
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
             if self._received - self._reported >= _UNREPORTED:
                 self._changed()
 
-    async def _serve(self, connection: socket.socket) -> None:
-        protocol = self._protocol()
+    async def _serve(self, connection: socket.socket, kind: bytes) -> None:
+        protocol = self._protocols[kind]()
         protocol.on_lost = self._lost
         connection.settimeout(0)
         try:

@@ -9,14 +9,16 @@ import signal
 import socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.services import Services
-from app.main import create_app
-from app.process.address import bound_socket, welcome
+from app.main import create_admin_app, create_app
+from app.process.address import listeners, welcome
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP
 from app.settings import Settings
 
@@ -34,11 +36,11 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
 
 async def _serve(settings: Settings) -> int:
     app = create_app(settings)
-    with bound_socket(settings.host, settings.port) as listener:
+    with listeners(settings) as (listener, admin):
         # The lifespan is run here and not by uvicorn, so that a StartupError arrives as it is, without a traceback.
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
-            await _ListeningServer(app, services).serve([listener])
+            await _ListeningServer(app, services, admin).serve([listener])
             return exit_status(services)
 
 
@@ -52,26 +54,30 @@ def models_of(services: Services) -> str:
     return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
 
 
+def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol] | str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whom to believe is EMO_CLIENT_HEADER's matter
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+    )
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn, told by a signal to drain; it says so in /readyz and ends with exit code 0."""
 
     def __init__(self, app: FastAPI, services: Services, http: type[asyncio.Protocol] | str = "httptools") -> None:
-        settings = services.settings
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=http,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # whom to believe is EMO_CLIENT_HEADER's matter
-                timeout_keep_alive=settings.keep_alive_seconds,
-                timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
-            )
-        )
+        super().__init__(_config(app, services.settings, http))
         self.services = services
+        self.admin_config: uvicorn.Config | None = None
+        if services.settings.admin_port is not None:
+            self.admin_config = _config(create_admin_app(services), services.settings, http)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what has been made until now for permanent."""
@@ -95,10 +101,17 @@ class DrainingServer(uvicorn.Server):
 class _ListeningServer(DrainingServer):
     """Accepts its connections itself."""
 
+    def __init__(self, app: FastAPI, services: Services, admin: socket.socket | None) -> None:
+        super().__init__(app, services)
+        self._admin = admin
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say where."""
         await super().startup(sockets)
-        welcome(models_of(self.services), (sockets or [])[0])
+        if self._admin is not None and self.admin_config is not None:
+            protocol = partial(HttpToolsProtocol, self.admin_config, self.server_state, {})
+            self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
+        welcome(models_of(self.services), (sockets or [])[0], self._admin)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal: leave, after a SIGTERM with a delay in which serving goes on. The second: end at once."""

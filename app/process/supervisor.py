@@ -8,7 +8,8 @@ import signal
 import socket
 
 from app.errors import StartupError
-from app.process.address import bound_socket, welcome
+from app.process.address import listeners, welcome
+from app.process.channel import ADMINISTRATION
 from app.process.child import Child
 from app.process.dispatcher import Dispatcher
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 def supervise(settings: Settings) -> int:
     """Serve with ``workers`` processes until a signal comes; raises StartupError or OSError where that cannot begin."""
-    with bound_socket(settings.host, settings.port) as listener, asyncio.Runner() as runner:
-        return runner.run(Supervisor(settings, listener).run())
+    with listeners(settings) as (listener, admin), asyncio.Runner() as runner:
+        return runner.run(Supervisor(settings, listener, admin).run())
 
 
 def restart_delay(early_ends: int) -> float:
@@ -40,11 +41,14 @@ def restart_delay(early_ends: int) -> float:
 class Supervisor:
     """Used once, on one event loop."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, admin: socket.socket | None) -> None:
         self._settings = settings
         self._listener = listener
+        self._admin = admin
         self._children: list[Child] = []
-        self._dispatcher = Dispatcher(listener, self._children)
+        self._dispatchers = [Dispatcher(listener, self._children)]
+        if admin is not None:
+            self._dispatchers.append(Dispatcher(admin, self._children, ADMINISTRATION))
         self._leaving = False
         self._stopping = asyncio.Event()
         self._interrupted = False
@@ -78,8 +82,9 @@ class Supervisor:
         """Open the door; False where nobody is there to serve."""
         ready = [child for child in self._children if child.state == "ready"]
         if ready:
-            self._dispatcher.open()
-            welcome(ready[0].models, self._listener)
+            for dispatcher in self._dispatchers:
+                dispatcher.open()
+            welcome(ready[0].models, self._listener, self._admin)
         return bool(ready)
 
     def _signalled(self, number: signal.Signals) -> None:
@@ -91,7 +96,7 @@ class Supervisor:
             return
         self._leaving = True
         delay = self._settings.drain_delay_seconds if number == signal.SIGTERM else 0
-        if not delay or not self._dispatcher.is_open:
+        if not delay or not self._dispatchers[0].is_open:
             self._stop()
             return
         for child in self._children:
@@ -101,7 +106,8 @@ class Supervisor:
     def _stop(self) -> None:
         """Accept no more, drain every worker."""
         self._stopping.set()
-        self._dispatcher.close()
+        for dispatcher in self._dispatchers:
+            dispatcher.close()
         for child in self._children:
             child.drain()
 
@@ -151,15 +157,22 @@ class Supervisor:
             if word == "ready":
                 logger.info("a worker is ready", extra={"worker": child.number})
                 tried.set()
-            elif word == "gather":
-                task = asyncio.create_task(self._answer(child, content))
+            elif word in ("gather", "ask"):
+                work = self._answer(child, content) if word == "gather" else self._ask(child, **content)
+                task = asyncio.create_task(work)
                 answers.add(task)
                 task.add_done_callback(answers.discard)
-            self._dispatcher.update()
+            for dispatcher in self._dispatchers:
+                dispatcher.update()
         status = await child.ended()
         self._children.remove(child)
         self._past = merge([], [self._past, child.metrics])
         return child.failure or f"worker {child.number} ended with status {status}"
+
+    async def _ask(self, child: Child, question: int, *, rescan: bool) -> None:
+        """Give a worker what all serve."""
+        states = await asyncio.gather(*(other.ask(rescan=rescan) for other in self._children))
+        child.send_states(question, [state for state in states if state is not None])
 
     # ---- metrics ---------------------------------------------------------------------------------------------------
 

@@ -12,15 +12,19 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from types import FrameType
+from typing import Any
 
+import uvicorn
 from fastapi import FastAPI
 
 from app import logs
+from app.api.admin import State, state_of
 from app.api.services import Services
+from app.engine.catalog import Catalog
 from app.engine.cpus import usable_cores
 from app.errors import StartupError, Unavailable
 from app.main import create_app
-from app.process.channel import Channel, Message
+from app.process.channel import ADMINISTRATION, REQUESTS, Channel, Message
 from app.process.exits import EXIT_STARTUP
 from app.process.intake import Intake, ReportingProtocol
 from app.process.serve import DrainingServer, exit_status, loop_factory, models_of
@@ -28,6 +32,7 @@ from app.settings import Settings
 from app.snapshots import Snapshot, snapshot
 
 _GATHER_SECONDS = 5.0
+_ASK_SECONDS = 300.0  # large models take their time to load
 _LAST_CONNECTIONS_SECONDS = 5.0
 _SETTLE_SECONDS = 0.05
 
@@ -47,7 +52,7 @@ async def _work(control: socket.socket, connections: socket.socket) -> int:
     logs.configure(settings)
     supervisor = _Supervisor(channel)
     try:
-        app = create_app(settings, gather=supervisor.gather)
+        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all)
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
             server = _ReceivingServer(app, services, channel, connections)
@@ -85,19 +90,31 @@ class _Supervisor:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._questions = itertools.count()
-        self._waiting: dict[int, asyncio.Future[Snapshot]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def gather(self) -> Snapshot:
         """The metrics of all workers; raises Unavailable where they do not come."""
         number = next(self._questions)
-        answer: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        metrics: Snapshot = await self._answer(number, "gather", number, _GATHER_SECONDS)
+        return metrics
+
+    async def ask_all(self, rescan: bool) -> list[State]:  # noqa: FBT001  # as AskAll has it
+        """What all workers serve; raises Unavailable where that does not come."""
+        number = next(self._questions)
+        content = {"question": number, "rescan": rescan}
+        states: list[State] = await self._answer(number, "ask", content, _ASK_SECONDS)
+        return states
+
+    async def _answer(self, number: int, word: str, content: object, seconds: float) -> Any:  # noqa: ANN401  any JSON
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._channel.send("gather", number)
+        self._channel.send(word, content)
         try:
-            async with asyncio.timeout(_GATHER_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await answer
         except TimeoutError as error:
-            msg = "The metrics of the other workers did not come in time."
+            msg = "The other workers did not answer in time."
             raise Unavailable(msg) from error
         finally:
             del self._waiting[number]
@@ -110,12 +127,24 @@ class _Supervisor:
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
                 elif word == "leave":
                     server.services.drain.set()
-                elif word == "gathered":
+                elif word == "state":
+                    task = asyncio.create_task(self._tell(server.services.catalog, **content))
+                    self._telling.add(task)
+                    task.add_done_callback(self._telling.discard)
+                elif word in ("gathered", "states"):
                     answer = self._waiting.get(content["question"])
                     if answer is not None and not answer.done():  # whoever asked may have given up
-                        answer.set_result(content["metrics"])
+                        answer.set_result(content["metrics" if word == "gathered" else "states"])
         finally:
             server.handle_exit(signal.SIGTERM, None)
+
+    async def _tell(self, catalog: Catalog, question: int, *, rescan: bool) -> None:
+        """Say what this worker serves, whatever comes of the rescan before."""
+        try:
+            if rescan:
+                await catalog.follow()
+        finally:
+            self._channel.send("state", {"question": question, "state": state_of(catalog)})
 
 
 class _ReceivingServer(DrainingServer):
@@ -124,10 +153,13 @@ class _ReceivingServer(DrainingServer):
     def __init__(self, app: FastAPI, services: Services, channel: Channel, connections: socket.socket) -> None:
         super().__init__(app, services, ReportingProtocol)
         self._channel = channel
-        self._intake = Intake(connections, self._protocol, lambda *counts: channel.send("connections", counts))
+        protocols = {REQUESTS: lambda: self._protocol(self.config)}
+        if (admin_config := self.admin_config) is not None:
+            protocols[ADMINISTRATION] = lambda: self._protocol(admin_config)
+        self._intake = Intake(connections, protocols, lambda *counts: channel.send("connections", counts))
 
-    def _protocol(self) -> ReportingProtocol:
-        return ReportingProtocol(self.config, self.server_state, self.lifespan.state)
+    def _protocol(self, config: uvicorn.Config) -> ReportingProtocol:
+        return ReportingProtocol(config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that connections can come."""

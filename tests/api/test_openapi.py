@@ -53,7 +53,12 @@ async def test_every_problem_is_documented_as_a_problem(client: httpx.AsyncClien
             for name, example in response["content"][media_type]["examples"].items():
                 assert ProblemDocument.model_validate(example["value"]).status == int(status)
                 named.add(name)
-    assert named == {kind.name for kind in problem_types()} - {"method-not-allowed", "unauthorized", "rate-exceeded"}
+    assert named == {kind.name for kind in problem_types()} - {
+        "method-not-allowed",
+        "unauthorized",
+        "rate-exceeded",
+        "conflict",
+    }
 
 
 async def test_every_reference_in_the_document_leads_somewhere(client: httpx.AsyncClient) -> None:

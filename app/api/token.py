@@ -1,0 +1,57 @@
+"""The token of the administration: who does not send it gets nothing but 401."""
+
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.problems import problem_for
+from app.errors import StartupError
+from app.settings import Settings
+
+_LEAST_CHARACTERS = 16
+
+
+class RequireToken:
+    """Lets requests with ``Authorization: Bearer <token>`` through."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
+        if scope["type"] == "http" and not self._admits(Headers(scope=scope)):
+            detail = "Authorization: Bearer and the token of the administration are needed."
+            error = HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
+            await problem_for(error).response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _admits(self, headers: Headers) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        # In constant time, or the token could be found out letter by letter.
+        is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._expected)
+        return is_right and scheme.lower() == "bearer"
+
+
+def read_token(settings: Settings) -> str:
+    """The token, from its file or the setting; raises StartupError where there is none worth the name."""
+    if settings.admin_token is not None:
+        return settings.admin_token.strip()
+    path = settings.admin_token_file
+    if path is None:
+        msg = "the administration needs a token"
+        raise StartupError(msg)
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        msg = f"{path}: the token cannot be read: {error.strerror}"
+        raise StartupError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path}: the token must be ASCII"
+        raise StartupError(msg) from error
+    if len(token) < _LEAST_CHARACTERS:
+        msg = f"{path}: the token has {len(token)} characters, at least {_LEAST_CHARACTERS} are needed"
+        raise StartupError(msg)
+    return token
