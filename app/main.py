@@ -23,6 +23,7 @@ from app.api.problems import answer_error
 from app.api.services import Gather, Services
 from app.engine.catalog import Catalog
 from app.engine.deployment import OpenSession, open_session
+from app.engine.memory import memory_limit
 from app.errors import ServiceError, StartupError
 from app.metrics import Metrics
 from app.settings import Settings
@@ -37,10 +38,10 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
 
     ``gather`` gives the metrics of all workers where this process is one of several.
     """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        metrics = Metrics()
         catalog = Catalog(settings, metrics, _stop_process, open_session)
         try:
             await catalog.start()
@@ -48,6 +49,8 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
             bodies = BodyBudget(settings.max_inflight_bytes)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
             drain = asyncio.Event()
+            metrics.workers_configured.set(settings.workers or 1)
+            metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(settings, metrics, catalog, bodies, drain, gather)
             app.openapi()  # made once, now: the first wrong parameter would wait for it
@@ -68,7 +71,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     )
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestFrame)
+    app.add_middleware(RequestFrame, metrics=metrics)
     app.add_middleware(Lingering)  # added last, so it lies outermost
     app.include_router(predict.router)
     app.include_router(catalog_routes.router)

@@ -11,6 +11,7 @@ from app.engine.batcher import Batcher
 from app.engine.costs import NOTHING_MEASURED, Costs
 from app.engine.cpus import usable_cores
 from app.engine.deadlines import before, seconds_left, too_late
+from app.engine.findings import findings
 from app.engine.line import Line
 from app.engine.pipeline import Pipeline, Prediction
 from app.engine.repository import Artefact
@@ -140,12 +141,14 @@ class Deployment:
         its deadline, the image is neither decoded nor computed.
         """
         visit = visit or Visit()
+        came = time.perf_counter()
         try:
             with self._admission.admit(visit, deadline):
                 async with before(deadline), self._line.slot(visit.client):
                     self._drop_if_hopeless(deadline)
                     with self._learn():
-                        prediction = await self._pipeline.predict(upload, parameters, deadline)
+                        waited = time.perf_counter() - came
+                        prediction = await self._pipeline.predict(upload, parameters, deadline, waited)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
@@ -160,6 +163,8 @@ class Deployment:
             raise failure from error
         self._metrics.finished("ok")
         self._metrics.observe(prediction.timings.stages())
+        if (found := findings(prediction.result, parameters)) is not None:
+            self._metrics.found(*found, self.labels)
         return prediction
 
     async def draw(
