@@ -18,7 +18,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test watch-test clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: setup-dev ## put the code into its format
 
 docker-test: setup-dev ## build the image, start the compose file, ask through the balancer
 	docker/test/run
+
+watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
+	$(BIN)/python -m tests.watch $(ARGS)
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

@@ -141,13 +141,15 @@ class Command:
 
 
 @contextlib.contextmanager
-def commanded(models: Path, log: Path, workers: int) -> Iterator[Command]:
+def commanded(models: Path, log: Path, workers: int, **environment: str) -> Iterator[Command]:
     """Give the command with so many processes on a port of its own."""
     settings_for(models)
     command = [sys.executable, "-m", "app", "serve", "--workers", str(workers), "--port", "0", "--models", str(models)]
     with (
         log.open("w") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | environment
+        ) as process,
     ):
         assert process.stdout
         welcome = process.stdout.readline()
@@ -156,6 +158,14 @@ def commanded(models: Path, log: Path, workers: int) -> Iterator[Command]:
             yield Command(process, int(welcome.split("http://127.0.0.1:")[1].split()[0]), log)
         finally:
             process.kill()
+
+
+def free_port() -> int:
+    """A TCP port that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def runs(process: int) -> bool:
