@@ -20,7 +20,7 @@ Answers = Mapping[tuple[str, str], Sequence[Series]]
 UNIT_INCHES = (0.6, 0.29)  # of the dashboard's grid
 DPI = 100
 COLOURS = 64
-MAX_LEGENDS = 12
+MAX_LEGENDS = 10
 GREY = "#555555"
 
 
@@ -65,9 +65,11 @@ def _lines(axes: Axes, panel: Panel, found: Sequence[tuple[str, Series]], begin:
     else:
         for (_, series), name, colour in zip(found, names, colours, strict=False):
             axes.plot(np.array(series.times) - begin, series.values, label=name, linewidth=1.2, color=colour)
-    axes.set_ylim(bottom=0)
+    columns = 2 if len(found) > 4 else 1
+    rows = -(-len(found) // columns)
+    axes.set_ylim(0, (axes.get_ylim()[1] or 1) * (1.05 + 0.1 * rows))  # room for the names
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: with_unit(value, panel.unit)))
-    axes.legend(fontsize=6, frameon=False, ncols=2 if len(found) > 5 else 1, loc="upper left", labelspacing=0.2)
+    axes.legend(fontsize=6, frameon=False, ncols=columns, loc="upper left", labelspacing=0.2)
     _time_axis(axes)
 
 
@@ -125,8 +127,8 @@ def with_unit(value: float, unit: str) -> str:
         return f"{value * 1000:.3g} ms" if abs(value) < 1 else f"{value:.3g} s"
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
-    if unit == "bytes":
-        for name, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    if unit == "decbytes":
+        for name, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
             if value >= size:
                 return f"{value / size:.3g} {name}"
         return f"{value:.0f} B"
