@@ -21,7 +21,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test swap-test \
-  clean cut-off
+  watch-test clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,7 +60,10 @@ docker-test: setup-dev ## build the image, start the compose file, ask through t
 	docker/test/run
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
-	$(BIN)/python -m tests.swapping
+\t$(BIN)/python -m tests.swapping
+
+watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
+\t$(BIN)/python -m tests.watch $(ARGS)
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

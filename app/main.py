@@ -29,6 +29,7 @@ from app.api.services import AskAll, Gather, Services
 from app.api.token import RequireToken, read_token
 from app.engine.catalog import Catalog
 from app.engine.deployment import OpenSession, open_session
+from app.engine.memory import memory_limit
 from app.errors import ServiceError, StartupError
 from app.metrics import Metrics
 from app.settings import Settings
@@ -51,16 +52,18 @@ def create_app(
     ``gather`` and ``ask_all`` give the metrics and the states of all workers where this process is one of several.
     """
     drain = asyncio.Event()
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        metrics = Metrics()
         catalog = Catalog(settings, metrics, _stop_process, open_session)
         try:
             await catalog.start()
             _require_models(settings, catalog)
             bodies = BodyBudget(settings.max_inflight_bytes)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
+            metrics.workers_configured.set(settings.workers or 1)
+            metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(settings, metrics, catalog, bodies, drain, gather, ask_all)
             document = app.openapi()  # made once, now: the first wrong parameter would wait for it
@@ -84,7 +87,7 @@ def create_app(
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
         app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys_file), per_second=limits[0], at_a_time=limits[1])
-    app.add_middleware(RequestFrame, drain=drain)
+    app.add_middleware(RequestFrame, metrics=metrics, drain=drain)
     app.add_middleware(Lingering)  # added last, so it lies outermost
     # FastAPI describes these routes and Starlette calls them: there is nothing for FastAPI to solve before they run,
     # and looking for it costs a tenth of the time that a request takes of the event loop.
@@ -107,7 +110,7 @@ def create_admin_app(services: Services) -> FastAPI:
     app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(_ERRORS, answer_error))
     app.state.services = services
     app.add_middleware(RequireToken, token=token)
-    app.add_middleware(RequestFrame, drain=services.drain)
+    app.add_middleware(RequestFrame, metrics=services.metrics, drain=services.drain)
     app.include_router(admin.router)
     return app
 

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import Counter as Counts
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from prometheus_client import (
@@ -19,7 +19,6 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
@@ -28,7 +27,16 @@ Reason = Literal["queue_full", "deadline", "inflight_bytes", "not_ready", "shutt
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_DETECTION_BUCKETS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 _LAG_INTERVAL_SECONDS = 0.25
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+"""The label value for what has none of its own."""
+
+MAX_CLASSES = 1000
+"""So many classes of a model, the first of its labels, are counted by name."""
 
 
 class Metrics:
@@ -36,9 +44,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Declare every metric in a new registry."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # no second series beside each counter
-        self.registry = registry = CollectorRegistry(auto_describe=True)
-        ProcessCollector(registry=registry)
+        self.registry = registry = _process_registry()
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self.requests = Counter(
@@ -100,6 +106,49 @@ class Metrics:
             registry=registry,
         )
         self.workers_ready = Gauge("emo_workers_ready", "Processes that take requests now.", registry=registry)
+        self.workers_configured = Gauge(
+            "emo_workers_configured", "Processes that should take requests.", registry=registry
+        )
+        self.memory_limit = Gauge(
+            "emo_memory_limit_bytes",
+            "Bytes that all processes together may use: the container's limit, or what the machine has.",
+            registry=registry,
+        )
+        self._http = Histogram(
+            "emo_http_request_seconds",
+            "Seconds from the head of a request to the end of its answer.",
+            ["method", "route", "status"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._http_series: dict[tuple[str, str, int], Histogram] = {}
+        self.predicted_score = Histogram(
+            "emo_predicted_score",
+            "Score of the best class of an image, or of each object in it.",
+            ["model"],
+            buckets=_SCORE_BUCKETS,
+            registry=registry,
+        )
+        self.predicted_classes = Counter(
+            "emo_predicted_classes",
+            "Images by their best class, or objects by theirs.",
+            ["model", "class"],
+            registry=registry,
+        )
+        self.detections = Histogram(
+            "emo_detections_per_image",
+            "Objects found in an image.",
+            ["model"],
+            buckets=_DETECTION_BUCKETS,
+            registry=registry,
+        )
+
+    def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
+        """Count one HTTP request; ``route`` is a template, ``status`` None where nobody was there to be answered."""
+        key = method if method in _METHODS else OTHER, route, (status or 0) // 100
+        if key not in self._http_series:
+            self._http_series[key] = self._http.labels(key[0], route, f"{key[2]}xx" if status else "none")
+        self._http_series[key].observe(seconds)
 
     def for_model(self, model: str, task: str) -> "ModelMetrics":
         """The metrics of one model, its labels filled in."""
@@ -109,16 +158,31 @@ class Metrics:
         """Count a version that was to be loaded; ``model`` is the name of a folder of the repository."""
         self.model_loads.labels(model, outcome).inc()
 
-    def expose(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
-
     async def measure_event_loop_lag(self) -> None:
         """Observe, for ever, how late the event loop runs a timer."""
         while True:
             due = time.perf_counter() + _LAG_INTERVAL_SECONDS
             await asyncio.sleep(_LAG_INTERVAL_SECONDS)
             self.event_loop_lag.observe(max(0.0, time.perf_counter() - due))
+
+
+class SupervisorMetrics:
+    """The metrics of the process that keeps the workers running."""
+
+    def __init__(self) -> None:
+        """Declare them in a new registry."""
+        self.registry = _process_registry()
+        self.restarts = Counter(
+            "emo_worker_restarts", "Workers that ended unasked and were replaced.", registry=self.registry
+        )
+
+
+def _process_registry() -> CollectorRegistry:
+    """What the system knows about this process, and no second series beside each counter."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class ModelMetrics:
@@ -135,6 +199,9 @@ class ModelMetrics:
         metrics.requests.labels(model, task, "ok")
         self._outcomes: dict[str, Counter] = {}  # to look a series up costs more than to count in it
         self._stages: dict[str, Histogram] = {}
+        self._classes: dict[int, Counter] = {}
+        self._score = metrics.predicted_score.labels(model)
+        self._detections = metrics.detections.labels(model) if task == "detect" else None
 
     def served(self, version: str, provider: str, precision: str) -> None:
         """Say that this version of the model is served."""
@@ -182,3 +249,17 @@ class ModelMetrics:
             if stage not in self._stages:
                 self._stages[stage] = self._metrics.stages.labels(self._model, stage)
             self._stages[stage].observe(seconds)
+
+    def found(self, labels: Sequence[int], scores: Sequence[float], names: Sequence[str]) -> None:
+        """Count what one image shows: its best class, or all objects in it; ``names`` are those of all classes.
+
+        Classes from number ``MAX_CLASSES`` on are counted together: no screen shows more, and each is a series.
+        """
+        for label, score in zip(labels, scores, strict=True):
+            if label not in self._classes:
+                name = names[label] if label < MAX_CLASSES else OTHER
+                self._classes[label] = self._metrics.predicted_classes.labels(self._model, name)
+            self._classes[label].inc()
+            self._score.observe(score)
+        if self._detections is not None:
+            self._detections.observe(len(labels))

@@ -1,7 +1,7 @@
 """The metrics of several processes as one: plain values that travel between them, and how they are put together.
 
-Counters and histograms are added up. Of gauges most are added up too; an ``_info`` series, the longest wait and the
-start of the process say the same in every worker or something that no sum means.
+Counters and histograms are added up. Of gauges most are added up too; an ``_info`` series, the longest wait, what holds
+for all workers and the start of the process say the same in every worker or something that no sum means.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +27,7 @@ Snapshot = dict[str, Family]
 """All metrics of a process at one moment, by name; JSON can carry it."""
 
 _TOTALS = ("counter", "histogram")
+_NO_SUMS = ("emo_queue_age_seconds", "emo_workers_configured", "emo_memory_limit_bytes")
 
 
 def snapshot(registry: Collector) -> Snapshot:
@@ -73,7 +74,7 @@ def totals(families: Snapshot) -> Snapshot:
 
 
 def _joiner(name: str, kind: str) -> Callable[[float, float], float]:
-    if kind == "gauge" and (name.endswith("_info") or name == "emo_queue_age_seconds"):
+    if kind == "gauge" and (name.endswith("_info") or name in _NO_SUMS):
         return max
     if name == "process_start_time_seconds":
         return min

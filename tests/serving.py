@@ -177,6 +177,14 @@ def _port(line: str) -> int:
     return int(line.split("http://127.0.0.1:")[1].split(maxsplit=1)[0])
 
 
+def free_port() -> int:
+    """A TCP port that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def runs(process: int) -> bool:
     """Whether there is such a process that has not ended."""
     try:

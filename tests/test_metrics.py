@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from app.metrics import Metrics
+from app.metrics import MAX_CLASSES, Metrics
+from app.snapshots import exposition, snapshot
 
 STAGES = {"decode": 0.002, "preprocess": 0.001, "queue": 0.0, "infer": 0.01, "postprocess": 0.0, "total": 0.013}
 
@@ -20,7 +21,12 @@ def exposed() -> tuple[Metrics, str]:
     model.watch_queue_age(lambda: 0.5)
     model.watch_queue_age(lambda: 1.5)
     model.observe(STAGES)
-    return metrics, metrics.expose().decode()
+    model.found([1], [0.75], ("cat", "dog"))
+    metrics.for_model("finder", "detect").found([0, 0], [0.6, 0.4], ("car",))
+    metrics.answered("POST", "/classify", 422, 0.02)
+    metrics.answered("MINE", "other", 405, 0.02)
+    metrics.answered("GET", "/models", None, 0.02)
+    return metrics, exposition(snapshot(metrics.registry)).decode()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +44,15 @@ def exposed() -> tuple[Metrics, str]:
         "process_resident_memory_bytes",
         "python_info",
         "emo_event_loop_lag_seconds_count 0.0",
+        'emo_predicted_classes_total{class="dog",model="toy"} 1.0',
+        'emo_predicted_classes_total{class="car",model="finder"} 2.0',
+        'emo_predicted_score_bucket{le="0.7",model="toy"} 0.0',
+        'emo_predicted_score_bucket{le="0.8",model="toy"} 1.0',
+        'emo_predicted_score_sum{model="finder"} 1.0',
+        'emo_detections_per_image_bucket{le="2.0",model="finder"} 1.0',
+        'emo_http_request_seconds_count{method="POST",route="/classify",status="4xx"} 1.0',
+        'emo_http_request_seconds_count{method="other",route="other",status="4xx"} 1.0',
+        'emo_http_request_seconds_count{method="GET",route="/models",status="none"} 1.0',
     ],
 )
 def test_everything_counted_is_exposed(sample: str) -> None:
@@ -48,10 +63,26 @@ def test_every_metric_has_help_and_no_created_series() -> None:
     _, text = exposed()
     assert "_created" not in text
     kinds = [line.split() for line in text.splitlines() if line.startswith("# TYPE emo_")]
-    assert len(kinds) == 12
+    assert len(kinds) == 18
     for _, _, name, kind in kinds:
         assert f"# HELP {name} " in text
         assert name.endswith("_total") == (kind == "counter")
+
+
+def test_a_classifier_has_no_series_of_objects() -> None:
+    assert 'emo_detections_per_image_bucket{le="2.0",model="toy"}' not in exposed()[1]
+
+
+def test_classes_beyond_the_first_thousand_are_counted_together() -> None:
+    metrics = Metrics()
+    names = tuple(f"class {number}" for number in range(MAX_CLASSES + 50))
+    model = metrics.for_model("toy", "classify")
+    for label in range(len(names)):
+        model.found([label], [0.5], names)
+    lines = exposition(snapshot(metrics.registry)).decode().splitlines()
+    series = [line for line in lines if line.startswith("emo_predicted_classes_total{")]
+    assert len(series) == MAX_CLASSES + 1
+    assert 'emo_predicted_classes_total{class="other",model="toy"} 50.0' in series
 
 
 def test_two_servers_in_one_process_count_apart() -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from app.api.problems import problem_types
-from app.metrics import Metrics
+from app.metrics import Metrics, SupervisorMetrics
 from app.settings import NESTED, PREFIX, all_settings, group_of
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,8 @@ def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
 def test_every_metric_is_documented_and_no_other() -> None:
     samples = {
         metric.name + ("_total" if metric.type == "counter" else ""): metric.type
-        for metric in Metrics().registry.collect()
+        for metrics in (Metrics(), SupervisorMetrics())
+        for metric in metrics.registry.collect()
         if metric.name.startswith("emo_")
     }
     documented = dict(re.findall(r"^\| `(emo_\w+)` \| (\w+) \|", read("docs/metrics.md"), flags=re.MULTILINE))

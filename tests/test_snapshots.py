@@ -2,9 +2,10 @@ import json
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import Metrics
+from app.metrics import Metrics, SupervisorMetrics
 from app.snapshots import Snapshot, exposition, merge, snapshot
 
 
@@ -14,6 +15,8 @@ def process(images: int, seconds: float = 0.2, queued: int = 0) -> Snapshot:
     model = metrics.for_model("toy", "classify")
     model.served("1", "cpu", "float32")
     model.queue_depth.set(queued)
+    metrics.workers_configured.set(2)
+    metrics.memory_limit.set(1e9)
     for _ in range(images):
         model.finished("ok")
         model.observe({"total": seconds})
@@ -43,6 +46,8 @@ def test_what_is_the_same_in_every_process_is_not_added_up() -> None:
     both = merge([process(1), process(1)])
     assert value(both, "emo_model_info", model="toy") == 1
     assert value(both, "python_info") == 1
+    assert value(both, "emo_workers_configured") == 2
+    assert value(both, "emo_memory_limit_bytes") == 1e9
     one = process(1)
     assert value(merge([one, one]), "process_start_time_seconds") == value(one, "process_start_time_seconds")
 
@@ -65,6 +70,15 @@ def test_a_series_that_one_process_alone_has_is_kept() -> None:
 def test_the_text_of_one_process_is_the_text_that_its_registry_gives() -> None:
     metrics = Metrics()
     metrics.for_model("toy", "classify").observe({"total": 0.1})
-    own = [line for line in metrics.expose().decode().splitlines() if "emo_" in line]
+    own = [line for line in generate_latest(metrics.registry).decode().splitlines() if "emo_" in line]
     merged = exposition(merge([snapshot(metrics.registry)])).decode()
     assert [line for line in merged.splitlines() if "emo_" in line] == own
+
+
+def test_memory_and_processor_time_are_those_of_the_workers_and_the_supervisor() -> None:
+    worker, supervisor = process(1), snapshot(SupervisorMetrics().registry)
+    together = merge([worker, worker, supervisor])
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+        assert value(together, name) == pytest.approx(2 * value(worker, name) + value(supervisor, name))
+    started = value(together, "process_start_time_seconds")
+    assert started == min(value(worker, "process_start_time_seconds"), value(supervisor, "process_start_time_seconds"))

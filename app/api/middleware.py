@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import problem_for
 from app.logs import request_id
+from app.metrics import OTHER, Metrics
 from app.vision.results import Timings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -59,10 +60,11 @@ def notes_of(state: Mapping[str, Any]) -> RequestNotes:
 
 
 class RequestFrame:
-    """The outermost layer: whatever happens inside, the answer has its headers and the log its line."""
+    """The outermost layer: whatever happens inside, the answer has its headers, the log its line, and it is counted."""
 
-    def __init__(self, app: ASGIApp, drain: asyncio.Event) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, drain: asyncio.Event) -> None:
         self._app = app
+        self._metrics = metrics
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
@@ -101,7 +103,11 @@ class RequestFrame:
                 raise
             await problem_for(error).response()(scope, receive, send_framed)
         finally:
-            _log(scope, status, time.perf_counter() - began, notes)
+            seconds = time.perf_counter() - began
+            self._metrics.answered(
+                scope["method"], route_of(scope), None if status == _CLIENT_CLOSED else status, seconds
+            )
+            _log(scope, status, seconds, notes)
             request_id.reset(token)
 
 
@@ -111,6 +117,15 @@ def server_timing(stages: Mapping[str, float], total: float, scales: Sequence[in
     if scales:
         entries["decode"] += f';desc="{" ".join(f"1/{scale}" for scale in scales)}"'
     return ", ".join(entries.values())
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that a request was for, ``other`` where there is none; never what a client made up."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    # Refused before a route was looked for: its path may be one all the same.
+    known = "app" in scope and scope["path"] in scope["app"].openapi()["paths"]
+    return scope["path"] if known else OTHER
 
 
 def _log(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None:

@@ -1,5 +1,7 @@
 """/livez, /readyz and /metrics: what the machines around the server ask."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -7,7 +9,7 @@ from app.api.openapi import problem_answers
 from app.api.schemas import State
 from app.api.services import services_of
 from app.errors import ModelNotReady, ShuttingDown, Unavailable
-from app.snapshots import exposition
+from app.snapshots import exposition, snapshot
 
 router = APIRouter(tags=["operations"])
 
@@ -41,5 +43,6 @@ async def readyz(request: Request) -> State:
 async def metrics(request: Request) -> Response:
     """The metrics of all workers in Prometheus' text format."""
     services = services_of(request)
-    body = services.metrics.expose() if services.gather is None else exposition(await services.gather())
+    gathered = snapshot(services.metrics.registry) if services.gather is None else await services.gather()
+    body = await asyncio.to_thread(exposition, gathered)  # 10 ms where a model has shown a thousand classes
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -7,9 +7,10 @@ cgroup v2 keeps the quota in ``cpu.max`` ("max 100000" or "150000 100000"), v1 i
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from app.engine.cgroups import smallest_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +39,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
     """The smallest CPU quota of this process's control groups in cores; None where there is none."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    quotas: list[float] = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if not controllers:
-            quotas += _quotas(root / "sys/fs/cgroup", group, _quota_v2)
-        elif "cpu" in controllers.split(","):
-            for mount in (controllers, "cpu"):
-                quotas += _quotas(root / "sys/fs/cgroup" / mount, group, _quota_v1)
-    return min(quotas, default=None)
+    return smallest_limit(root, "cpu", _quota_v2, _quota_v1)
 
 
 def _cpu_name(root: Path) -> str:
@@ -60,18 +49,6 @@ def _cpu_name(root: Path) -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())  # on ARM there is no such line
-
-
-def _quotas(mount: Path, group: str, read: Callable[[Path], float | None]) -> Iterator[float]:
-    """The quotas of the group and its parents; in a container the group's own path is often not mounted."""
-    inside = Path(group.lstrip("/"))
-    for folder in (inside, *inside.parents):
-        try:
-            quota = read(mount / folder)
-        except (OSError, ValueError):
-            continue
-        if quota is not None:
-            yield quota
 
 
 def _quota_v2(folder: Path) -> float | None:

@@ -12,6 +12,7 @@ from app.engine.batcher import Batcher
 from app.engine.costs import NOTHING_MEASURED, Costs
 from app.engine.cpus import usable_cores
 from app.engine.deadlines import before, seconds_left, too_late
+from app.engine.findings import findings
 from app.engine.line import Line
 from app.engine.pipeline import Pipeline, Prediction
 from app.engine.repository import Artefact
@@ -149,12 +150,14 @@ class Deployment:
         its deadline, the image is neither decoded nor computed.
         """
         visit = visit or Visit()
+        came = time.perf_counter()
         try:
             with self._admission.admit(visit, deadline):
                 async with before(deadline), self._line.slot(visit.client) as give_back:
                     self._drop_if_hopeless(deadline)
+                    waited = time.perf_counter() - came
                     on_computed = self._learning(give_back)
-                    prediction = await self._pipeline.predict(upload, parameters, deadline, on_computed)
+                    prediction = await self._pipeline.predict(upload, parameters, deadline, waited, on_computed)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
@@ -169,6 +172,8 @@ class Deployment:
             raise failure from error
         self._metrics.finished("ok")
         self._metrics.observe(prediction.timings.stages())
+        if (found := findings(prediction.result, parameters)) is not None:
+            self._metrics.found(*found, self.labels)
         return prediction
 
     async def draw(

@@ -74,17 +74,19 @@ class Pipeline:
         upload: bytes,
         parameters: Parameters,
         deadline: float | None,
+        waited: float = 0.0,
         on_computed: Callable[[], None] = lambda: None,
     ) -> Prediction:
-        """Answer one encoded image; raises InvalidRequest, Unavailable, DeadlineExceeded or InferenceFailed.
+        """Answer one encoded image that has ``waited`` so many seconds for its turn, which counts as time in the queue.
 
-        ``on_computed`` is called as soon as the cores are free for the next image, before the answer is given.
-        It can be cancelled at every step; a step that has not begun by then never does.
+        ``on_computed`` is called as soon as the cores are free for the next image, before the answer is given. Raises
+        InvalidRequest, Unavailable, DeadlineExceeded or InferenceFailed. It can be cancelled at every step; a step that
+        has not begun by then never does.
         """
         started = time.perf_counter()
         least_side = None if parameters.full_decode else self._least_side
         ready = partial(prepare, upload, self._limits, self._rule, least_side)
-        finish = partial(self._finish, parameters, started)
+        finish = partial(self._finish, parameters, started, waited)
         if self._batcher.lets_alone:
             return await self._batcher.run_alone(ready, finish, on_computed)
         prepared = await self._workers.run(ready)
@@ -94,17 +96,19 @@ class Pipeline:
             return finish(prepared, answer)
         return await self._workers.run_first(finish, prepared, answer)
 
-    def _finish(self, parameters: Parameters, started: float, prepared: Prepared, answer: Answer) -> Prediction:
+    def _finish(
+        self, parameters: Parameters, started: float, waited: float, prepared: Prepared, answer: Answer
+    ) -> Prediction:
         computed = time.perf_counter()
         result = self._task.postprocess(answer.outputs, prepared.geometry, parameters)  # in the shown image's pixels
         ended = time.perf_counter()
         timings = Timings(
             decode=prepared.decode_seconds,
             preprocess=prepared.preprocess_seconds,
-            queue=answer.queue_seconds,
+            queue=waited + answer.queue_seconds,
             infer=answer.infer_seconds,
             postprocess=ended - computed,
-            total=ended - started,
+            total=waited + ended - started,
             scale=prepared.scale,
         )
         return Prediction(prepared.geometry.image, result, timings)

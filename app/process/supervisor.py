@@ -8,13 +8,14 @@ import signal
 import socket
 
 from app.errors import StartupError
+from app.metrics import SupervisorMetrics
 from app.process.address import listeners, welcome
 from app.process.channel import ADMINISTRATION
 from app.process.child import Child
 from app.process.dispatcher import Dispatcher
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK
 from app.settings import Settings
-from app.snapshots import Snapshot, merge
+from app.snapshots import Snapshot, merge, snapshot
 
 _COLLECT_SECONDS = 1.0
 _STEADY_SECONDS = 10.0  # a worker that ran so long is replaced at once when it ends
@@ -53,6 +54,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._interrupted = False
         self._first_failure = ""
+        self._metrics = SupervisorMetrics()
         self._past: Snapshot = {}  # what workers counted that have ended
         self._gathering = asyncio.Lock()
         self._next_gathering: asyncio.Task[Snapshot] | None = None
@@ -141,6 +143,7 @@ class Supervisor:
             steady = asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
             early_ends = 0 if steady else early_ends + 1
             logger.error("a worker ended", extra={"reason": reason})
+            self._metrics.restarts.inc()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(restart_delay(early_ends)):
                     await self._stopping.wait()
@@ -183,10 +186,10 @@ class Supervisor:
         child.send_gathered(question, await self._next_gathering)
 
     async def _gather(self) -> Snapshot:
-        """The metrics of all workers; whoever asks before it begins shares it, so that asking often costs little."""
+        """The metrics of all processes; whoever asks before it begins shares it, so that asking often costs little."""
         async with self._gathering:
             self._next_gathering = None
             await asyncio.gather(*(child.collect(_COLLECT_SECONDS) for child in self._children))
             present = [child.metrics for child in self._children if child.answers]
             silent = [child.metrics for child in self._children if not child.answers]
-            return merge(present, [self._past, *silent])
+            return merge([*present, snapshot(self._metrics.registry)], [self._past, *silent])

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.bodies import BodyBudget, BodyLimit
 from app.api.middleware import RequestFrame
 from app.errors import QueueFull
+from app.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +21,7 @@ def limited(max_bytes: int, seen: Callable[[bytes], None]) -> ASGIApp:
             seen(chunk)
         await PlainTextResponse("read")(scope, receive, send)
 
-    return RequestFrame(BodyLimit(read, max_bytes), asyncio.Event())
+    return RequestFrame(BodyLimit(read, max_bytes), Metrics(), asyncio.Event())
 
 
 @pytest.mark.parametrize("length", ["11", "9" * 30])

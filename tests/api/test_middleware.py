@@ -10,13 +10,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.middleware import RequestFrame, notes_of, server_timing
 from app.logs import request_id
+from app.metrics import Metrics
 from app.vision.results import Timings
 
 pytestmark = pytest.mark.anyio
 
 
 async def get(app: ASGIApp, headers: dict[bytes, bytes] | None = None) -> httpx.Response:
-    transport = httpx.ASGITransport(RequestFrame(app, asyncio.Event()))
+    transport = httpx.ASGITransport(RequestFrame(app, Metrics(), asyncio.Event()))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         return await client.get("/path", headers=headers)
 
@@ -115,5 +116,7 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
 
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": []}
     with caplog.at_level(logging.INFO, "app.access"):
-        await RequestFrame(app, asyncio.Event())(scope, nothing, never)
+        await RequestFrame(app, metrics := Metrics(), asyncio.Event())(scope, nothing, never)
     assert caplog.records[-1].__dict__["status"] == 499
+    counted = {"method": "GET", "route": "other", "status": "none"}
+    assert metrics.registry.get_sample_value("emo_http_request_seconds_count", counted) == 1

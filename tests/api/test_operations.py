@@ -34,6 +34,37 @@ async def test_a_missing_default_keeps_the_process_from_being_ready_and_is_named
     assert "broken" in response.json()["detail"]
 
 
+async def test_requests_are_counted_by_route_and_class_of_status_and_never_by_what_a_client_made_up(
+    tmp_path: Path,
+) -> None:
+    async with in_process(settings_for(tmp_path, max_request_bytes=100)) as (client, services):
+        await client.post("/classify", content=b"no image", headers={"Content-Type": "image/png"})
+        await client.post("/detect", content=bytes(101))  # refused before a route is looked for
+        await client.post("/classify", headers={"X-Request-Timeout-Ms": "soon"})  # and by the door
+        await client.get("/models/toy-classifier")
+        await client.get("/models/made-up")
+        await client.get("/made-up")
+        await client.post("/made-up", content=bytes(101))
+        await client.get("/classify")
+        await client.head("/readyz")
+        counted = {
+            (sample.labels["method"], sample.labels["route"], sample.labels["status"]): sample.value
+            for metric in services.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "emo_http_request_seconds_count"
+        }
+    assert counted == {
+        ("POST", "/classify", "4xx"): 2,
+        ("POST", "/detect", "4xx"): 1,
+        ("GET", "/models/{name}", "2xx"): 1,
+        ("GET", "/models/{name}", "4xx"): 1,
+        ("GET", "other", "4xx"): 1,
+        ("POST", "other", "4xx"): 1,
+        ("GET", "/classify", "4xx"): 1,
+        ("HEAD", "/readyz", "2xx"): 1,
+    }
+
+
 async def test_metrics_are_in_the_text_format_of_prometheus(client: httpx.AsyncClient) -> None:
     response = await client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=")

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -236,6 +237,26 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     assert await deployment.predict(picture(2), TOP, late)  # alone it is tried
     await deployment.close()
     workers.close()
+
+
+async def test_to_wait_for_ones_turn_is_time_in_the_queue(tmp_path: Path) -> None:
+    session, metrics = FakeSession(is_open=False), Metrics()
+    settings = settings_for(tmp_path, max_batch_size=1)
+    async with deployed(write_classifier(tmp_path), settings, session, metrics) as deployment:
+        first = asyncio.create_task(deployment.predict(picture(255), TOP))
+        await session.entered()
+        second = asyncio.create_task(deployment.predict(picture(1), TOP))
+        await turns()
+        came = time.perf_counter()
+        await turns()
+        waited = time.perf_counter() - came
+        session.gate.set()
+        await first
+        timings = (await second).timings
+    assert timings.total > timings.queue > waited
+    in_queue = metrics.registry.get_sample_value("emo_stage_seconds_sum", {"model": "toy-classifier", "stage": "queue"})
+    assert in_queue is not None
+    assert in_queue >= timings.queue
 
 
 async def test_cancelled_requests_are_neither_decoded_nor_computed(tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ def connections_of(worker: int) -> int:
     return count
 
 
+def resident_bytes(process: int) -> int:
+    return int(Path(f"/proc/{process}/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
+
+
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     families = list(text_string_to_metric_families(text))
     assert len({family.name for family in families}) == len(families)
@@ -130,7 +134,7 @@ def test_whoever_is_asked_gives_the_metrics_of_all_workers(server: Command) -> N
             text = asked.getresponse().read().decode()
             labels = {"model": "toy-classifier", "task": "classify", "outcome": "ok"}
             assert metric(text, "emo_requests_total", **labels) == before + 3
-            assert metric(text, "emo_workers_ready") == 2
+            assert metric(text, "emo_workers_ready") == metric(text, "emo_workers_configured") == 2
             info = {"version": "1", "provider": "cpu", "precision": "float32"}
             assert metric(text, "emo_model_info", model="toy-classifier", **info) == 1
             total = {"model": "toy-classifier", "stage": "total"}
@@ -138,6 +142,11 @@ def test_whoever_is_asked_gives_the_metrics_of_all_workers(server: Command) -> N
             assert metric(text, "emo_stage_seconds_count", **total) == before + 3
             for line in ("# HELP emo_requests_total ", "# TYPE emo_requests_total counter"):
                 assert text.count(line) == 1
+
+
+def test_the_memory_is_that_of_the_workers_and_the_supervisor(server: Command) -> None:
+    everybody = sum(map(resident_bytes, (server.process.pid, *server.workers())))
+    assert metric(scraped(server), "process_resident_memory_bytes") == pytest.approx(everybody, rel=0.1)
 
 
 def test_a_worker_that_hangs_keeps_nobody_from_the_metrics(server: Command) -> None:
@@ -173,6 +182,7 @@ def test_a_killed_worker_is_replaced_and_no_counter_goes_backwards(server: Comma
         eventually(lambda: metric(scraped(server), "emo_workers_ready") == 2)
         assert len(server.workers()) == 2
         assert answered(server) == count + 1
+        assert metric(scraped(server), "emo_worker_restarts_total") == 1
 
 
 def still_open(connection: http.client.HTTPConnection) -> bool:

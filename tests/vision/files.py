@@ -22,7 +22,7 @@ def encoded(image: PillowImage.Image, image_format: str, **options: object) -> b
 
 def cat() -> NDArray[np.uint8]:
     """A real photo, (300, 451, 3)."""
-    return np.asarray(skimage.data.chelsea(), np.uint8)  # type: ignore[no-untyped-call]
+    return np.asarray(skimage.data.chelsea(), np.uint8)
 
 
 def photo(width: int = 64, height: int = 48) -> PillowImage.Image:
