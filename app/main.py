@@ -37,6 +37,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
 
     ``gather`` gives the metrics of all workers where this process is one of several.
     """
+    drain = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -47,7 +48,6 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
             _require_models(settings, catalog)
             bodies = BodyBudget(settings.max_inflight_bytes)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
-            drain = asyncio.Event()
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(settings, metrics, catalog, bodies, drain, gather)
             app.openapi()  # made once, now: the first wrong parameter would wait for it
@@ -68,7 +68,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     )
     app.add_middleware(Door)
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
-    app.add_middleware(RequestFrame)
+    app.add_middleware(RequestFrame, drain=drain)
     app.add_middleware(Lingering)  # added last, so it lies outermost
     app.include_router(predict.router)
     app.include_router(catalog_routes.router)

@@ -172,8 +172,18 @@ class Settings(BaseSettings):
         description="Seconds an idle connection stays open, 0 to 3600; longer than the load balancer's own, or the "
         "balancer meets closed connections.",
     )
+    drain_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Seconds from SIGTERM until no more connections are accepted, 0 to 3600, while /readyz says 503; "
+        "longer than the load balancer needs to notice. Ctrl-C does not wait.",
+    )
     drain_seconds: float = Field(
-        default=20.0, ge=0, le=3600, description="Seconds that accepted work may take after a stop signal, 0 to 3600."
+        default=20.0,
+        ge=0,
+        le=3600,
+        description="Seconds that accepted work may take once no more connections are accepted, 0 to 3600.",
     )
     tune: bool = Field(
         default=True,

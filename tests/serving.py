@@ -134,6 +134,14 @@ class Command:
         lines = map(json.loads, self.log.read_text(encoding="utf-8").splitlines())
         return [line["worker"] for line in lines if line["message"] == "a worker is ready" and runs(line["worker"])]
 
+    def refuses(self) -> bool:
+        """Whether it accepts no more connections."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=20).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def stop(self) -> int:
         """Tell it to stop; the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -141,13 +149,15 @@ class Command:
 
 
 @contextlib.contextmanager
-def commanded(models: Path, log: Path, workers: int) -> Iterator[Command]:
+def commanded(models: Path, log: Path, workers: int, **environment: str) -> Iterator[Command]:
     """Give the command with so many processes on a port of its own."""
     settings_for(models)
     command = [sys.executable, "-m", "app", "serve", "--workers", str(workers), "--port", "0", "--models", str(models)]
     with (
         log.open("w") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | environment
+        ) as process,
     ):
         assert process.stdout
         welcome = process.stdout.readline()

@@ -3,6 +3,7 @@
 ``BaseHTTPMiddleware`` is not used anywhere: it hides disconnects and copies bodies.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -57,8 +58,9 @@ def notes_of(state: Mapping[str, Any]) -> RequestNotes:
 class RequestFrame:
     """The outermost layer: whatever happens inside, the answer has its headers and the log its line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, drain: asyncio.Event) -> None:
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] != "http":
@@ -82,6 +84,8 @@ class RequestFrame:
                 headers["Server-Timing"] = server_timing(
                     notes.stage_seconds(), time.perf_counter() - began, notes.scales()
                 )
+                if self._drain.is_set():
+                    headers["Connection"] = "close"  # the next request goes elsewhere
             await send(message)
 
         try:

@@ -13,9 +13,9 @@ Message = tuple[str, Any]
 """A word that says what it is, and its content.
 
 From the supervisor: ``settings`` (all of them), ``collect`` (a question for the worker's metrics), ``gathered`` (those
-of all workers). From a worker: ``failed`` (why it cannot serve), ``ready`` (its models), ``draining``, ``connections``
-(how many it has taken over and how many of them have ended, since its start), ``collected`` (its metrics), ``gather``
-(a question for those of all).
+of all workers), ``leave`` (say that the server stops, and serve on). From a worker: ``failed`` (why it cannot serve),
+``ready`` (its models), ``draining``, ``connections`` (how many it has taken over and how many of them have ended, since
+its start), ``collected`` (its metrics), ``gather`` (a question for those of all).
 """
 
 

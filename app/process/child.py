@@ -139,6 +139,10 @@ class Child:
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 
+    def leave(self) -> None:
+        """Tell it to say that the server stops, and to serve on."""
+        self._channel.send("leave")
+
     def drain(self) -> None:
         """Tell it to finish what it has, and end."""
         self._end_connections()

@@ -22,25 +22,25 @@ class Dispatcher:
         self._listener = listener
         self._children = children
         self._served = 0
-        self._open = False
+        self.is_open = False
         self._accepting = False
 
     def open(self) -> None:
         """Begin to listen."""
         self._listener.settimeout(0)
         self._listener.listen(_BACKLOG)
-        self._open = True
+        self.is_open = True
         self.update()
 
     def close(self) -> None:
         """Stop listening; connections that were not accepted are refused."""
-        self._open = False
+        self.is_open = False
         self._pause()
         self._listener.close()
 
     def update(self) -> None:
         """To be called when a worker may have become able to take connections."""
-        if self._open and not self._accepting and self._next() is not None:
+        if self.is_open and not self._accepting and self._next() is not None:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
             self._accepting = True
 

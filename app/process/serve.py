@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import math
+import os
 import signal
 import socket
 from asyncio import AbstractEventLoop
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 from app.api.services import Services
 from app.main import create_app
 from app.process.address import bound_socket, welcome
-from app.process.exits import EXIT_OK, EXIT_STARTUP
+from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP
 from app.settings import Settings
 
 
@@ -79,21 +80,15 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Unlike the original, do not raise the signal again when the server has stopped: the models have not yet."""
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+        """Unlike the original, go on when the server has stopped: the models have not yet."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain."""
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's own signature
+        """Accept no more connections and finish what is there."""
         self.services.drain.set()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
 
 class _ListeningServer(DrainingServer):
@@ -103,3 +98,12 @@ class _ListeningServer(DrainingServer):
         """Listen, then say where."""
         await super().startup(sockets)
         welcome(models_of(self.services), (sockets or [])[0])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal: leave, after a SIGTERM with a delay in which serving goes on. The second: end at once."""
+        if self.services.drain.is_set():
+            os._exit(EXIT_INTERRUPTED)  # not by the signal itself, which the first process of a container ignores
+        self.services.drain.set()
+        is_wanted = sig == signal.SIGTERM and self.services.catalog.alive
+        delay = self.services.settings.drain_delay_seconds if is_wanted else 0
+        asyncio.get_running_loop().call_later(delay, super().handle_exit, sig, frame)

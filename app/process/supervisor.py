@@ -45,6 +45,7 @@ class Supervisor:
         self._listener = listener
         self._children: list[Child] = []
         self._dispatcher = Dispatcher(listener, self._children)
+        self._leaving = False
         self._stopping = asyncio.Event()
         self._interrupted = False
         self._first_failure = ""
@@ -55,7 +56,7 @@ class Supervisor:
     async def run(self) -> int:
         """Start, serve, drain; the exit status. Raises StartupError where no worker can be started."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
         tried = [asyncio.Event() for _ in range(self._settings.workers or 1)]
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(event)) for event in tried]
@@ -81,12 +82,24 @@ class Supervisor:
             welcome(ready[0].models, self._listener)
         return bool(ready)
 
-    def _signalled(self) -> None:
-        """The first signal: accept no more, drain every worker. The second: end them at once."""
-        if self._stopping.is_set():
+    def _signalled(self, number: signal.Signals) -> None:
+        """The first signal: stop, after a SIGTERM with a delay in which serving goes on. The second: end at once."""
+        if self._leaving:
             self._interrupted = True
+            self._stop()
             self._kill()
             return
+        self._leaving = True
+        delay = self._settings.drain_delay_seconds if number == signal.SIGTERM else 0
+        if not delay or not self._dispatcher.is_open:
+            self._stop()
+            return
+        for child in self._children:
+            child.leave()
+        asyncio.get_running_loop().call_later(delay, self._stop)
+
+    def _stop(self) -> None:
+        """Accept no more, drain every worker."""
         self._stopping.set()
         self._dispatcher.close()
         for child in self._children:
@@ -131,6 +144,8 @@ class Supervisor:
         self._children.append(child)
         if self._stopping.is_set():
             child.drain()
+        elif self._leaving:
+            child.leave()
         answers: set[asyncio.Task[None]] = set()
         async for word, content in child.messages():
             if word == "ready":

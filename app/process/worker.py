@@ -108,6 +108,8 @@ class _Supervisor:
             async for word, content in messages:
                 if word == "collect":
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
+                elif word == "leave":
+                    server.services.drain.set()
                 elif word == "gathered":
                     answer = self._waiting.get(content["question"])
                     if answer is not None and not answer.done():  # whoever asked may have given up
@@ -135,7 +137,7 @@ class _ReceivingServer(DrainingServer):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: the supervisor sends no more connections and says where they end."""
-        if not self.services.drain.is_set():
+        if not self.should_exit:
             self._channel.send("draining")
         super().handle_exit(sig, frame)
 

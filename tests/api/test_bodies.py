@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 
 import httpx
@@ -19,7 +20,7 @@ def limited(max_bytes: int, seen: Callable[[bytes], None]) -> ASGIApp:
             seen(chunk)
         await PlainTextResponse("read")(scope, receive, send)
 
-    return RequestFrame(BodyLimit(read, max_bytes))
+    return RequestFrame(BodyLimit(read, max_bytes), asyncio.Event())
 
 
 @pytest.mark.parametrize("length", ["11", "9" * 30])

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def get(app: ASGIApp, headers: dict[bytes, bytes] | None = None) -> httpx.Response:
-    transport = httpx.ASGITransport(RequestFrame(app))
+    transport = httpx.ASGITransport(RequestFrame(app, asyncio.Event()))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         return await client.get("/path", headers=headers)
 
@@ -115,5 +115,5 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
 
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": []}
     with caplog.at_level(logging.INFO, "app.access"):
-        await RequestFrame(app)(scope, nothing, never)
+        await RequestFrame(app, asyncio.Event())(scope, nothing, never)
     assert caplog.records[-1].__dict__["status"] == 499

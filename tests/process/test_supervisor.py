@@ -188,14 +188,6 @@ def half_an_upload(server: Command) -> socket.socket:
     return connection
 
 
-def refuses(server: Command) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", server.port), timeout=20).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_what_was_accepted_is_answered_when_the_server_stops(own_server: Command) -> None:
     begun = [connect(own_server) for _ in range(12)]
     with contextlib.ExitStack() as closing:
@@ -203,7 +195,7 @@ def test_what_was_accepted_is_answered_when_the_server_stops(own_server: Command
             closing.callback(connection.close)
             connection.sock.sendall(HEAD + IMAGE[:20])
         own_server.process.send_signal(signal.SIGTERM)
-        eventually(lambda: refuses(own_server))
+        eventually(own_server.refuses)
         for connection in begun:
             connection.sock.sendall(IMAGE[20:])
             assert connection.sock.recv(12) == b"HTTP/1.1 200"
@@ -231,7 +223,7 @@ def test_a_second_signal_ends_everything_at_once(own_server: Command) -> None:
     with contextlib.closing(connection):
         connection.sock.sendall(HEAD + IMAGE[:20])  # and never more
         own_server.process.send_signal(signal.SIGINT)
-        eventually(lambda: refuses(own_server))
+        eventually(own_server.refuses)
         own_server.process.send_signal(signal.SIGINT)
         assert own_server.process.wait(10) == 130
     assert not any(map(runs, workers))
