@@ -49,7 +49,7 @@ def photos() -> list[bytes]:
     """A real photo as JPEGs of about 60 to 260 kB."""
     photo = Image.fromarray(skimage.data.chelsea())
     files = []
-    for scale, quality in ((1, 95), (2, 90), (3, 88)):
+    for scale, quality in ((1, 97), (2, 95), (3, 95)):
         file = io.BytesIO()
         photo.resize((photo.width * scale, photo.height * scale)).save(file, "JPEG", quality=quality)
         files.append(file.getvalue())
