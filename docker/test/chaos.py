@@ -104,9 +104,9 @@ def stop(stack: Stack) -> None:
     stack.wait_until_healthy(victim)
 
 
-def crash(stack: Stack) -> None:
-    """One replica ends by itself; the engine starts it again."""
-    victim = stack.replicas()[0]
+def crash(stack: Stack, victim: str = "") -> None:
+    """One replica ends by itself, the first unless another is named; the engine starts it again."""
+    victim = victim or stack.replicas()[0]
     before = run("docker", "inspect", "--format", "{{.State.StartedAt}} {{.State.Pid}}", victim).split()
     os.kill(int(before[1]), signal.SIGKILL)
     end = time.monotonic() + PATIENCE_SECONDS

@@ -37,12 +37,24 @@ class Question:
 class Report:
     """What became of the requests; seconds count from the moment at which a request was due."""
 
-    answered: int = 0
-    slowest: float = 0.0
+    answers: list[tuple[float, float]] = field(default_factory=list)
+    """When a request was due, in seconds since the start, and how many it took."""
+    refused: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def answered(self) -> int:
+        """How many got the right answer."""
+        return len(self.answers)
+
+    @property
+    def slowest(self) -> float:
+        """Seconds until the last right answer."""
+        return max((seconds for _, seconds in self.answers), default=0.0)
+
     def __str__(self) -> str:
-        return f"{self.answered} answered, {len(self.failures)} failed, slowest {self.slowest:.2f} s"
+        refused = f", {len(self.refused)} refused" if self.refused else ""
+        return f"{self.answered} answered{refused}, {len(self.failures)} failed, slowest {self.slowest:.2f} s"
 
 
 def photos() -> list[bytes]:
@@ -62,11 +74,25 @@ def connection(url: str) -> HTTPConnection:
     return HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
 
 
-def ask(http: HTTPConnection, route: str, body: bytes) -> tuple[int, bytes]:
-    """Status and body of the answer; raises OSError or HTTPException where there is none."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    retry_after: str | None
+    body: bytes
+
+    @property
+    def is_overload(self) -> bool:
+        """Whether it is the documented answer of a server that has too much to do."""
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE and self.retry_after is not None
+
+
+def ask(http: HTTPConnection, route: str, body: bytes) -> Answer:
+    """The answer; raises OSError or HTTPException where there is none."""
     http.request("POST", f"/{route}", body, HEADERS)
     response = http.getresponse()
-    return response.status, response.read()
+    return Answer(response.status, response.headers["Retry-After"], response.read())
 
 
 def labels(route: str, answer: bytes) -> list[int]:
@@ -80,22 +106,23 @@ def questions(url: str, bodies: Sequence[bytes]) -> list[Question]:
     asked = []
     for route in ("classify", "classify", "classify", "detect"):  # a detection is the work of several classifications
         for body in bodies:
-            status, answer = ask(http, route, body)
-            if status != HTTPStatus.OK:
-                msg = f"/{route}: {status} {answer[:200]!r}"
+            answer = ask(http, route, body)
+            if answer.status != HTTPStatus.OK:
+                msg = f"/{route}: {answer.status} {answer.body[:200]!r}"
                 raise RuntimeError(msg)
-            asked.append(Question(route, body, labels(route, answer)))
+            asked.append(Question(route, body, labels(route, answer.body)))
     http.close()
     return asked
 
 
 class Load:
-    """Asks from its start to its stop."""
+    """Asks from its start to its stop. Unless it ``may_be_refused``, an overload answer is a failure like others."""
 
-    def __init__(self, url: str, asked: Sequence[Question], rate: float) -> None:
+    def __init__(self, url: str, asked: Sequence[Question], rate: float, *, may_be_refused: bool = False) -> None:
         self._url = url
         self._asked = asked
         self._rate = rate
+        self._may_be_refused = may_be_refused
         self._numbers = count()
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -121,28 +148,38 @@ class Load:
         while True:
             with self._lock:
                 number = next(self._numbers)
-            due = self._began + number / self._rate
-            if self._end.wait(max(0.0, due - time.monotonic())):
+            due = number / self._rate
+            if self._end.wait(max(0.0, due - self._now())):
                 http.close()
                 return
             question = self._asked[number % len(self._asked)]
-            failure = ""
             try:
-                status, answer = ask(http, question.route, question.body)
-                if status != HTTPStatus.OK:
-                    failure = f"{status} {answer[:200]!r}"
-                elif (found := labels(question.route, answer)) != question.labels:
-                    failure = f"labels {found}, not {question.labels}"
+                answer = ask(http, question.route, question.body)
             except (OSError, HTTPException) as error:
-                failure = repr(error)
                 http.close()
-            now = time.monotonic()
-            with self._lock:
-                self._report.slowest = max(self._report.slowest, now - due)
-                if failure:
-                    self._report.failures.append(f"{now - self._began:.2f} s: {question.route}: {failure}")
-                else:
-                    self._report.answered += 1
+                self._note(due, question, repr(error))
+            else:
+                self._note(due, question, answer)
+
+    def _note(self, due: float, question: Question, answer: Answer | str) -> None:
+        now = self._now()
+        with self._lock:
+            if isinstance(answer, str):
+                failure = answer
+            elif answer.is_overload and self._may_be_refused:
+                self._report.refused.append(due)
+                return
+            elif answer.status != HTTPStatus.OK:
+                failure = f"{answer.status} {answer.body[:200]!r}"
+            elif (found := labels(question.route, answer.body)) != question.labels:
+                failure = f"labels {found}, not {question.labels}"
+            else:
+                self._report.answers.append((due, now - due))
+                return
+            self._report.failures.append(f"{now:.2f} s: {question.route}: {failure}")
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
 
 
 def main() -> int:
