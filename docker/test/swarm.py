@@ -1,6 +1,7 @@
 """The compose file on Docker Swarm, under load: ``swarm.py [--runs 5]``.
 
-Makes this engine a swarm of one node, for the time of the test where it is none. Events:
+Makes this engine a swarm of one node, for the time of the test where it is none. Nothing else should run on it: an
+engine that leaves a swarm forgets the names of composed services too. Events:
 
 - update: the service gets a new image; Swarm starts each new replica before it stops an old one.
 - kill: the process of one replica is killed; Swarm starts another.
