@@ -49,7 +49,7 @@ class Stack:
     """The composed services behind one kind of balancer."""
 
     def __init__(self, balancer: str) -> None:
-        self.options = ["--project-name", "emo-serve-chaos"]
+        self.options = ["--project-name", f"emo-serve-chaos-{balancer}"]
         for file in FILES[balancer]:
             self.options += ["--file", file]
         self._images = 0
