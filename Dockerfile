@@ -16,8 +16,17 @@ COPY app app
 # The PyTorch side is not in this image, and so neither is its command.
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
-    && rm /opt/venv/bin/emo \
-    && python -m compileall -q /opt/venv/lib
+    && rm /opt/venv/bin/emo
+# What the server never loads: ONNX Runtime once more, for programs in C (the module for Python holds its own), and its
+# tools; AVIF, which is not accepted; tests, stubs and sources. Licences and notices stay.
+# hadolint ignore=DL3003
+RUN cd /opt/venv/lib/python3*/site-packages \
+    && rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
+       PIL/_avif.* pillow.libs/libavif-* numpy/_core/include numpy/distutils numpy/f2py \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete
+# Bytecode of what is loaded, the standard library's too, which the base image comes without.
+RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import app.__main__, app.process.serve, app.process.worker, app.tune'
 
 # ---- the image --------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}
@@ -28,8 +37,11 @@ LABEL org.opencontainers.image.title="emo-serve" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-ENV PATH=/opt/venv/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 XDG_CACHE_HOME=/tmp/.cache
-COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:${PATH} PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1
+# Several containers that start on one machine would disturb each other's measurements and be ready seconds later.
+ENV EMO_TUNE=false XDG_CACHE_HOME=/tmp/.cache
+COPY --from=build /opt /opt
 COPY models /models
 # A number, so that an orchestrator can see that it is not root; nothing is written outside /tmp.
 USER 10001:10001

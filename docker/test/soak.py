@@ -1,0 +1,209 @@
+"""Everything at once, for long: ``soak.py [--seconds 600] [--rate 10] [--picture soak.png]``.
+
+A constant load through HAProxy, each answer checked; every half a minute a burst at four times the rate; all the time
+bodies that are truncated, garbage or far too large, and clients that leave; each minute a replica is killed.
+One replica is never touched: its memory is watched.
+
+The verdict: no wrong answer, no failure other than the documented overload answer, a clear refusal of every bad body,
+and less than 5 % more memory than after the warm-up.
+"""
+
+import argparse
+import re
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import matplotlib as mpl
+from chaos import URL, Stack, crash, run
+from load import Load, Question, Report, ask, connection, photos, questions
+
+BURST_EVERY_SECONDS = 30
+BURST_SECONDS = 3
+BURST_RATE = 4
+DISTURB_EVERY_SECONDS = 60
+SAMPLE_SECONDS = 2
+WARM_UP_SHARE = 0.2
+MOST_GROWTH = 0.05
+CLEAR_REFUSALS = {413, 415, 422}
+
+
+def kill_one(stack: Stack, spared: str) -> None:
+    """A replica crashes; the engine starts it again."""
+    crash(stack, next(replica for replica in stack.replicas() if replica != spared))
+
+
+DISTURBANCES: Sequence[Callable[[Stack, str], None]] = (kill_one,)
+"""What happens each minute, in turn; the container given is left alone."""
+
+
+@dataclass(slots=True)
+class Story:
+    """What was seen, in seconds since the start."""
+
+    bursts: list[float] = field(default_factory=list)
+    disturbances: list[float] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    """Bytes of the replica that is spared."""
+    refusals: dict[int, int] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    left: int = 0
+
+
+class Soak:
+    """One run against a stack that is up."""
+
+    def __init__(self, stack: Stack, rate: float) -> None:
+        self._stack = stack
+        self._rate = rate
+        self._asked: list[Question] = questions(URL, photos())
+        self._spared = stack.replicas()[-1]
+        self._end = threading.Event()
+        self._began = 0.0
+        self.story = Story()
+        self.bursts = Report()
+
+    def run(self, seconds: float) -> Report:
+        """What became of the constant load."""
+        load = Load(URL, self._asked, self._rate, may_be_refused=True)
+        others = (self._burst, self._disturb, self._sample, self._send_bad_bodies, self._leave)
+        threads = [threading.Thread(target=self._guarded, args=(other,)) for other in others]
+        self._began = time.monotonic()
+        load.start()
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        self._end.set()
+        for thread in threads:
+            thread.join()
+        return load.stop()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  whatever it is, it belongs into the verdict
+            self.story.complaints.append(f"{self._now():.1f} s: {work.__name__}: {error!r}")
+
+    def _burst(self) -> None:
+        while not self._end.wait(BURST_EVERY_SECONDS):
+            self.story.bursts.append(self._now())
+            load = Load(URL, self._asked, BURST_RATE * self._rate, may_be_refused=True)
+            load.start()
+            self._end.wait(BURST_SECONDS)
+            report = load.stop()
+            self.bursts.answers += report.answers
+            self.bursts.refused += report.refused
+            self.bursts.failures += report.failures
+
+    def _disturb(self) -> None:
+        number = 0
+        while not self._end.wait(DISTURB_EVERY_SECONDS):
+            self.story.disturbances.append(self._now())
+            DISTURBANCES[number % len(DISTURBANCES)](self._stack, self._spared)
+            number += 1
+
+    def _sample(self) -> None:
+        network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        address = run("docker", "inspect", "--format", network, self._spared).strip()
+        while not self._end.wait(SAMPLE_SECONDS):
+            text = httpx.get(f"http://{address}:8000/metrics", timeout=30).text
+            match = re.search(r"^process_resident_memory_bytes (\S+)$", text, flags=re.MULTILINE)
+            if match:
+                self.story.memory.append((self._now(), float(match[1])))
+
+    def _send_bad_bodies(self) -> None:
+        good = self._asked[0].body
+        huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x02\0\0\0" + bytes(1000)
+        bodies = [good[:100], b"\xff\xd8\xff" + bytes(5000), bytes(range(256)) * 100, b"", huge, bytes(21 * 2**20)]
+        http = connection(URL)
+        number = 0
+        while not self._end.wait(0.5):
+            body = bodies[number % len(bodies)]
+            number += 1
+            try:
+                answer = ask(http, "classify", body)
+            except (OSError, HTTPException) as error:
+                http.close()
+                self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {error!r}")
+                continue
+            self.story.refusals[answer.status] = self.story.refusals.get(answer.status, 0) + 1
+            if answer.status not in CLEAR_REFUSALS and not answer.is_overload:
+                self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {answer.status}")
+
+    def _leave(self) -> None:
+        """Clients that close the connection in the middle of the body, and before the answer."""
+        parts = urlsplit(URL)
+        body = self._asked[0].body
+        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+        while not self._end.wait(0.5):
+            for sent in (body[: len(body) // 2], body):
+                with socket.create_connection((parts.hostname, parts.port), timeout=30) as client:
+                    client.sendall(head.encode() + sent)
+                self.story.left += 1
+
+
+def growth(memory: Sequence[tuple[float, float]]) -> float:
+    """How much more the last fifth takes than that after the warm-up, by their medians."""
+    share = max(1, int(len(memory) * WARM_UP_SHARE))
+    after, last = memory[share : 2 * share], memory[-share:]
+    return statistics.median(size for _, size in last) / statistics.median(size for _, size in after) - 1
+
+
+def draw(path: Path, report: Report, story: Story) -> None:
+    """The time line as a picture."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415  after the choice of a backend
+
+    figure, (latency, memory) = plt.subplots(2, sharex=True, figsize=(12, 6), layout="constrained")
+    latency.plot(*zip(*report.answers, strict=True), ".", markersize=2, label="answer")
+    latency.plot(report.refused, [0.01] * len(report.refused), "x", color="tab:orange", label="refused")
+    latency.set(yscale="log", ylabel="seconds to the answer")
+    for name, moments, colour in (("burst", story.bursts, "0.8"), ("disturbance", story.disturbances, "tab:red")):
+        for number, moment in enumerate(moments):
+            latency.axvline(moment, color=colour, linewidth=1, label="" if number else name)
+    latency.legend(loc="upper right")
+    memory.plot([moment for moment, _ in story.memory], [size / 2**20 for _, size in story.memory])
+    memory.set(ylim=(0, None), ylabel="MiB of the spared replica", xlabel="seconds")
+    figure.savefig(path, dpi=100)
+
+
+def main() -> int:
+    """Print the verdict, draw the picture; 1 where it is bad."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rate", type=float, default=10, help="requests a second")
+    parser.add_argument("--picture", type=Path, default=Path("soak.png"))
+    arguments = parser.parse_args()
+    stack = Stack("haproxy")
+    try:
+        stack.compose("build")
+        stack.compose("up", "--detach", "--wait", "--scale", "prometheus=0")
+        soak = Soak(stack, arguments.rate)
+        report = soak.run(arguments.seconds)
+    finally:
+        stack.compose("down", "--volumes", "--timeout", "20")
+    more = growth(soak.story.memory)
+    bad = [*report.failures, *soak.bursts.failures, *soak.story.complaints]
+    print(f"constant load: {report}\nbursts: {soak.bursts}")
+    print(f"bad bodies, by status: {dict(sorted(soak.story.refusals.items()))}; clients that left: {soak.story.left}")
+    print(f"disturbances: {len(soak.story.disturbances)}; memory after the warm-up: {more:+.1%}")
+    print(*bad[:20], sep="\n")
+    draw(arguments.picture, report, soak.story)
+    good = not bad and more < MOST_GROWTH
+    print(f"verdict: {'good' if good else 'BAD'}; drawn in {arguments.picture}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""What docker-compose.yml and deploy/k8s say about the server agrees with the server."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import Settings, all_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def composed() -> tuple[dict[str, str], float]:
+    """The settings of a replica, and the seconds it is given to stop."""
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["app"]
+    return service["environment"], float(service["stop_grace_period"].removesuffix("s"))
+
+
+def kubernetes() -> tuple[dict[str, str], float]:
+    """The same of a pod."""
+    manifest = (ROOT / "deploy/k8s/base/deployment.yaml").read_text(encoding="utf-8")
+    pod: dict[str, Any] = yaml.safe_load(manifest)["spec"]["template"]["spec"]
+    variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    return variables, float(pod["terminationGracePeriodSeconds"])
+
+
+@pytest.mark.parametrize("described", [composed, kubernetes])
+def test_a_replica_is_given_settings_that_exist(described: Callable[[], tuple[dict[str, str], float]]) -> None:
+    variables, _ = described()
+    assert set(variables) <= {variable for variable, _ in all_settings()}
+
+
+@pytest.mark.parametrize("described", [composed, kubernetes])
+def test_a_replica_has_the_time_that_it_may_take_to_stop(
+    described: Callable[[], tuple[dict[str, str], float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables, seconds = described()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.drain_delay_seconds > 0
+    assert settings.drain_delay_seconds + 2 * settings.drain_seconds <= seconds
