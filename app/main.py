@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from app.api import catalog as catalog_routes
-from app.api import operations, predict
+from app.api import operations, predict, segment
 from app.api.bodies import BodyBudget, BodyLimit
 from app.api.door import Door
 from app.api.lingering import Lingering
@@ -27,7 +27,7 @@ from app.errors import ServiceError, StartupError
 from app.metrics import Metrics
 from app.settings import Settings
 
-DESCRIPTION = "Image classification and object detection with models of the EMO family, on ONNX Runtime."
+DESCRIPTION = "Image classification, object detection and segmentation with models of the EMO family, on ONNX Runtime."
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def create_app(settings: Settings, open_session: OpenSession = open_session, gat
     app.add_middleware(RequestFrame)
     app.add_middleware(Lingering)  # added last, so it lies outermost
     app.include_router(predict.router)
+    app.include_router(segment.router)
     app.include_router(catalog_routes.router)
     app.include_router(operations.router)
     app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)

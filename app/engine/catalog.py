@@ -24,6 +24,7 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOADING_RETRY_SECONDS = 1.0
+_EXPECTED: frozenset[Task] = frozenset({"classify", "detect"})  # a broken folder may have held a model for these
 _SHOWN = 64  # characters of a name that are repeated to the client
 
 
@@ -46,9 +47,10 @@ class Catalog:
         self._configured_defaults = {
             "classify": settings.default_classify_model,
             "detect": settings.default_detect_model,
+            "segment": settings.default_segment_model,
         }
         self._deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
-        self._found: dict[Task, set[str]] = {"classify": set(), "detect": set()}  # the names, working or not
+        self._found: dict[Task, set[str]] = {"classify": set(), "detect": set(), "segment": set()}  # working or not
         self._failures: dict[str, str] = {}
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
@@ -182,7 +184,7 @@ class Catalog:
             default = self.default(task)
             if default is not None and default not in served:
                 obstacles.append(f"the default model for {task}, {default!r}, is not served")
-            elif not served and self._failures:
+            elif not served and self._failures and task in _EXPECTED:
                 obstacles.append(f"no model serves {task}, and there are failures: {', '.join(self._failures)}")
         return obstacles
 
