@@ -145,6 +145,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _figures(task: Task, data: Path, rule: Preprocessing, predict: Predict) -> dict[str, float]:
     if task == "classify":
         return classification_figures(find_classification(data, "val"), rule, predict)
+    if task == "segment":
+        msg = "segmentation cannot be measured here"
+        raise ValueError(msg)
     annotations = data / "instances_val.json"
     return detection_figures(read_coco(annotations, data), annotations, rule, predict)
 

@@ -45,7 +45,7 @@ from emo.rewrite import ServedGraph
 
 OPSET = 20
 PARITY = 1e-5
-"""Largest difference to PyTorch: of scores in [0, 1], of boxes as a share of the input side, of logits of the largest."""
+"""Largest difference to PyTorch: of scores in [0, 1], of boxes in input sides, of logits as a share of the largest."""
 
 _GOLDEN_VALUES = 48
 _OUTPUTS: dict[Task, list[str]] = {"classify": ["scores"], "detect": ["boxes", "scores"], "segment": ["logits"]}

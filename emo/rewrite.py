@@ -54,7 +54,7 @@ class ServedBlock(nn.Module):
     def __init__(self, block: MetaMobileBlock) -> None:
         """The block's parts are taken over."""
         super().__init__()
-        self.residual = block.residual
+        self.residual, self.skip = block.residual, block.skip
         self.norm = block.norm if isinstance(block.norm, LayerNorm2d) else None
         self.attention = TokenAttention(block.attention) if isinstance(block.attention, WindowAttention) else None
         expand: Any = block.expand
@@ -77,7 +77,7 @@ class ServedBlock(nn.Module):
             y = y.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
         y = self.expand(y)
         mixed = self.squeeze_excite(self.convolution(y))
-        out: Tensor = self.shrink(y + mixed if self.residual else mixed)
+        out: Tensor = self.shrink(y + mixed if self.skip else mixed)
         return x + out if self.residual else out
 
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from app.engine.costs import Costs
 from app.engine.deadlines import before, too_late
-from app.engine.inference import infer
+from app.engine.inference import Inference, infer
+from app.engine.priority import lower_priority
 from app.engine.session import Outputs, Session
 from app.engine.workers import guarded
 from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
@@ -149,7 +150,7 @@ class Batcher:
         answer: asyncio.Future[R] = self._loop.create_future()
         self._alone.add(answer)
         self._metrics.batch(1)
-        self._threads.submit(self._visit, prepare, finish, answer)
+        self._threads.submit(self._visit, self._costs.is_heavy, prepare, finish, answer)
         try:
             async with before(deadline):
                 return await answer
@@ -265,7 +266,7 @@ class Batcher:
         self._metrics.batch(len(batch))
         tensors = [image.tensor for image in batch]
         try:
-            computed = await self._loop.run_in_executor(self._threads, infer, self._session, tensors)
+            computed = await self._loop.run_in_executor(self._threads, self._infer, self._costs.is_heavy, tensors)
         except InferenceFailed as error:
             if len(batch) == 1:
                 _reject(batch[0], error)
@@ -285,10 +286,23 @@ class Batcher:
                 rows = {name: values[row] for name, values in computed.outputs.items()}
                 image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
 
+    def _infer(self, is_heavy: bool, tensors: list[NDArray[np.uint8]]) -> Inference:  # noqa: FBT001  by position
+        if is_heavy:
+            lower_priority()
+        return infer(self._session, tensors)
+
     # ---- one visit for all steps ----------------------------------------------------------------------------------
 
-    def _visit(self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], answer: asyncio.Future[R]) -> None:
+    def _visit(
+        self,
+        is_heavy: bool,  # noqa: FBT001  submit() passes by position
+        prepare: Callable[[], P],
+        finish: Callable[[P, Answer], R],
+        answer: asyncio.Future[R],
+    ) -> None:
         """In the thread: all steps of one image; the event loop is told how they ended."""
+        if is_heavy:
+            lower_priority()
         try:
             settle = guarded(self._take_through, prepare, finish, answer)
         except ServiceError as error:
