@@ -61,7 +61,8 @@ class ServedBlock(nn.Module):
         if isinstance(block.norm, nn.BatchNorm2d):
             expand = nn.Sequential(fold_norm_before(block.norm, expand[0]), expand[1])
         self.expand = expand
-        convolution, norm, activation = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(block.convolution))
+        depthwise: Any = block.convolution
+        convolution, norm, activation = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(depthwise))
         self.convolution = nn.Sequential(fuse_conv_bn_eval(convolution, norm), activation)
         self.squeeze_excite = block.squeeze_excite
         self.shrink: Any = block.shrink

@@ -3,6 +3,8 @@
 Each is held against a module that is written for itself.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +19,7 @@ def maps() -> Tensor:
     return torch.randn(2, CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 
 
-def lively(module: nn.Module) -> nn.Module:
+def lively(module: nn.Module) -> Any:  # noqa: ANN401 - the module itself
     """The module in eval mode, its norms with statistics and weights as after training."""
     torch.manual_seed(1)
     for part in module.modules():
@@ -63,7 +65,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.second(functional.gelu(self.first(self.norm(tokens))))
-        return tokens.transpose(1, 2).reshape(x.shape)
+        answer: Tensor = tokens.transpose(1, 2).reshape(x.shape)
+        return answer
 
 
 class SelfAttention(nn.Module):
@@ -78,7 +81,8 @@ class SelfAttention(nn.Module):
         tokens = x.flatten(2).transpose(1, 2)
         normed = self.norm(tokens)
         tokens = tokens + self.attention(normed, normed, normed, need_weights=False)[0]
-        return tokens.transpose(1, 2).reshape(x.shape)
+        answer: Tensor = tokens.transpose(1, 2).reshape(x.shape)
+        return answer
 
 
 class ResidualMobileBlock(nn.Module):
@@ -116,9 +120,8 @@ def copy(convolution: nn.Module, weight: Tensor, bias: Tensor | None = None) -> 
 
 def test_ratio_6_and_a_convolution_make_mobilenets_inverted_residual() -> None:
     reference = lively(InvertedResidual())
-    assert isinstance(reference, InvertedResidual)
     operator = EfficientOperator(kernel=3, activation=nn.ReLU6, skip=False)
-    block = MetaMobileBlock(CHANNELS, CHANNELS, 6.0, operator, norm=None, activation=nn.ReLU6, bias=True)
+    block: Any = MetaMobileBlock(CHANNELS, CHANNELS, 6.0, operator, norm=None, activation=nn.ReLU6, bias=True)
     # the norms after the 1x1 convolutions are folded into them; the one after the depthwise convolution is the block's
     block.expand[0].load_state_dict(fuse_conv_bn_eval(reference.expand[0], reference.expand[1]).state_dict())
     block.convolution.load_state_dict(reference.depthwise.state_dict())
@@ -128,9 +131,8 @@ def test_ratio_6_and_a_convolution_make_mobilenets_inverted_residual() -> None:
 
 def test_ratio_4_and_no_operator_make_a_transformers_feed_forward_block() -> None:
     reference = lively(FeedForward())
-    assert isinstance(reference, FeedForward)
     operator = EfficientOperator(kernel=None)
-    block = MetaMobileBlock(CHANNELS, CHANNELS, 4.0, operator, norm=layer_norm, activation=nn.GELU, bias=True)
+    block: Any = MetaMobileBlock(CHANNELS, CHANNELS, 4.0, operator, norm=layer_norm, activation=nn.GELU, bias=True)
     block.norm.load_state_dict(reference.norm.state_dict())
     copy(block.expand[0], reference.first.weight, reference.first.bias)
     copy(block.shrink, reference.second.weight, reference.second.bias)
@@ -140,9 +142,8 @@ def test_ratio_4_and_no_operator_make_a_transformers_feed_forward_block() -> Non
 def test_ratio_1_and_attention_make_a_transformers_attention_block() -> None:
     # with one head: EW-MHSA mixes the slice of a head before the values are made of all channels
     reference = lively(SelfAttention())
-    assert isinstance(reference, SelfAttention)
     operator = EfficientOperator(kernel=None, head_width=CHANNELS, window=SIDE)
-    block = MetaMobileBlock(CHANNELS, CHANNELS, 1.0, operator, norm=layer_norm, activation=nn.Identity, bias=True)
+    block: Any = MetaMobileBlock(CHANNELS, CHANNELS, 1.0, operator, norm=layer_norm, activation=nn.Identity, bias=True)
     weight, bias = reference.attention.in_proj_weight, reference.attention.in_proj_bias
     block.norm.load_state_dict(reference.norm.state_dict())
     copy(block.attention.qk, weight[: 2 * CHANNELS], bias[: 2 * CHANNELS])
@@ -153,9 +154,8 @@ def test_ratio_1_and_attention_make_a_transformers_attention_block() -> None:
 
 def test_attention_and_a_convolution_make_irmb() -> None:
     reference = lively(ResidualMobileBlock())
-    assert isinstance(reference, ResidualMobileBlock)
     operator = EfficientOperator(kernel=5, head_width=4, window=SIDE)
-    block = MetaMobileBlock(CHANNELS, CHANNELS, 3.0, operator, norm=layer_norm, activation=nn.GELU)
+    block: Any = MetaMobileBlock(CHANNELS, CHANNELS, 3.0, operator, norm=layer_norm, activation=nn.GELU)
     block.norm.load_state_dict(reference.norm.state_dict())
     query, key = reference.query, reference.key
     copy(block.attention.qk, torch.cat((query.weight, key.weight)), torch.cat((query.bias, key.bias)))

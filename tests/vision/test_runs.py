@@ -12,14 +12,15 @@ from app.vision.segment import enlarged
 
 def blobs(height: int, width: int) -> NDArray[np.uint8]:
     y, x = np.mgrid[0:height, 0:width]
-    return ((np.sin(x / 9) + np.cos(y / 7) + 2) * 1.9).astype(np.uint8)
+    waves: NDArray[np.uint8] = ((np.sin(x / 9) + np.cos(y / 7) + 2) * 1.9).astype(np.uint8)
+    return waves
 
 
 def size_of(labels: NDArray[np.uint8]) -> ImageSize:
     return ImageSize(labels.shape[1], labels.shape[0])
 
 
-MAPS = {
+MAPS: dict[str, NDArray[np.uint8]] = {
     "one class": np.full((5, 3), 7, np.uint8),
     "one pixel": np.zeros((1, 1), np.uint8),
     "a corner": np.array([[0, 1], [1, 1]], np.uint8),
