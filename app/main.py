@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from app.api import admin, operations, predict
+from app.api import admin, operations, predict, segment
 from app.api import catalog as catalog_routes
 from app.api.bodies import BodyBudget, BodyLimit
 from app.api.documentation import documentation
@@ -34,7 +34,7 @@ from app.errors import ServiceError, StartupError
 from app.metrics import Metrics
 from app.settings import Settings
 
-DESCRIPTION = "Image classification and object detection with models of the EMO family, on ONNX Runtime."
+DESCRIPTION = "Image classification, object detection and segmentation with models of the EMO family, on ONNX Runtime."
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +93,11 @@ def create_app(
     # and looking for it costs a tenth of the time that a request takes of the event loop.
     app.router.routes.extend(
         Route(route.path, route.endpoint, methods=route.methods)
-        for route in predict.router.routes
+        for route in (*predict.router.routes, *segment.router.routes)
         if isinstance(route, APIRoute)
     )
     app.include_router(predict.router)
+    app.include_router(segment.router)
     app.include_router(catalog_routes.router)
     app.include_router(operations.router)
     app.add_api_route("/docs", documentation, include_in_schema=False)

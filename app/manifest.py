@@ -7,7 +7,9 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -17,7 +19,8 @@ from app.errors import InvalidManifest
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
-Task = Literal["classify", "detect"]
+Task = Literal["classify", "detect", "segment"]
+MAX_SEGMENT_CLASSES = 256
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -25,6 +28,16 @@ VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 """Of a file beside the manifest: no path, so that a manifest reaches nothing outside its folder."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+_FORMS: Mapping[Task, tuple[int, str]] = MappingProxyType(
+    {
+        "classify": (2, "scores (-1, C)"),
+        "detect": (3, "boxes (-1, A, 4), scores (-1, A, C)"),
+        "segment": (4, "logits (-1, C, h, w)"),
+    }
+)
+"""Rank of the last output, and all of them for people."""
 
 
 class _Frozen(BaseModel):
@@ -44,10 +57,11 @@ class Preprocessing(_Frozen):
 
     ``crop``: the short side becomes ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
     ``stretch``: both sides are resized, the aspect ratio is lost.
+    ``fit``: the largest that keeps the aspect ratio and fits, in the top left corner; the rest is the mean.
     ``mean`` and ``std`` (in 0..255) are applied inside the graph and stand here for the reader.
     """
 
-    mode: Literal["crop", "stretch"]
+    mode: Literal["crop", "stretch", "fit"]
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
     resize: int | None = Field(default=None, ge=1, le=4096)
@@ -127,7 +141,8 @@ class ModelCard(_Frozen):
 class Manifest(_Frozen):
     """The whole of ``manifest.json``; ``sha256`` maps each other file of the folder to its digest.
 
-    A classifier has the output ``scores`` (-1, C), a detector ``boxes`` (-1, A, 4) and ``scores`` (-1, A, C).
+    A classifier has the output ``scores`` (-1, C), a detector ``boxes`` (-1, A, 4) and ``scores`` (-1, A, C), a
+    segmenter ``logits`` (-1, C, h, w).
     """
 
     schema_version: Literal[1] = 1
@@ -145,7 +160,7 @@ class Manifest(_Frozen):
     @property
     def num_classes(self) -> int:
         """C, the number of labels."""
-        return self.outputs[-1].shape[-1]
+        return self.outputs[-1].shape[1 if self.task == "segment" else -1]
 
     @model_validator(mode="after")
     def _input_fits_the_preprocessing(self) -> Self:
@@ -161,17 +176,29 @@ class Manifest(_Frozen):
             msg = "'detection' belongs to task 'detect' and only there"
             raise ValueError(msg)
         last = self.outputs[-1].shape if self.outputs else ()
-        if self.task == "classify":
-            wanted = [("scores", (-1, *last[1:2]))]
-        else:
-            wanted = [("boxes", (-1, *last[1:2], 4)), ("scores", (-1, *last[1:3]))]
+        rank, form = _FORMS[self.task]
+        wanted = {
+            "classify": [("scores", (-1, *last[1:2]))],
+            "detect": [("boxes", (-1, *last[1:2], 4)), ("scores", (-1, *last[1:3]))],
+            "segment": [("logits", (-1, *last[1:4]))],
+        }[self.task]
         given = [(output.name, output.shape) for output in self.outputs]
         is_float = all(output.dtype == "float32" for output in self.outputs)
-        rank = {"classify": 2, "detect": 3}[self.task]
         if given != wanted or len(last) != rank or min(last[1:]) < 1 or not is_float:
-            form = {"classify": "scores (-1, C)", "detect": "boxes (-1, A, 4), scores (-1, A, C)"}[self.task]
             found = ", ".join(map(_describe, self.outputs))
             msg = f"the outputs for {self.task} must be float32 {form}, in this order, not {found}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _every_pixel_gets_a_class(self) -> Self:
+        if self.task != "segment":
+            return self
+        if self.preprocessing.mode == "crop":
+            msg = "a segmenter cannot be given a crop, which leaves pixels out; allowed are 'stretch' and 'fit'"
+            raise ValueError(msg)
+        if self.num_classes > MAX_SEGMENT_CLASSES:
+            msg = f"a segmenter has at most {MAX_SEGMENT_CLASSES} classes, as many as a palette, not {self.num_classes}"
             raise ValueError(msg)
         return self
 

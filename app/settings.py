@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     default_detect_model: str | None = Field(
         default=None, description="Model that answers /detect when none is named. Unset: the first by name."
     )
+    default_segment_model: str | None = Field(
+        default=None, description="Model that answers /segment when none is named. Unset: the first by name."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged: debug, info, warning or error."
     )

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     learn = commands.add_parser("train", help="train a model, or go on with a run that was stopped")
     learn.add_argument("task", choices=["classify", "detect"])
     learn.add_argument("--data", type=Path, required=True, help="data set, see docs/training.md for the layouts")
-    learn.add_argument("--model", choices=emo.MODEL_NAMES, required=True)
+    learn.add_argument("--model", choices=emo.TRAINABLE_NAMES, required=True)
     learn.add_argument("--schedule", type=parse_schedule, required=True, help="SIDExEPOCHS[,…], as in 80x14,112x2")
     learn.add_argument("--out", type=Path, required=True, help="folder of the run")
     learn.add_argument(
@@ -145,6 +145,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _figures(task: Task, data: Path, rule: Preprocessing, predict: Predict) -> dict[str, float]:
     if task == "classify":
         return classification_figures(find_classification(data, "val"), rule, predict)
+    if task == "segment":
+        msg = "segmentation cannot be measured here"
+        raise ValueError(msg)
     annotations = data / "instances_val.json"
     return detection_figures(read_coco(annotations, data), annotations, rule, predict)
 

@@ -36,9 +36,11 @@ def grid_anchors(map_sizes: Sequence[tuple[int, int]], sizes: Sequence[int] = SI
     return torch.cat(levels)
 
 
-def decode_boxes(anchors: Tensor, deltas: Tensor, height: int, width: int) -> Tensor:
-    """``boxes_xyxy`` in pixels, clipped to the input, from anchors (A, 4) and deltas (..., A, 4)."""
-    scaled = deltas * deltas.new_tensor(DELTA_SCALE)
+def decode_boxes(
+    anchors: Tensor, deltas: Tensor, height: int, width: int, delta_scale: Sequence[float] | None = DELTA_SCALE
+) -> Tensor:
+    """``boxes_xyxy`` in pixels, clipped to the input, from anchors (A, 4) and deltas (..., A, 4); None: unscaled."""
+    scaled = deltas if delta_scale is None else deltas * deltas.new_tensor(delta_scale)
     sizes = anchors[:, 2:] - anchors[:, :2]
     centres = (anchors[:, 2:] + anchors[:, :2]) / 2
     centres = centres + scaled[..., :2] * sizes

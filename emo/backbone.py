@@ -22,11 +22,20 @@ class EMOConfig:
     attention: tuple[bool, bool, bool, bool] = (False, False, True, True)
     window: int = 7
     detection_window: int = 7
+    segmentation_window: int = 7
 
 
 EMO_1M = EMOConfig((2, 2, 8, 3), 24, (32, 48, 80, 168), (2.0, 2.5, 3.0, 3.5), (16, 16, 20, 21), drop_path=0.04036)
 EMO_2M = EMOConfig((3, 3, 9, 3), 24, (32, 48, 120, 200), (2.0, 2.5, 3.0, 3.5), (16, 16, 20, 20))
-EMO_5M = EMOConfig((3, 3, 9, 3), 24, (48, 72, 160, 288), (2.0, 3.0, 4.0, 4.0), (24, 24, 32, 32), detection_window=10)
+EMO_5M = EMOConfig(
+    (3, 3, 9, 3),
+    24,
+    (48, 72, 160, 288),
+    (2.0, 3.0, 4.0, 4.0),
+    (24, 24, 32, 32),
+    detection_window=10,
+    segmentation_window=16,
+)
 EMO_6M = EMOConfig((3, 3, 9, 3), 24, (48, 72, 160, 320), (2.0, 3.0, 4.0, 5.0), (16, 24, 20, 32))
 
 SIZES = {"emo_1m": EMO_1M, "emo_2m": EMO_2M, "emo_5m": EMO_5M, "emo_6m": EMO_6M}

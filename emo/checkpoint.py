@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from emo.heads.classifier import Classifier
+from emo.heads.model import Model
+from emo.heads.retinanet import RetinaNet
+from emo.heads.segmenter import AtrousPyramid
 from emo.heads.ssdlite import SSDLite
 
 _BLOCK_PARTS = {
@@ -19,27 +22,66 @@ _BLOCK_PARTS = {
 _UNIT_PARTS = {"0": "conv", "1": "bn"}
 _EXTRA_PARTS = {"0": "0", "1": "1.depthwise_conv", "2": "1.pointwise_conv"}
 _BRANCHES = {"classify": "cls_convs", "regress": "reg_convs"}
+_RETINA_LAST = {"classify": "retina_cls", "regress": "retina_reg"}
 
 
-def upstream_key(model: Classifier | SSDLite, key: str) -> str:
-    """The authors' name of one tensor of ``model``: the classifier's, or mmdetection's for a detector."""
-    names = key.split(".")
-    match names:
-        case ["backbone", *rest]:
-            prefix = "backbone." if isinstance(model, SSDLite) else ""
-            return prefix + _backbone_key(model, rest)
-        case ["norm", tensor]:
-            return f"norm.norm.{tensor}"
-        case ["neck", "extras", level, unit, layer, tensor]:
+def upstream_key(model: Model, key: str) -> str:
+    """The authors' name of one tensor of ``model``.
+
+    That of the classifier's file, mmdetection's for a detector, mmsegmentation's for a segmenter.
+    """
+    part, *names = key.split(".")
+    if part == "backbone":
+        return ("" if isinstance(model, Classifier) else "backbone.") + _backbone_key(model, names)
+    match model:
+        case Classifier():
+            return f"norm.{key}" if part == "norm" else key
+        case SSDLite():
+            return _ssdlite_key(part, names)
+        case RetinaNet():
+            return _retinanet_key(part, names)
+    return _segmenter_key(part, names, isinstance(model.head.mix, AtrousPyramid))
+
+
+def _ssdlite_key(part: str, names: list[str]) -> str:
+    match part, names:
+        case "neck", [_, level, unit, layer, tensor]:
             return f"neck.extra_layers.{level}.{_EXTRA_PARTS[unit]}.{_UNIT_PARTS[layer]}.{tensor}"
-        case ["head", branch, level, "0", layer, tensor]:
+        case _, [branch, level, "0", layer, tensor]:
             return f"bbox_head.{_BRANCHES[branch]}.{level}.0.{_UNIT_PARTS[layer]}.{tensor}"
-        case ["head", branch, level, "1", tensor]:
-            return f"bbox_head.{_BRANCHES[branch]}.{level}.1.{tensor}"
-    return key  # the classifier's linear layer
+    branch, level, _, tensor = names
+    return f"bbox_head.{_BRANCHES[branch]}.{level}.1.{tensor}"
 
 
-def load_upstream(model: Classifier | SSDLite, state_dict: Mapping[str, Tensor]) -> None:
+def _retinanet_key(part: str, names: list[str]) -> str:
+    match part, names:
+        case "neck", ["lateral", level, tensor]:
+            return f"neck.lateral_convs.{level}.conv.{tensor}"
+        case "neck", [kind, level, tensor]:  # the extra levels are counted on from those of the backbone
+            return f"neck.fpn_convs.{int(level) + (3 if kind == 'extras' else 0)}.conv.{tensor}"
+        case _, [tower, layer, _, tensor]:
+            return f"bbox_head.{_BRANCHES[tower.removesuffix('_tower')]}.{layer}.conv.{tensor}"
+    branch, tensor = names
+    return f"bbox_head.{_RETINA_LAST[branch]}.{tensor}"
+
+
+def _segmenter_key(part: str, names: list[str], atrous: bool) -> str:  # noqa: FBT001  # of two kinds of head
+    head = "auxiliary_head" if part == "auxiliary" else "decode_head"
+    match names:
+        case ["classify", tensor]:
+            return f"{head}.conv_seg.{tensor}"
+        case ["mix", layer, tensor]:
+            return f"{head}.convs.0.{_UNIT_PARTS[layer]}.{tensor}"
+        case ["mix", "mean", layer, tensor]:
+            return f"{head}.image_pool.1.{_UNIT_PARTS[layer]}.{tensor}"
+        case ["mix", "branches", number, layer, tensor]:
+            branch = f"aspp_modules.{number}" if atrous else f"psp_modules.{number}.1"
+            return f"{head}.{branch}.{_UNIT_PARTS[layer]}.{tensor}"
+    *_, layer, tensor = names
+    return f"{head}.bottleneck.{_UNIT_PARTS[layer]}.{tensor}"
+
+
+def load_upstream(model: Model, state_dict: Mapping[str, Tensor]) -> None:
     """Copy a state dict with the authors' keys into ``model``.
 
     Raise ValueError, which names every missing, extra or misshapen key; the model is then unchanged.
@@ -59,7 +101,7 @@ def load_upstream(model: Classifier | SSDLite, state_dict: Mapping[str, Tensor])
     model.load_state_dict({ours: state_dict[theirs] for theirs, ours in wanted.items()}, strict=True)
 
 
-def _backbone_key(model: Classifier | SSDLite, names: list[str]) -> str:
+def _backbone_key(model: Model, names: list[str]) -> str:
     """Of ``stages.<stage>.<block>.<part...>.<tensor>``."""
     _, stage, block, *part, tensor = names
     if stage == "0" and block in {"0", "1"}:  # the stem's convolution and norm

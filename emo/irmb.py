@@ -5,7 +5,8 @@ feed-forward blocks. It has two parameters, the expansion ratio and the efficien
 
     y = x + shrink(operator(expand(norm(x))))
 
-iRMB takes window attention and a depthwise convolution as its operator (equation 4).
+iRMB takes window attention and a depthwise convolution as its operator (equation 4). docs/meta-mobile-block.md sets the
+three side by side; tests/emo/test_meta_mobile_block.py holds each against a module that is written for itself.
 """
 
 from collections.abc import Callable
@@ -22,14 +23,17 @@ class EfficientOperator:
     """What mixes pixels between expansion and shrinking.
 
     ``head_width`` channels a head and strided ``window`` x ``window`` windows for the attention, None without it;
-    ``kernel`` and ``stride`` of the depthwise convolution; ``squeeze_excite`` after it.
+    ``kernel`` and ``stride`` of the depthwise convolution, None without it; ``squeeze_excite`` after it.
+    ``activation`` follows the convolution and ``skip`` leads around it, where the block has a residual.
     """
 
-    kernel: int
+    kernel: int | None
     stride: int = 1
     head_width: int | None = None
     window: int = 7
     squeeze_excite: bool = False
+    activation: Callable[[], nn.Module] = nn.SiLU
+    skip: bool = True
 
 
 class WindowAttention(nn.Module):
@@ -79,7 +83,7 @@ class WindowAttention(nn.Module):
 class MetaMobileBlock(nn.Module):
     """norm -> [attention] -> expand -> [depthwise convolution] -> shrink, and one residual around it all."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a part of the block
         self,
         channels_in: int,
         channels_out: int,
@@ -90,8 +94,12 @@ class MetaMobileBlock(nn.Module):
         activation: Callable[[], nn.Module],
         residual: bool = True,
         drop_path: float = 0.0,
+        bias: bool = False,
     ) -> None:
-        """``expansion_ratio`` None leaves the expansion out, ``norm`` None the norm (both so in the stem)."""
+        """``expansion_ratio`` None leaves the expansion out, ``norm`` None the norm (both so in the stem).
+
+        ``bias`` of the last convolution.
+        """
         super().__init__()
         expanded = channels_in if expansion_ratio is None else int(channels_in * expansion_ratio)
         self.residual = residual and channels_in == channels_out and operator.stride == 1
@@ -102,23 +110,27 @@ class MetaMobileBlock(nn.Module):
         self.expand = (
             nn.Sequential(nn.Conv2d(channels_in, expanded, 1), activation()) if expansion_ratio else nn.Identity()
         )
-        self.convolution = nn.Sequential(
-            nn.Conv2d(
-                expanded, expanded, operator.kernel, operator.stride, operator.kernel // 2, groups=expanded, bias=False
-            ),
-            nn.BatchNorm2d(expanded, eps=BACKBONE_EPS),
-            nn.SiLU(),  # whatever the stage's own activation is
-        )
+        self.skip = operator.skip and self.residual and operator.kernel is not None
+        self.convolution = nn.Identity() if operator.kernel is None else _depthwise(expanded, operator.kernel, operator)
         self.squeeze_excite = SqueezeExcite(expanded) if operator.squeeze_excite else nn.Identity()
-        self.shrink = nn.Conv2d(expanded, channels_out, 1, bias=False)
+        self.shrink = nn.Conv2d(expanded, channels_out, 1, bias=bias)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels_in, H, W) -> (N, channels_out, H / stride, W / stride), rounded up."""
         y = self.expand(self.attention(self.norm(x)))
         mixed = self.squeeze_excite(self.convolution(y))
-        out: Tensor = self.shrink(y + mixed if self.residual else mixed)  # an inner skip exactly where the outer one is
+        out: Tensor = self.shrink(y + mixed if self.skip else mixed)
         return x + self.drop_path(out) if self.residual else out
+
+
+def _depthwise(channels: int, kernel: int, operator: EfficientOperator) -> nn.Sequential:
+    """A depthwise convolution, BatchNorm and an activation that is the operator's, whatever the stage's is."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, kernel, operator.stride, kernel // 2, groups=channels, bias=False),
+        nn.BatchNorm2d(channels, eps=BACKBONE_EPS),
+        operator.activation(),
+    )
 
 
 def batch_norm(channels: int) -> nn.Module:

@@ -66,3 +66,16 @@ class ConvNorm(nn.Sequential):
             nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.03),
             nn.ReLU6(),
         )
+
+
+class ConvNormReLU(nn.Sequential):
+    """Convolution without bias that keeps the size, BatchNorm, ReLU: the unit of the segmentation heads."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, dilation: int = 1) -> None:
+        """BatchNorm as PyTorch has it by default."""
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=dilation, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(),
+        )

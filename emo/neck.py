@@ -1,6 +1,7 @@
-"""The SSDLite neck: four more feature maps, each half the size of the one before."""
+"""Necks between backbone and detection head: what SSDLite adds to the maps, and the feature pyramid of RetinaNet."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from emo.layers import ConvNorm
 
@@ -31,3 +32,25 @@ class SSDNeck(nn.Module):
         for extra in self.extras:
             maps.append(extra(maps[-1]))
         return maps
+
+
+class FeaturePyramid(nn.Module):
+    """FPN (arXiv 1612.03144) with two more levels from the backbone's last map, as RetinaNet has them (P3 to P7)."""
+
+    def __init__(self, widths: tuple[int, ...], channels: int) -> None:
+        """``widths`` of the backbone's maps, ``channels`` of every level."""
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
+        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in widths)
+        self.extras = nn.ModuleList(nn.Conv2d(width, channels, 3, 2, 1) for width in (widths[-1], channels))
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """One level a map, and two more, each half the size of the one before (rounded up)."""
+        maps = [layer(x) for layer, x in zip(self.lateral, features, strict=True)]
+        for level in range(len(maps) - 1, 0, -1):
+            size = maps[level - 1].shape[2:]
+            maps[level - 1] = maps[level - 1] + functional.interpolate(maps[level], size, mode="nearest")
+        levels = [layer(x) for layer, x in zip(self.smooth, maps, strict=True)]
+        levels.append(self.extras[0](features[-1]))
+        levels.append(self.extras[1](levels[-1]))
+        return levels

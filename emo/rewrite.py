@@ -15,31 +15,37 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from emo.augment import MEAN, STD
 from emo.backbone import EMO
 from emo.heads.classifier import Classifier
-from emo.heads.ssdlite import SSDLite
+from emo.heads.model import Model
+from emo.heads.segmenter import Segmenter
 from emo.irmb import MetaMobileBlock, WindowAttention
-from emo.layers import ConvNorm, LayerNorm2d
+from emo.layers import ConvNorm, ConvNormReLU, LayerNorm2d
 
 
 class ServedGraph(nn.Module):
     """What is exported: normalisation, model, final activation."""
 
-    def __init__(self, model: Classifier | SSDLite) -> None:
+    def __init__(self, model: Model) -> None:
         """The model is copied, in eval mode."""
         super().__init__()
         self.model = copy.deepcopy(model).eval()  # else BatchNorms cannot be folded
         self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None])
         _rewrite_backbone(self.model.backbone)
+        if isinstance(self.model, Segmenter):
+            del self.model.auxiliary  # training's
         for unit in self.model.modules():
-            if isinstance(unit, ConvNorm):
+            if isinstance(unit, ConvNorm | ConvNormReLU):
                 convolution, norm, _ = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(unit))
-                unit[0], unit[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+                folded = fuse_conv_bn_eval(convolution, norm)
+                unit[0], unit[1] = ServedDilation(folded) if folded.dilation != (1, 1) else folded, nn.Identity()
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """uint8 (N, S, S, 3) -> (scores (N, C),) or (boxes (N, A, 4), scores (N, A, C))."""
+        """uint8 (N, H, W, 3) -> (scores (N, C),), (boxes (N, A, 4), scores (N, A, C)) or (logits (N, C, h, w),)."""
         pixels = images.permute(0, 3, 1, 2).float() - self.mean  # (N, H, W, C) -> (N, C, H, W)
         outputs = self.model(pixels)
-        return outputs if isinstance(outputs, tuple) else (outputs.softmax(-1),)
+        if isinstance(self.model, Classifier):
+            return (outputs.softmax(-1),)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 class ServedBlock(nn.Module):
@@ -48,14 +54,15 @@ class ServedBlock(nn.Module):
     def __init__(self, block: MetaMobileBlock) -> None:
         """The block's parts are taken over."""
         super().__init__()
-        self.residual = block.residual
+        self.residual, self.skip = block.residual, block.skip
         self.norm = block.norm if isinstance(block.norm, LayerNorm2d) else None
         self.attention = TokenAttention(block.attention) if isinstance(block.attention, WindowAttention) else None
         expand: Any = block.expand
         if isinstance(block.norm, nn.BatchNorm2d):
             expand = nn.Sequential(fold_norm_before(block.norm, expand[0]), expand[1])
         self.expand = expand
-        convolution, norm, activation = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(block.convolution))
+        depthwise: Any = block.convolution
+        convolution, norm, activation = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(depthwise))
         self.convolution = nn.Sequential(fuse_conv_bn_eval(convolution, norm), activation)
         self.squeeze_excite = block.squeeze_excite
         self.shrink: Any = block.shrink
@@ -71,7 +78,7 @@ class ServedBlock(nn.Module):
             y = y.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
         y = self.expand(y)
         mixed = self.squeeze_excite(self.convolution(y))
-        out: Tensor = self.shrink(y + mixed if self.residual else mixed)
+        out: Tensor = self.shrink(y + mixed if self.skip else mixed)
         return x + out if self.residual else out
 
 
@@ -110,6 +117,22 @@ class TokenAttention(nn.Module):
         mixed = (weights @ tokens(x)).reshape(n, rows, columns, heads, side, side, depth)
         mixed = mixed.permute(0, 4, 1, 5, 2, 3, 6).reshape(n, height + bottom, width + right, channels)
         return functional.pad(mixed, (0, 0, 0, -right, 0, -bottom)) if padded else mixed
+
+
+class ServedDilation(nn.Module):
+    """A dilated 3x3 convolution; where its outer taps lie outside of the whole map, only the centre is computed."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        """The convolution is taken over."""
+        super().__init__()
+        self.convolution = convolution
+        self.centre = pointwise(convolution.weight[:, :, 1, 1].detach(), cast("Tensor", convolution.bias).detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W)."""
+        reach: int = self.convolution.dilation[0]
+        outputs: Tensor = self.centre(x) if reach >= max(x.shape[2:]) else self.convolution(x)
+        return outputs
 
 
 def fold_norm_before(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> nn.Conv2d:

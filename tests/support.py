@@ -1,6 +1,7 @@
 """Toy models with real ONNX graphs, and fakes at the Session seam, for the tests of the server.
 
-The toy classifier names the strongest colour channel of the picture; the toy detector finds quadrants of pure colour.
+The toy classifier names the strongest colour channel of the picture; the toy detector finds quadrants of pure colour;
+the toy segmenter names the strongest colour channel around each pixel.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from app.manifest import (
     Manifest,
     ModelCard,
     Preprocessing,
+    Task,
     Tensor,
     sha256_of,
     write_manifest,
@@ -76,7 +78,7 @@ def write_classifier(
     }
     outputs = (Tensor(name="scores", dtype="float32", shape=(-1, 3)),)
     labels = COLOURS[turn:] + COLOURS[:turn]
-    return _write(root / name / version, "classify", nodes, constants, outputs, side, golden_shift, labels)
+    return _write(root / name / version, "classify", nodes, constants, outputs, side, golden_shift, "crop", labels)
 
 
 def write_detector(
@@ -126,14 +128,36 @@ def write_detector(
     return _write(root / name / version, "detect", nodes, constants, outputs, side, golden_shift)
 
 
-def _write(
+def write_segmenter(
+    root: Path,
+    name: str = "toy-segmenter",
+    version: str = "1",
+    *,
+    side: int = SIDE,
+    mode: Literal["stretch", "fit"] = "stretch",
+    golden_shift: float = 0.0,
+) -> Path:
+    """The folder of a complete segmenter: the strongest colour channel of each cell of 4 x 4 pixels."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),  # (N, S, S, 3) -> (N, 3, S, S)
+        helper.make_node("AveragePool", ["planes"], ["means"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Div", ["means", "white"], ["logits"]),  # (N, 3, S / 4, S / 4)
+    ]
+    constants = {"white": np.asarray(255, np.float32)}
+    outputs = (Tensor(name="logits", dtype="float32", shape=(-1, 3, side // 4, side // 4)),)
+    return _write(root / name / version, "segment", nodes, constants, outputs, side, golden_shift, mode)
+
+
+def _write(  # noqa: PLR0913, PLR0917  a folder has many parts
     folder: Path,
-    task: Literal["classify", "detect"],
+    task: Task,
     nodes: list[onnx.NodeProto],
     constants: Mapping[str, NDArray[np.generic]],
     outputs: tuple[Tensor, ...],
     side: int,
     golden_shift: float,
+    mode: Literal["crop", "stretch", "fit"] = "stretch",
     labels: Sequence[str] = COLOURS,
 ) -> Path:
     folder.mkdir(parents=True)
@@ -155,10 +179,10 @@ def _write(
         input=Tensor(name="image", dtype="uint8", shape=(-1, side, side, 3)),
         outputs=outputs,
         preprocessing=Preprocessing(
-            mode="crop" if task == "classify" else "stretch",
+            mode=mode,
             height=side,
             width=side,
-            resize=side if task == "classify" else None,
+            resize=side if mode == "crop" else None,
             interpolation="bilinear",
             mean=(0.0, 0.0, 0.0),
             std=(255.0, 255.0, 255.0),

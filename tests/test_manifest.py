@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import InvalidManifest
 from app.manifest import MANIFEST_FILE, read_labels, read_manifest, sha256_of, write_manifest
-from tests.support import write_classifier, write_detector
+from tests.support import write_classifier, write_detector, write_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,13 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = write_detector(tmp_path_factory.mktemp("models"))
+    content: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = write_segmenter(tmp_path_factory.mktemp("models"))
     content: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
     return content
 
@@ -40,7 +47,7 @@ def refused(tmp_path: Path, content: dict[str, Any], change: Callable[[dict[str,
 
 
 def test_a_written_manifest_is_read_as_it_was(tmp_path: Path) -> None:
-    for folder in (write_classifier(tmp_path), write_detector(tmp_path)):
+    for folder in (write_classifier(tmp_path), write_detector(tmp_path), write_segmenter(tmp_path)):
         manifest = read_manifest(folder / MANIFEST_FILE)
         copy = tmp_path / "copy.json"
         write_manifest(manifest, copy)
@@ -118,6 +125,22 @@ def test_outputs_that_do_not_fit_a_detector_are_refused(
 
 def test_a_detector_without_its_defaults_is_refused(tmp_path: Path, detector: dict[str, Any]) -> None:
     assert "'detection' belongs to task 'detect'" in refused(tmp_path, detector, lambda m: m.pop("detection"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m["outputs"][0].update(shape=[-1, 3, 8]), "must be float32 logits (-1, C, h, w)"),
+        (lambda m: m["outputs"][0].update(name="scores"), "must be float32 logits (-1, C, h, w)"),
+        (lambda m: m["outputs"][0].update(shape=[-1, 257, 8, 8]), "at most 256 classes, as many as a palette, not 257"),
+        (lambda m: m["preprocessing"].update(mode="crop", resize=32), "allowed are 'stretch' and 'fit'"),
+        (lambda m: m.update(detection={}), "'detection' belongs to task 'detect'"),
+    ],
+)
+def test_what_does_not_fit_a_segmenter_is_refused(
+    tmp_path: Path, segmenter: dict[str, Any], change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    assert words in refused(tmp_path, segmenter, change)
 
 
 @pytest.mark.parametrize("content", ["cat\ndog, small\n猫\n", "cat\r\ndog, small\r\n猫", "cat\ndog, small\n猫"])

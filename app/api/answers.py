@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.api.schemas import BoxFormat, BoxUnits
 from app.manifest import Manifest
 from app.vision.boxes import normalise, xyxy_to_cxcywh, xyxy_to_xywh
-from app.vision.results import Classification, Detections, ImageSize
+from app.vision.results import Classification, Detections, ImageSize, Segmentation
 
 _SCORE_DIGITS = 6
 _BOX_DIGITS = {"pixel": 2, "normalized": 6}
@@ -45,6 +45,24 @@ def detect_answer(
         "units": units,
         "detections": [
             {"label": label, "name": labels[label], "score": score, "box": box} for label, score, box in rows
+        ],
+    }
+
+
+def segment_answer(manifest: Manifest, labels: tuple[str, ...], result: Segmentation) -> dict[str, Any]:
+    """One SegmentAnswer."""
+    image = result.image
+    return {
+        **_head(manifest, image),
+        "classes": [
+            {
+                "label": region.label,
+                "name": labels[region.label],
+                "pixels": region.pixels,
+                "share": round(region.pixels / (image.width * image.height), _SCORE_DIGITS),
+                "rle": {"size": [image.height, image.width], "counts": region.counts},
+            }
+            for region in result.regions
         ],
     }
 

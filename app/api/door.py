@@ -23,7 +23,7 @@ from app.manifest import Task
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
-_TASKS: Mapping[str, Task] = MappingProxyType({"/classify": "classify", "/detect": "detect"})
+_TASKS: Mapping[str, Task] = MappingProxyType({"/classify": "classify", "/detect": "detect", "/segment": "segment"})
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 _LONGEST_NAME = 128
 _SHOWN = 100  # characters of a client's value that are repeated to it

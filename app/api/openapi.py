@@ -15,6 +15,9 @@ from app.api.schemas import (
     DetectAnswers,
     DetectQuery,
     JsonImages,
+    SegmentAnswer,
+    SegmentAnswers,
+    SegmentQuery,
 )
 from app.errors import ImageUndecodable
 
@@ -59,6 +62,14 @@ _DETECTED = {
     "box_format": "xyxy",
     "units": "pixel",
     "detections": [{"label": 1, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
+}
+_SEGMENTED = {
+    "model": {**_MODEL, "name": "deeplabv3-emo-1m"},
+    "image": {"width": 4, "height": 2},
+    "classes": [
+        {"label": 2, "name": "sky", "pixels": 6, "share": 0.75, "rle": {"size": [2, 4], "counts": "062"}},
+        {"label": 6, "name": "road", "pixels": 2, "share": 0.25, "rle": {"size": [2, 4], "counts": "62"}},
+    ],
 }
 _FAILED = {
     "error": {
@@ -147,6 +158,23 @@ DETECT: dict[str, Any] = {
             "a picture where Accept asks for one.",
             "content": {
                 "application/json": _examples(one=_DETECTED, several={"results": [_DETECTED, _FAILED]}, coco=_COCO),
+                "image/png": _BINARY,
+                "image/jpeg": _BINARY,
+            },
+        },
+        **_PROBLEMS,
+    },
+}
+
+SEGMENT: dict[str, Any] = {
+    "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [*query_parameters(SegmentQuery), _TIMEOUT]},
+    "responses": {
+        200: {
+            "model": SegmentAnswer | SegmentAnswers,
+            "description": "One answer for one image, `results` for several. Where Accept asks for a picture: "
+            "`image/png` is the map of labels, or the overlay with `format=overlay`; `image/jpeg` is the overlay.",
+            "content": {
+                "application/json": _examples(one=_SEGMENTED, several={"results": [_SEGMENTED, _FAILED]}),
                 "image/png": _BINARY,
                 "image/jpeg": _BINARY,
             },

@@ -1,4 +1,4 @@
-"""/classify and /detect: upload -> deployment -> answer. The routes only translate."""
+"""/classify and /detect: upload -> deployment -> answer. The routes only translate; /segment shares their steps."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -24,6 +24,7 @@ from app.api.services import services_of
 from app.api.uploads import Upload, Uploads, read_uploads
 from app.engine.deployment import Deployment
 from app.engine.pipeline import Prediction
+from app.engine.tasks import Parameters
 from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, QueueFull, Unavailable
 from app.settings import Settings
 from app.vision.draw import PictureType
@@ -38,7 +39,7 @@ Outcome = Prediction | Exception
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class Answered:
     """What a request sent and what became of each image."""
 
     uploads: Uploads
@@ -57,9 +58,9 @@ async def classify(request: Request) -> Response:
         top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
     )
     with services.bodies.share() as hold:
-        answered = await _answer_uploads(request, services.settings, hold, call, parameters)
+        answered = await answer_uploads(request, services.settings, hold, call, parameters)
     answers = [_classified(call.deployment, outcome) for outcome in answered.outcomes]
-    return _json({"results": answers} if answered.uploads.several else answers[0])
+    return json_response({"results": answers} if answered.uploads.several else answers[0])
 
 
 @router.post("/detect", response_model=None, **DETECT)
@@ -79,7 +80,7 @@ async def detect(request: Request) -> Response:
         full_decode=query.full_decode,
     )
     with services.bodies.share() as hold:
-        answered = await _answer_uploads(request, services.settings, hold, call, parameters)
+        answered = await answer_uploads(request, services.settings, hold, call, parameters)
         if answered.uploads.several:
             media_type = negotiate(accept, (JSON,))  # a picture shows one image
         if media_type != JSON:
@@ -88,7 +89,7 @@ async def detect(request: Request) -> Response:
     if query.format == "coco":
         return _coco(answered.outcomes)
     answers = [_detected(call.deployment, outcome, query) for outcome in answered.outcomes]
-    return _json({"results": answers} if answered.uploads.several else answers[0])
+    return json_response({"results": answers} if answered.uploads.several else answers[0])
 
 
 def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -138,13 +139,13 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         watching.cancel()
 
 
-async def _answer_uploads(
+async def answer_uploads(
     request: Request,
     settings: Settings,
     hold: Hold,
     call: Call,
-    parameters: ClassifyParameters | DetectParameters,
-) -> _Answered:
+    parameters: Parameters,
+) -> Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
     try:
         uploads = await read_uploads(request, hold, settings.max_images_per_request, call.seconds)
@@ -157,12 +158,12 @@ async def _answer_uploads(
         outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
     )
     _raise_common_error(uploads, outcomes)
-    return _Answered(uploads, outcomes, call.deadline)
+    return Answered(uploads, outcomes, call.deadline)
 
 
 async def _predict_all(
     images: Sequence[Upload],
-    parameters: ClassifyParameters | DetectParameters,
+    parameters: Parameters,
     call: Call,
 ) -> list[Outcome]:
     async def predict(image: Upload) -> Outcome:
@@ -212,10 +213,10 @@ def _coco(outcomes: Sequence[Outcome]) -> Response:
     for position, outcome in enumerate(outcomes):
         if isinstance(outcome, Prediction):
             results += coco_results(position, outcome.image, _detections(outcome))
-    return _json(results, {"X-Failed-Images": ",".join(map(str, errors))} if errors else {})
+    return json_response(results, {"X-Failed-Images": ",".join(map(str, errors))} if errors else {})
 
 
-async def _picture(request: Request, deployment: Deployment, answered: _Answered, media_type: PictureType) -> Response:
+async def _picture(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
     (image,), (outcome,) = answered.uploads.images, answered.outcomes
     if isinstance(outcome, Exception) or isinstance(image, InvalidRequest):
         raise TypeError(outcome)
@@ -239,5 +240,6 @@ def _refuse_coco_conflict(query: DetectQuery) -> None:
             raise InvalidParameter(msg)
 
 
-def _json(content: Any, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401  any JSON value
+def json_response(content: Any, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401  any JSON value
+    """The answer in as few bytes as it takes."""
     return Response(to_json(content, inf_nan_mode="null"), headers=headers, media_type=JSON)

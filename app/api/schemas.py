@@ -79,6 +79,16 @@ class DetectQuery(_Query):
     )
 
 
+class SegmentQuery(_Query):
+    """What can be asked of /segment."""
+
+    format: Literal["labels", "overlay"] = Field(
+        "labels",
+        description="What a picture shows: `labels`, a PNG whose pixels are labels, with a palette; `overlay`, the "
+        "image under the colours and names of its classes, as PNG or JPEG, never JSON.",
+    )
+
+
 class JsonImages(_Strict):
     """A JSON body: one image or several, each base64 (RFC 4648) or a data: URI of it."""
 
@@ -148,6 +158,31 @@ class CocoResult(_Strict):
     score: float
 
 
+class RunLengths(_Strict):
+    """Which pixels, as pycocotools reads it (`pycocotools.mask.decode`)."""
+
+    size: tuple[int, int] = Field(description="Height and width of the image.")
+    counts: str = Field(description="COCO's compressed run lengths, down the columns.")
+
+
+class SegmentedClass(_Strict):
+    """All pixels of one class."""
+
+    label: int = Field(ge=0, description="Index of the class in the model's labels.")
+    name: str
+    pixels: int = Field(ge=1)
+    share: float = Field(ge=0, le=1, description="Of the image.")
+    rle: RunLengths
+
+
+class SegmentAnswer(_Strict):
+    """The classes that one image consists of, the largest first; every pixel has one."""
+
+    model: ModelReference
+    image: Size
+    classes: list[SegmentedClass]
+
+
 class ProblemDocument(BaseModel):
     """RFC 9457: what went wrong and what is allowed; some types have members of their own."""
 
@@ -178,6 +213,12 @@ class DetectAnswers(_Strict):
     results: list[DetectAnswer | FailedImage]
 
 
+class SegmentAnswers(_Strict):
+    """One entry for each image, in the order of the request."""
+
+    results: list[SegmentAnswer | FailedImage]
+
+
 class InputSize(_Strict):
     """Size in pixels of what the network sees."""
 
@@ -190,7 +231,7 @@ class ModelSummary(_Strict):
 
     name: str
     version: str
-    task: Literal["classify", "detect"]
+    task: Task
     default: bool = Field(description="Whether it answers where the client names no model.")
     ready: bool
     aliases: list[str] = Field(description="Words that `version` may give for this version.")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from app.engine.costs import Costs
 from app.engine.inference import infer
+from app.engine.priority import lower_priority
 from app.engine.session import Outputs, Session
 from app.engine.workers import guarded
 from app.errors import ServiceError
@@ -76,7 +77,7 @@ class Alone:
         await self._idle.acquire()
         answer: asyncio.Future[R] = self._loop.create_future()
         self._answers.add(answer)
-        self._threads.submit(self._visit, prepare, finish, on_computed, answer)
+        self._threads.submit(self._visit, self._costs.is_heavy, prepare, finish, on_computed, answer)
         try:
             return await answer
         finally:
@@ -89,12 +90,15 @@ class Alone:
 
     def _visit(
         self,
+        is_heavy: bool,  # noqa: FBT001  submit() passes by position
         prepare: Callable[[], P],
         finish: Callable[[P, Answer], R],
         on_computed: Callable[[], None],
         answer: asyncio.Future[R],
     ) -> None:
         """In the thread: all steps; the event loop is told how they ended."""
+        if is_heavy:
+            lower_priority()
         try:
             settle = guarded(self._take_through, prepare, finish, on_computed, answer)
         except ServiceError as error:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from app.engine.alone import Alone, Answer, P, R
 from app.engine.costs import Costs
 from app.engine.deadlines import before, too_late
-from app.engine.inference import infer
+from app.engine.inference import Inference, infer
+from app.engine.priority import lower_priority
 from app.engine.session import Session
 from app.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from app.metrics import ModelMetrics
@@ -232,7 +233,7 @@ class Batcher:
         self._metrics.batch(len(batch))
         tensors = [image.tensor for image in batch]
         try:
-            computed = await self._loop.run_in_executor(self._threads, infer, self._session, tensors)
+            computed = await self._loop.run_in_executor(self._threads, self._infer, self._costs.is_heavy, tensors)
         except InferenceFailed as error:
             if len(batch) == 1:
                 _reject(batch[0], error)
@@ -251,6 +252,11 @@ class Batcher:
             if not image.answer.done():  # its client may have left meanwhile
                 rows = {name: values[row] for name, values in computed.outputs.items()}
                 image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
+
+    def _infer(self, is_heavy: bool, tensors: list[NDArray[np.uint8]]) -> Inference:  # noqa: FBT001  by position
+        if is_heavy:
+            lower_priority()
+        return infer(self._session, tensors)
 
     # ---- ending ----------------------------------------------------------------------------------------------------
 

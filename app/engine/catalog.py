@@ -23,6 +23,7 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOADING_RETRY_SECONDS = 1.0
+_EXPECTED: frozenset[Task] = frozenset({"classify", "detect"})  # a broken folder may have held a model for these
 _SHOWN = 64  # characters of a name that are repeated to the client
 
 
@@ -43,6 +44,7 @@ class Catalog:
         self._configured_defaults = {
             "classify": settings.default_classify_model,
             "detect": settings.default_detect_model,
+            "segment": settings.default_segment_model,
         }
         self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session)
         self._state: Literal["loading", "started", "closed"] = "loading"
@@ -185,7 +187,7 @@ class Catalog:
             default = self.default(task)
             if default is not None and self._version(default, self.versions(default, task), DEFAULT) is None:
                 obstacles.append(f"the default model for {task}, {default!r}, is not served")
-            elif not served and self._rollout.missing:  # one of them may be for this task
+            elif not served and self._rollout.missing and task in _EXPECTED:
                 obstacles.append(
                     f"no model serves {task}, and there are failures: {', '.join(sorted(self._rollout.missing))}"
                 )

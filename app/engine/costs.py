@@ -13,6 +13,7 @@ _NEWEST = 0.05  # weight of the newest image in the means: they follow the last 
 _NEWEST_RUN = 0.1  # a batch size is met less often
 _LEAST_GAIN = 0.1  # waiting for one more pays from so much less time an image
 _LARGE_GAIN = 0.25  # more than chance and busy cores do to measurements; an accelerator saves most of the time
+_HEAVY_SECONDS = 0.1  # a run that takes so long is not what somebody waits for who wants an answer at once
 NOTHING_MEASURED: Mapping[int, float] = MappingProxyType({})
 
 
@@ -65,6 +66,11 @@ class Costs:
         if size > max(self._runs, default=0):
             return True
         return self.run_seconds(size) / size <= (1 - _LARGE_GAIN) * self.run_seconds(1)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether one image takes so long that the models beside this one should go first."""
+        return self.run_seconds(1) >= _HEAVY_SECONDS
 
     # ---- images ----------------------------------------------------------------------------------------------------
 

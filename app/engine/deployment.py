@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import TypeVarTuple
 
 from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
@@ -34,11 +35,13 @@ from app.errors import (
 from app.manifest import Manifest
 from app.metrics import Metrics, ModelMetrics, Reason
 from app.settings import Settings
-from app.vision.draw import PictureType, draw_detections, encode
+from app.vision.draw import PictureType, draw_detections, draw_segmentation, encode, encode_class_map
 from app.vision.image import ImageLimits, decode
-from app.vision.results import Detections
+from app.vision.results import Detections, Segmentation
 
 logger = logging.getLogger(__name__)
+
+Ts = TypeVarTuple("Ts")
 
 _REASONS: dict[type[Unavailable], Reason] = {
     QueueFull: "queue_full",
@@ -177,16 +180,27 @@ class Deployment:
         return prediction
 
     async def draw(
-        self, upload: bytes, detections: Detections, media_type: PictureType, deadline: float | None = None
+        self,
+        upload: bytes,
+        result: Detections | Segmentation,
+        media_type: PictureType,
+        deadline: float | None = None,
     ) -> bytes:
-        """The picture with boxes and names drawn, as ``image/png`` or ``image/jpeg``.
+        """The picture with what was found drawn on it, as ``image/png`` or ``image/jpeg``.
 
         Part of a request that was admitted, so it is never refused for want of room.
         """
+        return await self._finish(deadline, _draw, upload, self._limits, result, self.labels, media_type)
+
+    async def write_class_map(self, result: Segmentation, deadline: float | None = None) -> bytes:
+        """The PNG file whose pixels are labels; as ``draw``."""
+        return await self._finish(deadline, encode_class_map, result, self.labels)
+
+    async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
         try:
             with self._admission.carry_on():
                 async with before(deadline):
-                    return await self._workers.run(_draw, upload, self._limits, detections, self.labels, media_type)
+                    return await self._workers.run(function, *args)
         except InferenceFailed as error:
             self._log(error)
             raise
@@ -270,6 +284,13 @@ def _slots(costs: Costs, decode_threads: int, instances: int, max_batch_size: in
 
 
 def _draw(
-    upload: bytes, limits: ImageLimits, detections: Detections, labels: tuple[str, ...], media_type: PictureType
+    upload: bytes,
+    limits: ImageLimits,
+    result: Detections | Segmentation,
+    labels: tuple[str, ...],
+    media_type: PictureType,
 ) -> bytes:
-    return encode(draw_detections(decode(upload, limits).upright(), detections, labels), media_type)
+    image = decode(upload, limits).upright()
+    if isinstance(result, Segmentation):
+        return encode(draw_segmentation(image, result, labels), media_type)
+    return encode(draw_detections(image, result, labels), media_type)

@@ -43,7 +43,11 @@ class Rollout:
         """Serve nothing yet."""
         self.deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
         self.aliases: dict[str, dict[str, str]] = {}  # name -> alias -> version
-        self.found: dict[Task, set[str]] = {"classify": set(), "detect": set()}  # the names, working or not
+        self.found: dict[Task, set[str]] = {
+            "classify": set(),
+            "detect": set(),
+            "segment": set(),
+        }  # the names, working or not
         self.failures: dict[str, str] = {}  # path inside the repository -> why
         self.missing: set[str] = set()  # the names that failed at start and have served nothing yet
         self.seen: Look | None = None  # what was followed last

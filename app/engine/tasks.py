@@ -5,13 +5,22 @@ from typing import Protocol
 
 from app.engine.repository import Artefact
 from app.engine.session import Outputs
-from app.manifest import DetectionDefaults
+from app.manifest import DetectionDefaults, Preprocessing
 from app.vision.classify import top_classes
 from app.vision.detect import select_detections
-from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters, Geometry
+from app.vision.results import (
+    Classification,
+    ClassifyParameters,
+    Detections,
+    DetectParameters,
+    Geometry,
+    Segmentation,
+    SegmentParameters,
+)
+from app.vision.segment import segment
 
-Parameters = ClassifyParameters | DetectParameters
-Result = Classification | Detections
+Parameters = ClassifyParameters | DetectParameters | SegmentParameters
+Result = Classification | Detections | Segmentation
 
 
 class Task(Protocol):
@@ -58,8 +67,25 @@ class DetectTask:
         return select_detections(outputs["boxes"], outputs["scores"], geometry, parameters, self.defaults, self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentTask:
+    """Output ``logits (C, h, w)``, which cover the network input."""
+
+    rule: Preprocessing
+    is_quick: bool = False
+
+    def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Segmentation:
+        """Give the class of every pixel of the shown image."""
+        if not isinstance(parameters, SegmentParameters):
+            msg = f"a segmenter cannot be asked with {type(parameters).__name__}"
+            raise TypeError(msg)
+        return segment(outputs["logits"], geometry, self.rule.height, self.rule.width)
+
+
 def task_for(artefact: Artefact) -> Task:
     """The task that the manifest names."""
     if artefact.manifest.detection is not None:
         return DetectTask(artefact.labels, artefact.manifest.detection)
+    if artefact.manifest.task == "segment":
+        return SegmentTask(artefact.manifest.preprocessing)
     return ClassifyTask()

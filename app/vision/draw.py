@@ -5,15 +5,19 @@ import io
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from app.vision.results import Detections
+from app.vision.results import Detections, Segmentation
+from app.vision.segment import enlarged
 
 _GOLDEN_RATIO = 0.618034
 _LINE_PER_SIDE = 1 / 300
 _TEXT_PER_SIDE = 1 / 40
 _LEAST_TEXT = 12
+_OPACITY = 0.5
+_NAMED_SHARE = 0.02  # smaller regions get no name: it would hide them
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Colour = tuple[int, int, int]
 
@@ -33,9 +37,38 @@ def draw_detections(image: PillowImage.Image, detections: Detections, names: tup
     font = ImageFont.load_default(size=max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
     found = zip(detections.boxes_xyxy.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
     for (left, top, right, bottom), label, score in reversed(list(found)):
-        colour = _colour(label)
+        colour = colour_of(label)
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
         _write(draw, f"{names[label]} {score:.0%}", (left, top), font, colour)
+    return page
+
+
+def draw_segmentation(
+    image: PillowImage.Image, segmentation: Segmentation, names: tuple[str, ...]
+) -> PillowImage.Image:
+    """``image`` (RGB) under the colours of its classes, with the names of those that cover 2 % or more."""
+    colours = _coloured(segmentation.class_map, len(names)).convert("RGB")
+    page = PillowImage.blend(image, colours.resize(image.size, PillowImage.Resampling.NEAREST), _OPACITY)
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(size=max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE)))
+    height, width = segmentation.class_map.shape
+    for region in segmentation.regions:
+        if region.pixels >= _NAMED_SHARE * page.width * page.height:
+            places = np.flatnonzero(segmentation.class_map == region.label)
+            row, column = divmod(int(places[len(places) // 2]), width)  # one of its own, about in the middle
+            corner = (column * page.width / width, row * page.height / height)
+            _write(draw, names[region.label], corner, font, colour_of(region.label))
+    return page
+
+
+def encode_class_map(segmentation: Segmentation, names: tuple[str, ...]) -> bytes:
+    """A PNG file of the image's size whose pixels are labels, each shown in the colour of its class (a palette)."""
+    return encode(_coloured(enlarged(segmentation.class_map, segmentation.image), len(names)), "image/png")
+
+
+def _coloured(labels: NDArray[np.uint8], count: int) -> PillowImage.Image:
+    page = PillowImage.fromarray(labels)
+    page.putpalette(bytes(value for label in range(count) for value in colour_of(label)))
     return page
 
 
@@ -49,7 +82,7 @@ def encode(image: PillowImage.Image, media_type: PictureType) -> bytes:
     return buffer.getvalue()
 
 
-def _colour(label: int) -> _Colour:
+def colour_of(label: int) -> _Colour:
     """Neighbouring labels get hues far apart."""
     red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -29,9 +29,12 @@ def preprocess(picture: Picture, rule: Preprocessing) -> tuple[NDArray[np.uint8]
 
     Resizing is Pillow's, antialiased. ``crop`` rounds as torchvision's ``Resize`` and ``CenterCrop`` do: the long side
     becomes ``int(resize * long / short)``, the offset is half of what is too much, rounded half to even. Only what
-    stays is resized; the result is that of resizing all, but for the rounding of grey levels.
+    stays is resized; the result is that of resizing all, but for the rounding of grey levels. ``fit`` rounds both
+    sides to the nearest pixel.
     """
     geometry = _geometry(picture.size, rule)
+    if rule.mode == "fit":
+        return _fitted(picture, rule, geometry), geometry
     left, top = -geometry.offset_x / geometry.scale_x, -geometry.offset_y / geometry.scale_y
     # Rounding may lead past the image's edge.
     right = min((rule.width - geometry.offset_x) / geometry.scale_x, picture.size.width)
@@ -40,8 +43,20 @@ def preprocess(picture: Picture, rule: Preprocessing) -> tuple[NDArray[np.uint8]
     return tensor, geometry
 
 
+def _fitted(picture: Picture, rule: Preprocessing, geometry: Geometry) -> NDArray[np.uint8]:
+    """The whole picture in the top left corner; around it the mean, which the graph turns into (almost) zeros."""
+    width, height = round(picture.size.width * geometry.scale_x), round(picture.size.height * geometry.scale_y)
+    box = (0.0, 0.0, float(picture.size.width), float(picture.size.height))
+    tensor = np.full((rule.height, rule.width, 3), np.round(rule.mean), np.uint8)
+    tensor[:height, :width] = picture.resized(box, width, height, _FILTERS[rule.interpolation])
+    return tensor
+
+
 def _geometry(image: ImageSize, rule: Preprocessing) -> Geometry:
     width, height = image.width, image.height
+    if rule.mode == "fit":
+        scale = min(rule.width / width, rule.height / height)
+        return Geometry(image, max(1, round(width * scale)) / width, max(1, round(height * scale)) / height)
     if rule.resize is None:
         return Geometry(image, rule.width / width, rule.height / height)
     short = min(width, height)

@@ -46,6 +46,13 @@ class DetectParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentParameters:
+    """What a client may ask of a segmenter; ``full_decode`` is a classifier's."""
+
+    full_decode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
     """The K best classes of one image, best first."""
 
@@ -73,6 +80,34 @@ class Detections:
         shapes = (self.boxes_xyxy.shape, self.labels.shape, self.scores.shape)
         if shapes != ((count, 4), (count,), (count,)):
             msg = f"boxes, labels, scores must be (K, 4), (K,), (K,), not {shapes}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """All pixels of an image that have one class: how many, and which, in COCO's compressed run lengths."""
+
+    label: int
+    pixels: int
+    counts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """The class of every pixel of an image, and the classes that occur, the largest first.
+
+    A pixel of the class map stands for some of the image's where that is very large.
+    """
+
+    image: ImageSize
+    class_map: NDArray[np.uint8]  # (h, w), labels
+    regions: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the map is none or has more pixels a side than the image."""
+        shape = self.class_map.shape
+        if len(shape) != 2 or not (0 < shape[0] <= self.image.height and 0 < shape[1] <= self.image.width):
+            msg = f"a class map {shape} does not fit {self.image}"
             raise ValueError(msg)
 
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.serving import in_process, settings_for
+from tests.support import write_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -15,5 +16,7 @@ async def client(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[httpx.AsyncClient]:
     models: Path = tmp_path_factory.mktemp("models")
-    async with in_process(settings_for(models, max_images_per_request=4, max_request_bytes=200_000)) as (client, _):
+    settings = settings_for(models, max_images_per_request=4, max_request_bytes=200_000)
+    write_segmenter(models)
+    async with in_process(settings) as (client, _):
         yield client

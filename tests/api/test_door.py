@@ -53,7 +53,7 @@ def test_a_deadline_that_is_no_number_of_milliseconds_is_refused_with_what_is_al
 
 @pytest.mark.anyio
 async def test_a_wrong_deadline_is_a_problem_document(client: httpx.AsyncClient) -> None:
-    for path in ("/classify", "/detect"):
+    for path in ("/classify", "/detect", "/segment"):
         response = await client.post(path, content=RED, headers={**PNG, "X-Request-Timeout-Ms": "soon"})
         document = ProblemDocument.model_validate_json(response.content)
         assert (response.status_code, document.type) == (400, "urn:emo-serve:problem:bad-request")

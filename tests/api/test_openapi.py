@@ -12,6 +12,8 @@ from app.api.schemas import (
     DetectAnswers,
     JsonImages,
     ProblemDocument,
+    SegmentAnswer,
+    SegmentAnswers,
 )
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +26,7 @@ async def operation(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
 
 
 async def test_the_document_offers_every_kind_of_body(client: httpx.AsyncClient) -> None:
-    for path in ("/classify", "/detect"):
+    for path in ("/classify", "/detect", "/segment"):
         content = (await operation(client, path))["requestBody"]["content"]
         assert set(content) == {"image/*", "application/octet-stream", "multipart/form-data", "application/json"}
         for example in content["application/json"]["examples"].values():
@@ -41,6 +43,10 @@ async def test_examples_of_answers_are_what_answers_look_like(client: httpx.Asyn
     DetectAnswers.model_validate(detected["application/json"]["examples"]["several"]["value"])
     assert all(map(CocoResult.model_validate, detected["application/json"]["examples"]["coco"]["value"]))
     assert {"image/png", "image/jpeg"} < set(detected)
+    segmented = (await operation(client, "/segment"))["responses"]["200"]["content"]
+    SegmentAnswer.model_validate(segmented["application/json"]["examples"]["one"]["value"])
+    SegmentAnswers.model_validate(segmented["application/json"]["examples"]["several"]["value"])
+    assert {"image/png", "image/jpeg"} < set(segmented)
 
 
 async def test_every_problem_is_documented_as_a_problem(client: httpx.AsyncClient) -> None:

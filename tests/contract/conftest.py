@@ -6,13 +6,16 @@ import httpx
 import pytest
 
 from tests.serving import Running, running, settings_for
+from tests.support import write_segmenter
 
 MAX_REQUEST_BYTES = 300_000
 
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    settings = settings_for(tmp_path_factory.mktemp("models"), max_request_bytes=MAX_REQUEST_BYTES)
+    models = tmp_path_factory.mktemp("models")
+    settings = settings_for(models, max_request_bytes=MAX_REQUEST_BYTES)
+    write_segmenter(models)
     with running(settings) as server:
         yield server
 

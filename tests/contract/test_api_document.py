@@ -11,16 +11,32 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from app.api.schemas import ClassifyAnswer, ClassifyAnswers, CocoResult, DetectAnswer, DetectAnswers, ProblemDocument
+from app.api.schemas import (
+    ClassifyAnswer,
+    ClassifyAnswers,
+    CocoResult,
+    DetectAnswer,
+    DetectAnswers,
+    ProblemDocument,
+    SegmentAnswer,
+    SegmentAnswers,
+)
 from tests.serving import running, settings_for
-from tests.support import encode_image, plain, write_classifier, write_detector
+from tests.support import encode_image, plain, write_classifier, write_detector, write_segmenter
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
 ANSWERS = [block for kind, block in BLOCKS if kind == "json"]
 ANSWER: TypeAdapter[Any] = TypeAdapter(
-    ClassifyAnswer | ClassifyAnswers | DetectAnswer | DetectAnswers | list[CocoResult] | ProblemDocument
+    ClassifyAnswer
+    | ClassifyAnswers
+    | DetectAnswer
+    | DetectAnswers
+    | list[CocoResult]
+    | SegmentAnswer
+    | SegmentAnswers
+    | ProblemDocument
 )
 PHOTO = encode_image(plain("red"), "JPEG")
 
@@ -31,6 +47,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     models = tmp_path_factory.mktemp("models")
     write_classifier(models, "emo-1m")
     write_detector(models, "ssdlite-emo-1m")
+    write_segmenter(models, "deeplabv3-emo-1m")
     with running(settings_for(models)) as server, httpx.Client(base_url=server.url, timeout=20) as client:
         yield client
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 from skimage import data
 
-from app.api.schemas import ClassifyAnswers, DetectAnswers
+from app.api.schemas import ClassifyAnswers, DetectAnswers, SegmentAnswers
 from tests.support import encode_image, plain, quadrants
 
 PNG = {"content-type": "image/png"}
@@ -27,7 +27,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("path", ["/classify", "/detect"])
+@pytest.mark.parametrize("path", ["/classify", "/detect", "/segment"])
 def test_every_kind_of_body_gives_the_same_answer(client: httpx.Client, path: str) -> None:
     BODIES["chunked"]["content"] = iter([IMAGE[:100], IMAGE[100:]])
     answers = {kind: client.post(path, **body) for kind, body in BODIES.items()}
@@ -35,7 +35,7 @@ def test_every_kind_of_body_gives_the_same_answer(client: httpx.Client, path: st
     assert all(answer.json() == answers["raw"].json() for answer in answers.values())
 
 
-@pytest.mark.parametrize("path", ["/classify", "/detect"])
+@pytest.mark.parametrize("path", ["/classify", "/detect", "/segment"])
 def test_several_images_are_answered_in_order_each_as_when_alone(client: httpx.Client, path: str) -> None:
     images = [encode_image(plain(colour)) for colour in ("red", "green", "blue")]
     alone = [client.post(path, content=image, headers=PNG).json() for image in images]
@@ -46,7 +46,7 @@ def test_several_images_are_answered_in_order_each_as_when_alone(client: httpx.C
     assert client.post(path, json={"images": texts[:1]}).json() == {"results": alone[:1]}
 
 
-@pytest.mark.parametrize("path", ["/classify", "/detect"])
+@pytest.mark.parametrize("path", ["/classify", "/detect", "/segment"])
 def test_one_bad_image_never_fails_its_neighbours(client: httpx.Client, path: str) -> None:
     good = client.post(path, content=IMAGE, headers=PNG).json()
     bad = {"no image": b"hello", "empty": b"", "truncated": IMAGE[: len(IMAGE) // 2]}
@@ -57,7 +57,9 @@ def test_one_bad_image_never_fails_its_neighbours(client: httpx.Client, path: st
     assert (results[0], results[-1]) == (good, good)
     assert [entry["error"]["status"] for entry in results[1:-1]] == [415, 422, 422, 422]
     assert all(entry["error"]["request_id"] == response.headers["X-Request-Id"] for entry in results[1:-1])
-    (ClassifyAnswers if path == "/classify" else DetectAnswers).model_validate(response.json())
+    {"/classify": ClassifyAnswers, "/detect": DetectAnswers, "/segment": SegmentAnswers}[path].model_validate(
+        response.json()
+    )
 
 
 def oriented(orientation: int) -> bytes:
@@ -99,6 +101,6 @@ def test_boxes_are_in_the_frame_a_person_sees_on_every_route(client: httpx.Clien
 def test_real_photos_are_answered(client: httpx.Client, name: str) -> None:
     photo = np.ascontiguousarray(getattr(data, name)())
     body = encode_image(photo, "JPEG")
-    for path in ("/classify", "/detect"):
+    for path in ("/classify", "/detect", "/segment"):
         answer = client.post(path, content=body, headers={"content-type": "image/jpeg"})
         assert answer.json()["image"] == {"width": photo.shape[1], "height": photo.shape[0]}

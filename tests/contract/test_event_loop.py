@@ -21,7 +21,7 @@ from PIL import Image
 
 from app.settings import MIB
 from tests.serving import Running, running, settings_for
-from tests.support import encode_image, plain
+from tests.support import encode_image, plain, write_segmenter
 from tests.vision.files import encoded, with_scans
 
 MAX_STEP_SECONDS = 0.05
@@ -56,7 +56,9 @@ class Metered:
 @pytest.fixture(scope="module")
 def metered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metered]:
     steps = StepMeter()
-    settings = settings_for(tmp_path_factory.mktemp("models"))  # with the limits as they are by default
+    models = tmp_path_factory.mktemp("models")
+    settings = settings_for(models)  # with the limits as they are by default
+    write_segmenter(models)
     with (
         running(settings, loop_factory=lambda: asyncio.SelectorEventLoop(steps)) as server,
         httpx.Client(base_url=server.url, timeout=120) as client,
@@ -116,6 +118,11 @@ REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
     "the largest picture": ("POST", "/classify", lambda: raw(encoded(Image.new("1", (8000, 6200)), "PNG"))),
     "a large picture drawn as jpeg": ("POST", "/detect", lambda: raw(picture("JPEG"), accept="image/jpeg")),
     "a large picture drawn as png": ("POST", "/detect", lambda: raw(picture("JPEG", 2000, 1500), accept="image/png")),
+    "a large picture segmented": ("POST", "/segment", lambda: raw(picture("JPEG"))),
+    "the largest picture segmented": ("POST", "/segment", lambda: raw(encoded(Image.new("1", (8000, 6200)), "PNG"))),
+    "a large map of labels": ("POST", "/segment", lambda: raw(picture("JPEG"), accept="image/png")),
+    "a large overlay": ("POST", "/segment", lambda: raw(picture("JPEG", 2000, 1500), accept="image/jpeg")),
+    "photos segmented in json": ("POST", "/segment", lambda: as_json(*[SMALL] * 32)),
     "a hostile jpeg": ("POST", "/classify", lambda: raw(PROGRESSIVE)),
     "the longest file": ("POST", "/classify", lambda: raw(noise(20 * MIB))),
     "the longest body": ("POST", "/classify", lambda: raw(bytes(64 * MIB))),

@@ -60,7 +60,7 @@ def good() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("route", ["/classify", "/detect"])
+@pytest.mark.parametrize("route", ["/classify", "/detect", "/segment"])
 def test_hostile_files_are_refused_and_never_disturb_a_good_photo(
     client: httpx.Client, route: str, good: bytes
 ) -> None:

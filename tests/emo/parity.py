@@ -4,6 +4,7 @@ import json
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 DATA = Path(__file__).parent.parent / "data"
 
 
-def expected(name: str) -> NDArray[np.float32]:
-    with np.load(DATA / "parity.npz") as file:
-        array: NDArray[np.float32] = file[name]
+def expected(name: str, file_name: str = "parity.npz") -> NDArray[Any]:
+    with np.load(DATA / file_name) as file:
+        array: NDArray[Any] = file[name]
     return array
 
 

@@ -35,6 +35,7 @@ class Exported:
     repository: Path
     classifier: torch.nn.Module
     detector: torch.nn.Module
+    others: dict[str, torch.nn.Module]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,22 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     rule = classification.serving_rule(64)
     export(classifier, ("a", "b", "c"), rule, CARD, repository, "toy", "1", lambda _predict: {"top1": 0.123456})
     export(detector, ("d", "e"), detection.serving_rule(96), CARD, repository, "toy-boxes", "1")
-    return Exported(repository, classifier, detector)
+    others: dict[str, torch.nn.Module] = {}
+    for name in ("retinanet_emo_1m", "deeplabv3_emo_1m", "pspnet_emo_1m"):
+        model = emo.create(name, 2).eval()
+        fit = detection.serving_rule(96).model_copy(update={"mode": "fit", "width": 128})
+        others[name.replace("_", "-")] = model
+        export(model, ("d", "e"), fit, CARD, repository, name.replace("_", "-"), "1")
+    return Exported(repository, classifier, detector, others)
 
 
 def test_the_server_accepts_what_is_exported(exported: Exported) -> None:
     found = scan(exported.repository)
     assert not found.failures
     assert [(artefact.manifest.name, artefact.manifest.task) for artefact in found.artefacts] == [
+        ("deeplabv3-emo-1m", "segment"),
+        ("pspnet-emo-1m", "segment"),
+        ("retinanet-emo-1m", "detect"),
         ("toy", "classify"),
         ("toy-boxes", "detect"),
     ]
@@ -61,7 +71,8 @@ def test_the_server_accepts_what_is_exported(exported: Exported) -> None:
 
 
 def test_the_card_carries_what_was_measured_with_the_onnx_file(exported: Exported) -> None:
-    assert scan(exported.repository).artefacts[0].manifest.card.metrics == {"top1": 0.1235}
+    cards = {artefact.manifest.name: artefact.manifest.card for artefact in scan(exported.repository).artefacts}
+    assert cards["toy"].metrics == {"top1": 0.1235}
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -75,6 +86,15 @@ def test_the_graph_answers_as_pytorch_does_at_any_batch(exported: Exported, coun
     wanted_boxes, wanted_scores = torch_predict(exported.detector)(images)
     np.testing.assert_allclose(boxes, wanted_boxes, atol=1e-3)
     np.testing.assert_allclose(scores, wanted_scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("name", ["retinanet-emo-1m", "deeplabv3-emo-1m", "pspnet-emo-1m"])
+def test_the_other_heads_answer_as_pytorch_does_at_any_batch(exported: Exported, name: str, count: int) -> None:
+    images = np.random.default_rng(count).integers(0, 256, (count, 96, 128, 3), dtype=np.uint8)
+    answers = onnx_predict(exported.repository / name / "1" / "model.onnx")(images)
+    for answer, wanted in zip(answers, torch_predict(exported.others[name])(images), strict=True):
+        np.testing.assert_allclose(answer, wanted, rtol=0, atol=1e-5 * max(1.0, float(np.abs(wanted).max())))
 
 
 def test_the_file_does_not_tell_where_it_was_made(exported: Exported) -> None:

@@ -33,7 +33,7 @@ def test_a_classifier_says_the_same_after_the_rewrite(name: str, side: int) -> N
         torch.testing.assert_close(scores, model(normalise(images)).softmax(-1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ssdlite_emo_1m", "ssdlite_emo_5m"])
+@pytest.mark.parametrize("name", ["ssdlite_emo_1m", "ssdlite_emo_5m", "retinanet_emo_2m"])
 def test_a_detector_says_the_same_after_the_rewrite(name: str) -> None:
     model, images = trained(name), torch.randint(0, 256, (1, 160, 160, 3), dtype=torch.uint8)
     with torch.no_grad():
@@ -41,6 +41,17 @@ def test_a_detector_says_the_same_after_the_rewrite(name: str) -> None:
         wanted_boxes, wanted_scores = model(normalise(images))
     torch.testing.assert_close(boxes, wanted_boxes, rtol=0, atol=1e-3)
     torch.testing.assert_close(scores, wanted_scores, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_emo_1m", "pspnet_emo_5m"])
+@pytest.mark.parametrize("side", [96, 448])
+def test_a_segmenter_says_the_same_after_the_rewrite(name: str, side: int) -> None:
+    # at 96 px the map has 3 x 3 cells, fewer than any dilation; at 448 px 14 x 14, more than the smallest
+    model, images = trained(name), torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        (logits,) = ServedGraph(model)(images)
+        wanted = model(normalise(images))
+    torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-6 * max(1.0, float(wanted.abs().max())))
 
 
 def test_the_rewrite_leaves_the_model_as_it_was() -> None:
@@ -51,7 +62,7 @@ def test_the_rewrite_leaves_the_model_as_it_was() -> None:
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["emo_1m", "ssdlite_emo_1m"])
+@pytest.mark.parametrize("name", ["emo_1m", "ssdlite_emo_1m", "deeplabv3_emo_1m"])
 def test_no_batch_norm_is_left(name: str) -> None:
     assert not [module for module in ServedGraph(trained(name)).modules() if isinstance(module, nn.BatchNorm2d)]
 

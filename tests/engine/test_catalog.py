@@ -13,7 +13,7 @@ from app.errors import ModelNotFound, ModelNotReady, ShuttingDown
 from app.metrics import Metrics
 from app.settings import Batching, SessionOptions, Settings
 from app.vision.results import ClassifyParameters
-from tests.support import encode_image, plain, write_classifier, write_detector
+from tests.support import encode_image, plain, write_classifier, write_detector, write_segmenter
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,7 @@ async def test_a_broken_model_does_not_keep_the_others_from_serving(tmp_path: Pa
             catalog.get("classify", "wrong-answers")
         write_detector(tmp_path)
     async with catalog_of(tmp_path) as catalog:
-        assert catalog.ready
+        assert catalog.ready  # no segmenter is shipped, so none is missed
         assert len(catalog.failures) == 2
 
 
@@ -108,6 +108,13 @@ async def test_an_older_version_stands_in_for_a_broken_newer_one(tmp_path: Path)
     async with catalog_of(tmp_path) as catalog:
         assert catalog.get("classify").manifest.version == "1"
         assert list(catalog.failures) == ["toy-classifier/2"]
+
+
+async def test_a_broken_segmenter_makes_the_process_unready(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    write_segmenter(tmp_path, golden_shift=1)
+    async with catalog_of(tmp_path) as catalog:
+        assert "the default model for segment, 'toy-segmenter', is not served" in catalog.obstacles()
 
 
 async def test_a_default_that_is_not_there_makes_the_process_unready(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from app.vision import draw
-from app.vision.draw import encode
+from app.vision.draw import colour_of, draw_segmentation, encode, encode_class_map
 from app.vision.image import ImageLimits, decode
-from app.vision.results import Detections
+from app.vision.results import Detections, ImageSize, Region, Segmentation
 from tests.vision.files import cat
 
 NAMES = (
@@ -18,6 +18,14 @@ NAMES = (
     "猫 🐈 кот",
     "a\nb",
 )
+
+
+def halves(image: ImageSize) -> Segmentation:
+    """The left half of the picture is of class 0, the right one of class 2."""
+    class_map = np.zeros((image.height // 2, image.width // 2), np.uint8)
+    class_map[:, image.width // 4 :] = 2
+    pixels = image.width * image.height // 2
+    return Segmentation(image, class_map, (Region(0, pixels, ""), Region(2, pixels, "")))
 
 
 def found(*objects: tuple[tuple[float, float, float, float], int]) -> Detections:
@@ -90,3 +98,21 @@ def test_the_encoded_picture_is_of_the_type_asked_for(
     data = encode(PillowImage.fromarray(cat()), media_type)
     assert PillowImage.open(io.BytesIO(data)).format == image_format
     assert np.abs(np.asarray(decode(data, ImageLimits()).upright(), int) - cat().astype(int)).mean() < 3
+
+
+def test_a_class_map_is_a_png_of_labels_in_their_colours() -> None:
+    data = encode_class_map(halves(ImageSize(300, 200)), NAMES)
+    with PillowImage.open(io.BytesIO(data)) as page:
+        assert (page.mode, page.size) == ("P", (300, 200))
+        labels, shown = np.asarray(page), np.asarray(page.convert("RGB"))
+    assert (labels[:, :150] == 0).all()
+    assert (labels[:, 150:] == 2).all()
+    assert (shown[:, 150:] == colour_of(2)).all()
+
+
+def test_the_overlay_mixes_picture_and_colours_half_and_half_and_names_what_is_large() -> None:
+    image = PillowImage.fromarray(cat()).resize((300, 200))
+    page = np.asarray(draw_segmentation(image, halves(ImageSize(300, 200)), ("left", "nothing", "right"))).astype(int)
+    wanted = (np.asarray(image).astype(int) + np.array(colour_of(2))) / 2
+    assert np.abs(page[150:, 160:] - wanted[150:, 160:]).max() <= 1
+    assert np.abs(page[:, 150:] - wanted[:, 150:]).max() > 50  # the name

@@ -37,6 +37,10 @@ def stretch_rule(height: int, width: int) -> Preprocessing:
     )
 
 
+def fit_rule(height: int, width: int) -> Preprocessing:
+    return stretch_rule(height, width).model_copy(update={"mode": "fit", "mean": (123.675, 116.28, 103.53)})
+
+
 def resize_all_then_crop(image: NDArray[np.uint8], rule: Preprocessing) -> NDArray[np.uint8]:
     assert rule.resize is not None
     height, width = image.shape[:2]
@@ -70,7 +74,7 @@ def test_a_crop_equals_resizing_all_and_cutting(
 
 def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     image = np.asarray(photo(48, 48))
-    for rule in (crop_rule(48, 48, 48), stretch_rule(48, 48)):
+    for rule in (crop_rule(48, 48, 48), stretch_rule(48, 48), fit_rule(48, 48)):
         tensor, geometry = preprocess(Picture.of(image), rule)
         np.testing.assert_array_equal(tensor, image)
         assert geometry == Geometry(ImageSize(48, 48), 1, 1)
@@ -84,6 +88,21 @@ def test_stretching_resizes_both_sides_and_keeps_the_whole_image() -> None:
     assert geometry == Geometry(ImageSize(451, 300), 300 / 451, 320 / 300)
 
 
+@pytest.mark.parametrize(("shape", "used"), [((300, 451), (213, 320)), ((451, 300), (256, 170)), ((1, 5000), (1, 320))])
+def test_fitting_keeps_the_aspect_ratio_and_fills_up_with_the_mean(
+    shape: tuple[int, int], used: tuple[int, int]
+) -> None:
+    image = np.asarray(PillowImage.fromarray(cat()).resize(shape[::-1]))
+    rule = fit_rule(256, 320)
+    tensor, geometry = preprocess(Picture.of(image), rule)
+    height, width = used
+    wanted = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR)
+    np.testing.assert_array_equal(tensor[:height, :width], np.asarray(wanted))
+    assert (tensor[height:] == (124, 116, 104)).all()
+    assert (tensor[:, width:] == (124, 116, 104)).all()
+    assert geometry == Geometry(ImageSize(*shape[::-1]), width / shape[1], height / shape[0])
+
+
 def test_the_geometry_of_a_crop_is_that_of_the_resized_image() -> None:
     _, geometry = preprocess(Picture.of(cat()), crop_rule(256, 224, 224))
     # 451x300 -> int(256 * 451 / 300) = 384 x 256, 80 and 16 columns and rows of which are cut on either side
@@ -93,7 +112,7 @@ def test_the_geometry_of_a_crop_is_that_of_the_resized_image() -> None:
 def test_the_geometry_finds_a_spot_again() -> None:
     image = np.zeros((300, 500, 3), np.uint8)
     image[140:160, 280:300] = 255
-    for rule in (crop_rule(120, 100, 110), stretch_rule(90, 200)):
+    for rule in (crop_rule(120, 100, 110), stretch_rule(90, 200), fit_rule(90, 200)):
         tensor, geometry = preprocess(Picture.of(image), rule)
         rows, columns = np.nonzero(tensor[..., 0] > 127)
         assert (columns.mean() + 0.5 - geometry.offset_x) / geometry.scale_x == pytest.approx(290, abs=2)

@@ -1,0 +1,73 @@
+"""/segment: the class of every pixel, as JSON, as a picture of labels or as an overlay."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.accept import negotiate
+from app.api.answers import segment_answer
+from app.api.door import call_of
+from app.api.openapi import SEGMENT
+from app.api.predict import JSON, PICTURES, Answered, Outcome, answer_uploads, json_response, while_connected
+from app.api.problems import problem_for
+from app.api.query import read_query
+from app.api.schemas import SegmentQuery
+from app.api.services import services_of
+from app.engine.deployment import Deployment
+from app.errors import InvalidParameter, InvalidRequest
+from app.vision.draw import PictureType
+from app.vision.results import Segmentation, SegmentParameters
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post("/segment", response_model=None, **SEGMENT)
+async def segment(request: Request) -> Response:
+    """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
+    services = services_of(request)
+    query = read_query(request, SegmentQuery)
+    accept = request.headers.get("accept")
+    media_type = negotiate(accept, PICTURES if query.format == "overlay" else (JSON, *PICTURES))
+    call = call_of(request)
+    deployment = call.deployment
+    parameters = SegmentParameters(full_decode=query.full_decode)
+    with services.bodies.share() as hold:
+        answered = await answer_uploads(request, services.settings, hold, call, parameters)
+        if answered.uploads.several:  # a picture shows one image
+            if query.format == "overlay":
+                msg = "format = 'overlay': allowed is one image; this request may have several."
+                raise InvalidParameter(msg)
+            media_type = negotiate(accept, (JSON,))
+        if media_type == "image/png" and query.format == "labels":
+            return await _labels(request, deployment, answered)
+        if media_type != JSON:
+            return await _overlay(
+                request, deployment, answered, "image/png" if media_type == "image/png" else "image/jpeg"
+            )
+    answers = [_segmented(deployment, outcome) for outcome in answered.outcomes]
+    return json_response({"results": answers} if answered.uploads.several else answers[0])
+
+
+def _segmented(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"error": problem_for(outcome).document()}
+    return segment_answer(deployment.manifest, deployment.labels, _segmentation(outcome))
+
+
+async def _labels(request: Request, deployment: Deployment, answered: Answered) -> Response:
+    writing = deployment.write_class_map(_segmentation(answered.outcomes[0]), answered.deadline)
+    return Response(await while_connected(request.receive, writing), media_type="image/png")
+
+
+async def _overlay(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
+    (image,), (outcome,) = answered.uploads.images, answered.outcomes
+    if isinstance(image, InvalidRequest):
+        raise TypeError(image)
+    drawing = deployment.draw(image, _segmentation(outcome), media_type, answered.deadline)
+    return Response(await while_connected(request.receive, drawing), media_type=media_type)
+
+
+def _segmentation(outcome: Outcome) -> Segmentation:
+    if isinstance(outcome, Exception) or not isinstance(outcome.result, Segmentation):
+        raise TypeError(outcome)
+    return outcome.result
