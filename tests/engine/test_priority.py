@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.batcher import Answer, Batcher
+from app.engine.alone import Answer
+from app.engine.batcher import Batcher
 from app.engine.costs import Costs
 from tests.engine.batching import batching, tensor
 
@@ -40,7 +41,7 @@ async def ask(batcher: Batcher, *, alone: bool) -> None:
     def finish(_image: Image, answer: Answer) -> Answer:
         return answer
 
-    await (batcher.run_alone(Image, finish) if alone else batcher.submit(Image.tensor))
+    await (batcher.run_alone(Image, finish, lambda: None) if alone else batcher.submit(Image.tensor))
 
 
 @pytest.mark.parametrize("alone", [False, True])
