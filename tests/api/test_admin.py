@@ -66,7 +66,7 @@ def assert_problem(response: httpx.Response, status: int, detail: str) -> None:
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", "/models"), ("DELETE", f"/models/{NAME}/2"), ("GET", "/nothing")])
 async def test_without_the_token_nothing_is_told_or_done(server: Server, header: str, method: str, path: str) -> None:
-    response = await server.admin.request(method, path, headers={"Authorization": header.encode("latin-1")})
+    response = await server.admin.request(method, path, headers=[(b"Authorization", header.encode("latin-1"))])
     assert_problem(response, 401, "Bearer")
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert await server.versions() == ["1", "2"]

@@ -252,8 +252,8 @@ async def test_choices_that_cannot_be_read_change_nothing(root: Path) -> None:
     write_classifier(root, version="2")
     choose(root, aliases={"default": "1"})
     async with catalog_of(root) as catalog:
-        for wrong in ({"aliases": {"default": "1"}, "unloaded": ["1"]}, {"alias": {}}, {"aliases": {"7": "1"}}):
-            choose(root, **wrong)
+        for aliases, unloaded in (({"default": "1"}, ["1"]), ({"7": "1"}, []), ("none", [])):
+            choose(root, aliases=aliases, unloaded=unloaded)
             await catalog.follow()
             assert answering(catalog) == "1"
             assert list(catalog.failures) == [f"{NAME}/serving.json"]
