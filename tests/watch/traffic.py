@@ -13,23 +13,16 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageEnhance
 
+STEREO = "stereo_motorcycle"
 JPEG = {"Content-Type": "image/jpeg"}
 
 
 def photos(count: int, brightness: float = 1.0) -> list[bytes]:
     """So many JPEGs, cut by chance from photos of a cat, a woman, a cup, a rocket and a garage."""
     chance = random.Random(1)
-    left, _, _ = skimage.data.stereo_motorcycle()
-    originals = [
-        Image.fromarray(np.asarray(picture))
-        for picture in (
-            left,
-            skimage.data.chelsea(),
-            skimage.data.astronaut(),
-            skimage.data.coffee(),
-            skimage.data.rocket(),
-        )
-    ]
+    pictures = [getattr(skimage.data, name)() for name in ("chelsea", "astronaut", "coffee", "rocket")]
+    garage, _, _ = getattr(skimage.data, STEREO)()  # the left picture of two
+    originals = [Image.fromarray(np.asarray(picture)) for picture in (garage, *pictures)]
     return [_cut(originals[number % len(originals)], chance, brightness) for number in range(count)]
 
 
