@@ -13,6 +13,7 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageEnhance
 
+STEREO = "stereo_motorcycle"
 JPEG = {"Content-Type": "image/jpeg"}
 
 
