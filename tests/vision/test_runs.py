@@ -27,7 +27,7 @@ MAPS: dict[str, NDArray[np.uint8]] = {
     "columns": np.tile(np.arange(4, dtype=np.uint8), (6, 1)),
     "blobs": blobs(120, 211),
     "noise of all labels": np.random.default_rng(0).integers(0, 256, (70, 90)).astype(np.uint8),
-    "long runs": np.kron(np.array([[3, 200], [200, 3]], np.uint8), np.ones((900, 800), np.uint8)),
+    "long runs": np.array([[3, 200], [200, 3]], np.uint8).repeat(900, 0).repeat(800, 1),
 }
 
 
