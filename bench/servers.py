@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
 ENVIRONMENTS = ROOT / ".bench"  # one virtual environment a peer
 OURS = "emo-serve"
+_MARK = "BENCH_SERVER"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -87,6 +89,8 @@ class Server:
         self.url = f"http://127.0.0.1:{port}{recipe.path.format(**places)}"
         self._multipart = recipe.multipart
         self._photo = photo
+        mark = uuid.uuid4().hex
+        self._mark = f"{_MARK}={mark}".encode()
         self._began = time.perf_counter()
         self._process = subprocess.Popen(
             recipe.command.format(**places).split(),
@@ -99,6 +103,7 @@ class Server:
                 "BENCH_MODEL": str(graph),
                 "BENCH_PIXELS": "served" if served_graph else "plain",
                 "OMP_NUM_THREADS": "1",
+                _MARK: mark,
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -166,12 +171,12 @@ class Server:
         self._process.wait()
 
     def _processes(self) -> list[int]:
-        """All of its session, also those whose parent has ended."""
+        """All that carry its mark, also those whose parent has ended or that began a session of their own."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if int(_stat(int(entry.name))[3]) == self._process.pid:
+                    if self._mark in (entry / "environ").read_bytes().split(b"\0"):
                         found.append(int(entry.name))
         return found
 
