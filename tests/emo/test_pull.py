@@ -235,7 +235,7 @@ async def test_pulled_weights_are_served_and_answer_a_photo_as_pytorch_does(
             headers={"Content-Type": "image/jpeg"},
         )
     assert answer.status_code == 200, answer.text
-    found = {item["class_name"]: item["score"] for item in answer.json()["results"][0]["classes"]}
+    found = {item["name"]: item["score"] for item in answer.json()["classifications"]}
 
     model = emo.create("emo_1m").eval()
     emo.load_upstream(model, state)
