@@ -1,12 +1,9 @@
-"""The command line of the PyTorch side: ``python -m emo train | export | evaluate | cut``."""
+"""The command line of the PyTorch side: ``python -m emo train | export | evaluate | import | pull | cut``."""
 
 import argparse
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 import emo
 from app.errors import InvalidManifest
@@ -15,7 +12,9 @@ from emo import classification, detection
 from emo.anchors import SIZES
 from emo.data import cut_boxes, find_classification, read_coco
 from emo.evaluate import Predict, classification_figures, detection_figures, onnx_predict
-from emo.export import export
+from emo.export import export, task_of
+from emo.importing import Origin, Target, import_file, own_weights, read_checkpoint, restore_own
+from emo.pull import BASE_URL, BLOBS, default_cache, pull
 from emo.train import Recipe, parse_schedule, parse_sizes, train
 
 
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.run
     try:
         command(options)
-    except (ValueError, FileNotFoundError, FileExistsError, InvalidManifest) as error:
+    except (ValueError, OSError, InvalidManifest) as error:
         parser.exit(2, f"emo: {error}\n")
     return 0
 
@@ -82,7 +81,39 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("artefact", type=Path, help="folder <name>/<version> of a model repository")
     judge.add_argument("--data", type=Path, required=True)
     judge.set_defaults(run=_evaluate)
+    _add_importing(commands)
     return parser
+
+
+def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    take = commands.add_parser("import", help="export the weights in a checkpoint file, of the authors or of others")
+    take.add_argument("file", type=Path, help=".pth, .pt or .safetensors; nothing in it is ever run")
+    take.add_argument("--name", required=True, help="of the model in the repository")
+    take.add_argument("--version", default="1", help="of the model (default 1)")
+    take.add_argument("--model", choices=emo.MODEL_NAMES, help="architecture that it must be (default: recognised)")
+    take.add_argument("--labels", type=Path, help="text file, one class name a line")
+    take.add_argument(
+        "--side", type=_side, help="of the input in pixels, a multiple of 32 (default: as the authors test)"
+    )
+    take.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    take.set_defaults(run=_import)
+
+    fetch = commands.add_parser("pull", help="download a classifier that the authors publish, and export it")
+    fetch.add_argument("model", choices=list(BLOBS))
+    fetch.add_argument("--name", help="of the model in the repository (default: as in emo-1m-imagenet)")
+    fetch.add_argument("--version", default="1", help="of the model (default 1)")
+    fetch.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    fetch.add_argument("--base-url", default=BASE_URL, help="where the authors' repository is (default: %(default)s)")
+    fetch.add_argument("--cache", type=Path, default=default_cache(), help="keep downloads here (default: %(default)s)")
+    fetch.set_defaults(run=_pull)
+
+
+def _side(text: str) -> int:
+    side = int(text)
+    if side % 32 or not 32 <= side <= 2048:
+        msg = f"{side}: wants a multiple of 32 from 32 to 2048"
+        raise argparse.ArgumentTypeError(msg)
+    return side
 
 
 def _cut(options: argparse.Namespace) -> None:
@@ -108,30 +139,27 @@ def _train(options: argparse.Namespace) -> None:
         task = classification.ClassificationTask.load(options.data, options.stored_side or max(recipe.sides()))
     initial = None
     if options.init:
-        saved = _checkpoint(options.init)
+        saved = read_checkpoint(options.init)
         same = saved["recipe"]["model"] == recipe.model and tuple(saved["names"]) == task.names
-        initial = {key: tensor for key, tensor in saved["average"].items() if same or key.startswith("backbone.")}
+        initial = {key: tensor for key, tensor in own_weights(saved).items() if same or key.startswith("backbone.")}
     train(recipe, task, options.out, initial)
     print(f"trained: {options.out / 'weights.pt'}; curves: {options.out / 'curves.png'}")
 
 
 def _export(options: argparse.Namespace) -> None:
-    saved = _checkpoint(options.checkpoint)
-    recipe, names = saved["recipe"], tuple(saved["names"])
-    model = emo.create(recipe["model"], len(names), tuple(recipe.get("anchor_sizes", SIZES)))
-    model.load_state_dict(saved["average"])
-    side = recipe["schedule"][-1][0]
-    detects = recipe["model"].startswith("ssdlite_")
-    rule = detection.serving_rule(side) if detects else classification.serving_rule(side)
+    trained = restore_own(read_checkpoint(options.checkpoint))
+    detects = task_of(trained.model) == "detect"
     texts = tomllib.loads(options.card.read_text(encoding="utf-8"))
-    card = ModelCard(architecture=recipe["model"], seed=recipe["seed"], metrics={}, **texts)
+    card = ModelCard(architecture=trained.architecture, seed=trained.seed, metrics={}, **texts)
     measure = None
     if options.data:
 
         def measure(predict: Predict) -> dict[str, float]:
-            return _figures("detect" if detects else "classify", options.data, rule, predict)
+            return _figures("detect" if detects else "classify", options.data, trained.rule, predict)
 
-    folder = export(model, names, rule, card, options.models, options.name, options.version, measure)
+    folder = export(
+        trained.model, trained.labels, trained.rule, card, options.models, options.name, options.version, measure
+    )
     print(f"written: {folder}")
 
 
@@ -152,13 +180,15 @@ def _figures(task: Task, data: Path, rule: Preprocessing, predict: Predict) -> d
     return detection_figures(read_coco(annotations, data), annotations, rule, predict)
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    # AveragedModel keeps the weights below ``module.`` beside a counter
-    saved["average"] = {
-        key.removeprefix("module."): tensor for key, tensor in saved["average"].items() if key.startswith("module.")
-    }
-    return saved
+def _import(options: argparse.Namespace) -> None:
+    target = Target(options.repository, options.name, options.version)
+    import_file(options.file, target, Origin(), architecture=options.model, labels=options.labels, side=options.side)
+
+
+def _pull(options: argparse.Namespace) -> None:
+    name = options.name or f"{options.model.replace('_', '-')}-imagenet"
+    target = Target(options.repository, name, options.version)
+    pull(options.model, target, options.cache, options.base_url)
 
 
 if __name__ == "__main__":
