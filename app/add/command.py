@@ -97,7 +97,8 @@ def _probe(network: Network, front: Front, photo: bytes | None) -> tuple[Front, 
     tensors = [preprocess(picture, front.rule)[0][None] for picture in pictures]
     graph = probe_graph(network.model, front).SerializeToString()
     alone = [answers_of(graph, {INPUT: tensor}) for tensor in tensors]
-    answers = {output.name: [answer[output_name(output.name)] for answer in alone] for output in network.outputs}
+    names = [output.name for output in network.outputs if output_name(output.name) in alone[0]]
+    answers = {name: [answer[output_name(name)] for answer in alone] for name in names}
     if front.one_by_one:
         text = (
             "1: the graph computes the pictures of a batch one after the other; export it with an open batch if you can"

@@ -63,12 +63,16 @@ class OrtSession:
 
 
 def answers_of(graph: bytes, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """All outputs of a graph that has no manifest yet, by name; raises StartupError where it cannot be run."""
+    """What a graph that has no manifest yet answers, by name: the outputs that are arrays of numbers.
+
+    Raises StartupError where it cannot be run.
+    """
     try:
         options = _ort_options(SessionOptions())
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        answers = zip(names, session.run(names, dict(inputs)), strict=True)
+        return {name: value for name, value in answers if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"}
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         msg = f"ONNX Runtime cannot run it: {error}"
         raise StartupError(msg) from error
