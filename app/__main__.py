@@ -1,4 +1,4 @@
-"""emo-serve: run the server, measure how it runs best here, or list its settings."""
+"""emo-serve: run the server, add a model, measure how it runs best here, or list its settings."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app import logs
+from app.add.options import Options, add_arguments
 from app.engine.cpus import usable_cores
 from app.errors import StartupError
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
@@ -36,11 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     logs.configure(settings)
     try:
-        if options.command == "tune":
-            return _tune(settings, full=options.full, as_json=options.json)
-        workers = settings.workers or min(usable_cores(), _MOST_WORKERS_UNASKED)
-        settings = settings.model_copy(update={"workers": workers})
-        return supervise(settings) if workers > 1 else _serve(settings)
+        return _run(options, settings)
     except (StartupError, OSError) as error:
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_STARTUP
@@ -48,7 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    match options.command:
+        case "add":
+            options.models = settings.models
+            return _add(Options.of(options))
+        case "tune":
+            return _tune(settings, full=options.full, as_json=options.json)
+    return _serve(settings)
+
+
 def _serve(settings: Settings) -> int:
+    workers = settings.workers or min(usable_cores(), _MOST_WORKERS_UNASKED)
+    settings = settings.model_copy(update={"workers": workers})
+    if workers > 1:
+        return supervise(settings)
     from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that
 
     return serve(settings)
@@ -58,6 +69,17 @@ def _tune(settings: Settings, *, full: bool, as_json: bool) -> int:
     from app.tune import tune  # noqa: PLC0415  # as above
 
     return tune(settings, full=full, as_json=as_json)
+
+
+def _add(options: Options) -> int:
+    try:
+        from app.add.command import add  # noqa: PLC0415  # needs a package that serving does not
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        msg = "add needs the package onnx: pip install 'emo-serve[add]', or `make setup-dev` in a checkout"
+        raise StartupError(msg) from error
+    return add(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +100,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--no-tune", dest="tune", action="store_const", const=False, help="measure nothing at start (EMO_TUNE=false)"
     )
+    adding = commands.add_parser(
+        "add",
+        help="add an ONNX classifier or detector to the model repository",
+        description="Recognises what the graph wants and gives, wraps it so that the server can serve it, tries it on "
+        "a picture and writes <models>/<name>/<version>. What is recognised is said, with the option that mends it.",
+    )
+    add_arguments(adding)
+    adding.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
     measure = commands.add_parser(
         "tune",
         help="measure how the models run best here",

@@ -5,8 +5,6 @@ segmenter at the logits of its own resolution.
 Everything is made in a hidden folder beside the target, checked, and then moved there in one step.
 """
 
-import base64
-import io
 import logging
 import shutil
 import warnings
@@ -17,15 +15,12 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     DetectionDefaults,
-    Golden,
-    GoldenOutput,
     Manifest,
     ModelCard,
     Preprocessing,
@@ -34,6 +29,7 @@ from app.manifest import (
     sha256_of,
     write_manifest,
 )
+from app.vision.golden import golden_pair, golden_picture
 from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from emo.augment import normalise
@@ -47,7 +43,6 @@ OPSET = 20
 PARITY = 1e-5
 """Largest difference to PyTorch: of scores in [0, 1], of boxes in input sides, of logits as a share of the largest."""
 
-_GOLDEN_VALUES = 48
 _OUTPUTS: dict[Task, list[str]] = {"classify": ["scores"], "detect": ["boxes", "scores"], "segment": ["logits"]}
 _MOST_PARITY_BYTES = 32 * 2**20  # of one image's outputs; more are not compared in the largest batch, for their memory
 
@@ -127,11 +122,8 @@ def _describe(
         preprocessing=rule,
         detection=DetectionDefaults() if task == "detect" else None,
         sha256={file: sha256_of(folder / file) for file in (MODEL_FILE, LABELS_FILE)},
-        golden=Golden(
-            image_png_base64=_png_base64(picture),
-            outputs=tuple(
-                _golden_output(output, answer[0]) for output, answer in zip(_OUTPUTS[task], answers, strict=True)
-            ),
+        golden=golden_pair(
+            picture, {output: answer[0] for output, answer in zip(_OUTPUTS[task], answers, strict=True)}
         ),
         card=card,
     )
@@ -204,32 +196,3 @@ def _scale(name: str, value: NDArray[np.float32], rule: Preprocessing) -> float:
     if name == "boxes":
         return float(max(rule.height, rule.width))
     return max(1.0, float(np.abs(value).max())) if name == "logits" else 1.0
-
-
-def golden_picture() -> NDArray[np.uint8]:
-    """A colourful picture (36, 48, 3): gradients with a bright disc and a dark bar, the same everywhere."""
-    y, x = np.mgrid[0:36, 0:48]
-    picture = np.stack((x * 5, y * 7, 255 - x * 3 - y * 2), -1)
-    picture[(x - 30) ** 2 + (y - 14) ** 2 < 81] = (250, 210, 40)
-    picture[24:30, 6:26] = (20, 30, 60)
-    return picture.clip(0, 255).astype(np.uint8)
-
-
-def _png_base64(picture: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _golden_output(name: str, answer: NDArray[np.float32]) -> GoldenOutput:
-    """The largest values and as many spread over the rest, enough to show any change of weights or preprocessing."""
-    flat = answer.ravel()
-    largest = np.argsort(-np.abs(flat))[: _GOLDEN_VALUES // 2]
-    spread = np.linspace(0, flat.size - 1, _GOLDEN_VALUES // 2).astype(int)
-    indices = sorted({int(index) for index in (*largest, *spread)})
-    return GoldenOutput(
-        name=name,
-        indices=tuple(indices),
-        values=tuple(round(float(flat[index]), 6) for index in indices),
-        tolerance={"boxes": 0.05, "scores": 1e-4, "logits": 1e-3}[name],
-    )

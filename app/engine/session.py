@@ -1,6 +1,7 @@
 """One loaded model that turns batches into outputs: the Session protocol, and ONNX Runtime behind it."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +60,22 @@ class OrtSession:
                 msg = f"output {name!r} holds NaN or infinity"
                 raise InferenceFailed(msg)
         return outputs
+
+
+def answers_of(graph: bytes, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """What a graph that has no manifest yet answers, by name: the outputs that are arrays of numbers.
+
+    Raises StartupError where it cannot be run.
+    """
+    try:
+        options = _ort_options(SessionOptions())
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        answers = zip(names, session.run(names, dict(inputs)), strict=True)
+        return {name: value for name, value in answers if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"}
+    except Exception as error:  # ONNX Runtime has no common base class for its errors
+        msg = f"ONNX Runtime cannot run it: {error}"
+        raise StartupError(msg) from error
 
 
 def _ort_options(options: SessionOptions) -> onnxruntime.SessionOptions:

@@ -1,0 +1,179 @@
+"""``emo-serve add``: any ONNX classifier or detector -> a folder of the model repository, and a first answer."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.add.artefact import LIMITS, write_artefact
+from app.add.detectors import recognise_detector
+from app.add.ends import Answers, recognise_classifier
+from app.add.fronts import recognise_front
+from app.add.graph import Network, read_network
+from app.add.options import Options
+from app.add.plan import End, Finding, Front
+from app.add.wrap import INPUT, output_name, probe_graph, served_graph
+from app.engine.pipeline import prepare
+from app.engine.repository import Artefact
+from app.engine.session import OrtSession, answers_of
+from app.engine.tasks import task_for
+from app.errors import ServiceError, StartupError
+from app.manifest import NAME_PATTERN, VERSION_PATTERN, read_labels
+from app.settings import SessionOptions
+from app.vision.golden import golden_picture
+from app.vision.image import decode
+from app.vision.picture import Picture
+from app.vision.preprocess import preprocess
+from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
+
+_SHOWN = 5
+
+
+def add(options: Options) -> int:
+    """Add the model, say what was recognised and what it answers; raises StartupError, and then nothing is left."""
+    target = _target(options)
+    network = read_network(options.file)
+    photo = None if options.photo is None else _read(options.photo)
+    try:
+        front, end, labels, findings = _recognise(network, options, photo)
+    except StartupError as error:
+        msg = f"{options.file}: {error}"
+        raise StartupError(msg) from error
+    _say(f"{options.file}:", *_lines(findings))
+    graph = served_graph(network.model, front, end).SerializeToString()
+    artefact = write_artefact(target, graph, front, end, labels, options)
+    _say(f"added {target}", *_shown(artefact, photo), *_hints(artefact))
+    return 0
+
+
+def _target(options: Options) -> Path:
+    for flag, value, pattern in (("name", options.name, NAME_PATTERN), ("version", options.version, VERSION_PATTERN)):
+        if not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), value):
+            msg = f"--{flag} {value!r} must match {pattern}"
+            raise StartupError(msg)
+    target = options.models / options.name / options.version
+    if target.exists():
+        msg = f"{target} exists already; versions are never overwritten, choose another with --version"
+        raise StartupError(msg)
+    return target
+
+
+def _read(photo: Path) -> bytes:
+    try:
+        upload = photo.read_bytes()
+        decode(upload, LIMITS)
+    except (OSError, ServiceError) as error:
+        msg = f"{photo}: {error}"
+        raise StartupError(msg) from error
+    return upload
+
+
+def _recognise(
+    network: Network, options: Options, photo: bytes | None
+) -> tuple[Front, End, tuple[str, ...], list[Finding]]:
+    front, findings = recognise_front(network, options)
+    front, answers, batch = _probe(network, front, photo)
+    labels = read_labels(options.labels) if options.labels is not None else network.labels
+    num_labels = None if labels is None else len(labels)
+    end: End
+    if options.task == "classify":
+        end, found = recognise_classifier(answers, options, num_labels)
+    else:
+        end, found = recognise_detector(answers, options, num_labels)
+    source = "of --labels" if options.labels else "that the file holds" if network.labels else "made up here"
+    labels = labels or tuple(f"class {number}" for number in range(end.num_classes))
+    named = Finding("labels", f"{len(labels)}, {source}: {', '.join(labels[:3])}, ...", "--labels")
+    return front, end, labels, [*findings, batch, *found, named]
+
+
+def _probe(network: Network, front: Front, photo: bytes | None) -> tuple[Front, Answers, Finding]:
+    """Run the network on some pictures, alone and together."""
+    made = [golden_picture(), _noise(), np.zeros((48, 64, 3), np.uint8)]  # much, too much and nothing to see
+    pictures = [Picture.of(pixels) for pixels in made] + ([decode(photo, LIMITS)] if photo else [])
+    tensors = [preprocess(picture, front.rule)[0][None] for picture in pictures]
+    graph = probe_graph(network.model, front).SerializeToString()
+    alone = [answers_of(graph, {INPUT: tensor}) for tensor in tensors]
+    names = [output.name for output in network.outputs if output_name(output.name) in alone[0]]
+    answers = {name: [answer[output_name(name)] for answer in alone] for name in names}
+    if front.one_by_one:
+        text = (
+            "1: the graph computes the pictures of a batch one after the other; export it with an open batch if you can"
+        )
+        return front, answers, Finding("batch", text)
+    if _goes_together(graph, tensors[:2], alone[:2]):
+        return front, answers, Finding("batch", "open")
+    text = "open, but two pictures together are answered otherwise than alone: they are computed one after the other"
+    return replace(front, one_by_one=True), answers, Finding("batch", text)
+
+
+def _goes_together(
+    graph: bytes, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[dict[str, NDArray[np.generic]]]
+) -> bool:
+    try:
+        together = answers_of(graph, {INPUT: np.concatenate(tensors)})
+    except StartupError:
+        return False
+    for name, values in together.items():
+        wanted = [answer[name] for answer in alone]
+        if any(value.shape[:1] != (1,) or value.shape[1:] != values.shape[1:] for value in wanted):
+            return False
+        expected = np.concatenate(wanted).astype(np.float64)
+        if expected.shape != values.shape:
+            return False
+        allowed = 0.01 * max(1.0, float(np.abs(expected).max()))
+        if not np.abs(values.astype(np.float64) - expected).max() <= allowed:
+            return False
+    return True
+
+
+def _noise() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    for finding in findings:
+        yield f"  {finding.subject:<11}{finding.text}" + (f"  [{finding.flag}]" if finding.flag else "")
+
+
+def _shown(artefact: Artefact, photo: bytes | None) -> Iterator[str]:
+    """What the model says about the photo, by the server's own steps."""
+    manifest = artefact.manifest
+    prepared = prepare(photo or manifest.golden.image_bytes(), LIMITS, manifest.preprocessing)
+    outputs = OrtSession(artefact.model_path, manifest, SessionOptions()).run(prepared.tensor[None])
+    parameters = ClassifyParameters(top_k=_SHOWN) if manifest.task == "classify" else DetectParameters()
+    answer = {name: values[0] for name, values in outputs.items()}
+    result = task_for(artefact).postprocess(answer, prepared.geometry, parameters)
+    yield (
+        "it says about the photo:"
+        if photo
+        else "it says about a picture of colours (try a photo of yours with --photo):"
+    )
+    match result:
+        case Classification():
+            for label, score in zip(result.labels, result.scores, strict=True):
+                yield f"  {score:.4f}  {artefact.labels[label]}"
+        case Detections():
+            best = slice(_SHOWN)
+            for label, score, box in zip(
+                result.labels[best], result.scores[best], result.boxes_xyxy[best], strict=True
+            ):
+                corners = ", ".join(f"{value:.1f}" for value in box)
+                yield f"  {score:.4f}  {artefact.labels[label]}  [{corners}]"
+            yield f"  found: {len(result.labels)}, by the thresholds of the manifest"
+
+
+def _hints(artefact: Artefact) -> Iterator[str]:
+    manifest = artefact.manifest
+    yield f"if that is wrong, remove {artefact.model_path.parent} and add it again with the flag in brackets above"
+    yield (
+        "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' "
+        f"'localhost:8000/{manifest.task}?model={manifest.name}'"
+    )
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")

@@ -1,0 +1,85 @@
+"""What ``emo-serve add`` is told: a value that is not given is recognised, or taken from what is usual."""
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line; ``size`` is width and height, ``mean`` and ``std`` are R, G, B in 0..255 or in 0..1."""
+
+    file: Path
+    name: str
+    task: Literal["classify", "detect"]
+    version: str = "1"
+    models: Path = Path("models")
+    labels: Path | None = None
+    photo: Path | None = None
+    size: tuple[int, int] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    channels: Literal["rgb", "bgr"] = "rgb"
+    mean: Triple | None = None
+    std: Triple | None = None
+    resize: int | Literal["stretch", "fit"] | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    scores: Literal["probabilities", "logits"] | None = None
+    box_output: str | None = None
+    boxes: Literal["xyxy", "cxcywh"] | None = None
+    units: Literal["pixel", "normalized"] | None = None
+    background: Literal["none", "first", "last"] | None = None
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> "Options":
+        """What the parser found; None stands for what was not given."""
+        values = {field.name: getattr(given, field.name, None) for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add everything that ``Options`` holds, but for ``models``, which is a setting."""
+    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the network, in one file, opset 13 or newer")
+    parser.add_argument("--name", required=True, help="what the model is called here")
+    parser.add_argument("--task", required=True, choices=("classify", "detect"))
+    parser.add_argument("--version", help="1, 2, 3, ... (1)")
+    parser.add_argument(
+        "--labels", type=Path, metavar="TXT", help="one class name a line (the names in the file, or numbers)"
+    )
+    parser.add_argument("--photo", type=Path, help="a photo to try it on (a picture made here)")
+    parser.add_argument("--size", type=_size, metavar="PIXELS|WxH", help="of the input, where the graph leaves it open")
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), help="where the input's channels are (recognised)")
+    parser.add_argument("--channels", choices=("rgb", "bgr"), help="their order (rgb)")
+    parser.add_argument("--mean", type=_triple, metavar="R,G,B", help="subtracted from the pixels, in 0..255 or 0..1")
+    parser.add_argument("--std", type=_triple, metavar="R,G,B", help="what the rest is divided by, in the same unit")
+    parser.add_argument(
+        "--resize",
+        type=_resize,
+        metavar="SHORT|stretch|fit",
+        help="short side before the centre is cut out; or the whole picture, out of shape or with a border",
+    )
+    parser.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="(bilinear)")
+    parser.add_argument("--scores", choices=("probabilities", "logits"), help="what the graph gives (recognised)")
+    parser.add_argument("--box-output", metavar="NAME", help="which of two outputs holds the boxes (recognised)")
+    parser.add_argument("--boxes", choices=("xyxy", "cxcywh"), help="format of the graph's boxes (recognised)")
+    parser.add_argument("--units", choices=("pixel", "normalized"), help="units of the graph's boxes (recognised)")
+    parser.add_argument(
+        "--background", choices=("none", "first", "last"), help="which score stands for no object (recognised)"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
+def _triple(text: str) -> Triple:
+    values = [float(part) for part in text.split(",")]
+    red, green, blue = values * 3 if len(values) == 1 else values
+    return red, green, blue
+
+
+def _resize(text: str) -> int | str:
+    return text if text in {"stretch", "fit"} else int(text)
