@@ -155,7 +155,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             msg = f"{path} is no checkpoint of PyTorch"
             raise ValueError(msg) from error
         msg = (
-            f"{path} holds more than tensors and plain values: it wants {wanted[1]}, and loading by name what a file wants "
+            f"{path} holds more than tensors and plain values: it wants {wanted[1]}, and loading what a file names "
             "could run any code; save its state dict alone where you trust it"
         )
         raise ValueError(msg) from error
