@@ -155,8 +155,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             msg = f"{path} is no checkpoint of PyTorch"
             raise ValueError(msg) from error
         msg = (
-            f"{path} holds more than tensors: it wants {wanted[1]}, and loading that could run any code; "
-            "save the state dict alone where you trust the file"
+            f"{path} holds more than tensors and plain values: it wants {wanted[1]}, and loading what a file names "
+            "could run any code; save its state dict alone where you trust it"
         )
         raise ValueError(msg) from error
     except (SafetensorError, RuntimeError, EOFError) as error:

@@ -89,7 +89,7 @@ class Bomb:
 def test_a_pickle_that_would_run_code_is_refused_by_the_name_of_what_it_wants(tmp_path: Path) -> None:
     file, mark = tmp_path / "net.pth", tmp_path / "was here"
     torch.save({"state_dict": {}, "hook": Bomb(mark)}, file)
-    with pytest.raises(ValueError, match=r"holds more than tensors: it wants posix\.mkdir"):
+    with pytest.raises(ValueError, match=r"it wants posix\.mkdir"):
         read_checkpoint(file)
     assert not mark.exists()
 

@@ -1,4 +1,5 @@
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -178,6 +179,13 @@ def test_a_server_that_is_not_there_is_named(site: Site, blob: str, tmp_path: Pa
     assert gone.port != site.port
     with pytest.raises(ConnectionError, match=f"{gone.url}/net.pth: .*refused"):
         fetch(f"{gone.url}/net.pth", tmp_path / "net.pth", blob)
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_without_end(blob: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/net.pth"
+        with pytest.raises(ConnectionError, match=r"/net\.pth: .*timed out"):
+            fetch(url, tmp_path / "net.pth", blob, timeout=0.1)
 
 
 def test_the_proxy_of_the_environment_is_used(
