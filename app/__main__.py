@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fault = entry["msg"].removeprefix("Value error, ")
             sys.stderr.write(f"emo-serve: {PREFIX + place + ': ' if place else ''}{fault}\n")
         return EXIT_USAGE
-    logs.configure(settings)
+    if options.command != "add":  # which talks to a person
+        logs.configure(settings)
     try:
         return _run(options, settings)
     except (StartupError, OSError) as error:
