@@ -22,13 +22,14 @@ def docker(*arguments: str) -> str:
 def wait_until_ready() -> None:
     """Return when the container takes requests; raises TimeoutError when it does not come to that."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        try:
-            if httpx.get(f"http://127.0.0.1:{PORT}/readyz", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.02)
+    with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=5) as client:
+        while time.monotonic() < end:
+            try:
+                if client.get("/readyz").is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
     msg = "the container is not ready"
     raise TimeoutError(msg)
 

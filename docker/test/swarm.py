@@ -131,7 +131,7 @@ def tried(runs: int, rate: float) -> int:
         wait_for(
             "the end of all tasks", lambda: not run("docker", "ps", "--quiet", "--filter", f"name={NAME}_").split()
         )
-        run("docker", "image", "rm", *images)
+        run("docker", "image", "rm", "--force", *images)  # a container that has ended may still be there
     return failed
 
 
