@@ -81,23 +81,31 @@ def _segmenter_key(part: str, names: list[str], atrous: bool) -> str:  # noqa: F
     return f"{head}.bottleneck.{_UNIT_PARTS[layer]}.{tensor}"
 
 
+def misfits(model: Model, state_dict: Mapping[str, Tensor]) -> list[list[str]]:
+    """The missing, the extra and the misshapen keys of a state dict with the authors' keys, each kind by itself."""
+    own = model.state_dict()
+    wanted = {upstream_key(model, key): key for key in own}
+    return [
+        [f"missing: {key}" for key in wanted if key not in state_dict],
+        [f"extra: {key}" for key in state_dict if key not in wanted],
+        [
+            f"misshapen: {theirs} is {tuple(state_dict[theirs].shape)}, wants {tuple(own[ours].shape)}"
+            for theirs, ours in wanted.items()
+            if theirs in state_dict and state_dict[theirs].shape != own[ours].shape
+        ],
+    ]
+
+
 def load_upstream(model: Model, state_dict: Mapping[str, Tensor]) -> None:
     """Copy a state dict with the authors' keys into ``model``.
 
     Raise ValueError, which names every missing, extra or misshapen key; the model is then unchanged.
     """
-    own = model.state_dict()
-    wanted = {upstream_key(model, key): key for key in own}
-    faults = [f"missing: {key}" for key in wanted if key not in state_dict]
-    faults += [f"extra: {key}" for key in state_dict if key not in wanted]
-    faults += [
-        f"misshapen: {theirs} is {tuple(state_dict[theirs].shape)}, wants {tuple(own[ours].shape)}"
-        for theirs, ours in wanted.items()
-        if theirs in state_dict and state_dict[theirs].shape != own[ours].shape
-    ]
+    faults = [fault for kind in misfits(model, state_dict) for fault in kind]
     if faults:
         msg = f"{len(faults)} keys of the checkpoint do not fit the model: " + "; ".join(faults)
         raise ValueError(msg)
+    wanted = {upstream_key(model, key): key for key in model.state_dict()}
     model.load_state_dict({ours: state_dict[theirs] for theirs, ours in wanted.items()}, strict=True)
 
 

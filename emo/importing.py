@@ -22,6 +22,7 @@ from emo import classification, detection
 from emo.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
 from emo.anchors import SIZES as ANCHOR_SIZES
 from emo.backbone import SIZES
+from emo.checkpoint import misfits
 from emo.export import export, task_of
 from emo.heads.model import Model
 from emo.heads.retinanet import ANCHORS_PER_CELL as RETINANET_ANCHORS
@@ -30,6 +31,7 @@ _AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "net_E")
 _PLAIN = ("state_dict", "model", "net")
 _WRAPPERS = ("module.", "_orig_mod.")  # of data parallelism and averaging, of torch.compile
 _COUNTERS = ("n_averaged", "steps")  # beside averaged weights
+_NAMED = 3  # of the keys of each kind that do not fit
 _LABELS = {("classify", 1000): "imagenet", ("detect", 80): "coco", ("segment", 150): "ade20k"}
 
 
@@ -201,11 +203,13 @@ def restore_upstream(content: Mapping[str, Any], side: int | None = None, archit
     if head.classes in state and state[head.classes].ndim:
         classes = max(1, len(state[head.classes]) // head.anchors - head.background)
     model = emo.create(architecture, classes)
-    try:
-        emo.load_upstream(model, state)
-    except ValueError as error:
-        msg = f"taken for {architecture}: {error}"
-        raise ValueError(msg) from error
+    kinds = misfits(model, state)
+    if any(kinds):  # the wrong size of a model has hundreds
+        first = [fault for kind in kinds for fault in kind[:_NAMED]]
+        count = sum(map(len, kinds))
+        msg = f"taken for {architecture}: {count} keys of the checkpoint do not fit, the first of each kind are: "
+        raise ValueError(msg + "; ".join(first))
+    emo.load_upstream(model, state)
     return Restored(architecture, model, serving_rule(architecture, side))
 
 
