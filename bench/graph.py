@@ -1,6 +1,6 @@
 """CPU time of a network as served against a stock ``torch.onnx`` export of the same weights, interleaved in one run.
 
-    python bench/graph.py emo_1m emo_5m ssdlite_emo_1m [--rounds 100] [--batch 1]
+    python -m bench.graph emo_1m emo_5m ssdlite_emo_1m [--rounds 100] [--batch 1]
 
 One thread; the stock graph gets pictures that are normalised already, the served one uint8. The smallest and the median
 time of a run are printed: on a busy machine the smallest means more.
@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 import emo
+from bench.models import write_stock
 from emo.export import write_onnx
 from emo.rewrite import ServedGraph
 
@@ -48,9 +49,7 @@ def compare(name: str, batch: int, rounds: int, folder: Path) -> None:
     model = emo.create(name, 80 if name.startswith("ssdlite") else 1000).eval()
     side = SIDES["ssdlite" if name.startswith("ssdlite") else "emo"]
     outputs = ["boxes", "scores"] if name.startswith("ssdlite") else ["scores"]
-    dynamic = ({0: torch.export.Dim("batch", min=1, max=1024)},)
-    example = torch.zeros(2, 3, side, side)
-    torch.onnx.export(model, (example,), folder / "stock.onnx", dynamo=True, dynamic_shapes=dynamic, verbose=False)
+    write_stock(model, side, folder / "stock.onnx")
     write_onnx(ServedGraph(model), side, side, outputs, folder / "served.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     normalised = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1

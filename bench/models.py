@@ -48,11 +48,14 @@ def main() -> None:
     if not (options.folder / name).exists():
         export(model, tuple(f"class {label}" for label in range(CLASSES)), RULE, CARD, options.folder, name, "1")
     if not stock.exists():
-        dynamic = ({0: torch.export.Dim("batch", min=1, max=1024)},)
-        example = torch.zeros(2, 3, SIDE, SIDE)
-        torch.onnx.export(
-            model, (example,), stock, dynamo=True, dynamic_shapes=dynamic, verbose=False, external_data=False
-        )
+        write_stock(model, SIDE, stock)
+
+
+def write_stock(model: torch.nn.Module, side: int, path: Path) -> None:
+    """What ``torch.onnx`` makes of a model: float32 (N, 3, side, side), normalised already."""
+    dynamic = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+    example = torch.zeros(2, 3, side, side)
+    torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=dynamic, verbose=False, external_data=False)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem_for
+from app.api.token import bearer_of
 from app.errors import RateExceeded, StartupError
 
 KEY_HEADER = "X-API-Key"
@@ -118,5 +119,5 @@ class KeyCheck:
 
 
 def _shown_key(headers: Headers) -> str:
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else headers.get(KEY_HEADER, "").strip()
+    bearer = bearer_of(headers)
+    return headers.get(KEY_HEADER, "").strip() if bearer is None else bearer

@@ -29,10 +29,15 @@ class RequireToken:
         await self._app(scope, receive, send)
 
     def _admits(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+        given = bearer_of(headers)
         # In constant time, or the token could be found out letter by letter.
-        is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._expected)
-        return is_right and scheme.lower() == "bearer"
+        return given is not None and hmac.compare_digest(given.encode("latin-1"), self._expected)
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """What is sent as ``Authorization: Bearer``; None where that header is missing or of another scheme."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
 
 
 def read_token(settings: Settings) -> str:
