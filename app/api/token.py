@@ -43,20 +43,25 @@ def bearer_of(headers: Headers) -> str | None:
 def read_token(settings: Settings) -> str:
     """The token, from its file or the setting; raises StartupError where there is none worth the name."""
     if settings.admin_token is not None:
-        return settings.admin_token.strip()
+        return _worthy(settings.admin_token, "EMO_ADMIN_TOKEN")
     path = settings.admin_token_file
     if path is None:
         msg = "the administration needs a token"
         raise StartupError(msg)
     try:
-        token = path.read_text(encoding="ascii").strip()
+        return _worthy(path.read_text(encoding="ascii"), str(path))
     except OSError as error:
         msg = f"{path}: the token cannot be read: {error.strerror}"
         raise StartupError(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{path}: the token must be ASCII"
         raise StartupError(msg) from error
+
+
+def _worthy(text: str, source: str) -> str:
+    """The token without the blanks around it, of which a header cannot speak."""
+    token = text.strip()
     if len(token) < _LEAST_CHARACTERS:
-        msg = f"{path}: the token has {len(token)} characters, at least {_LEAST_CHARACTERS} are needed"
+        msg = f"{source}: the token has {len(token)} characters, at least {_LEAST_CHARACTERS} are needed"
         raise StartupError(msg)
     return token

@@ -169,3 +169,8 @@ def test_an_admin_port_needs_a_token_that_is_one(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     assert read_token(settings) == TOKEN
     assert TOKEN not in repr(Settings(admin_port=0, admin_token=TOKEN))
+
+
+def test_a_token_of_blanks_is_none(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="EMO_ADMIN_TOKEN: the token has 0 characters, at least 16"):
+        read_token(settings_for(tmp_path, admin_port=0, admin_token=" " * 16))
