@@ -20,6 +20,9 @@ from emo.heads.segmenter import Segmenter
 from emo.irmb import MetaMobileBlock, WindowAttention
 from emo.layers import ConvNorm, ConvNormReLU, LayerNorm2d
 
+PIECE_CHANNELS = 32
+"""Of a large expanded map at a time: 32 x 112 x 112 floats are 1.6 MB, what a core's cache takes."""
+
 
 class ServedGraph(nn.Module):
     """What is exported: normalisation, model, final activation."""
@@ -49,23 +52,24 @@ class ServedGraph(nn.Module):
 
 
 class ServedBlock(nn.Module):
-    """A Meta Mobile Block with its BatchNorms folded."""
+    """A Meta Mobile Block with its BatchNorms folded, in pieces where its expanded map is large."""
 
     def __init__(self, block: MetaMobileBlock) -> None:
         """The block's parts are taken over."""
         super().__init__()
-        self.residual, self.skip = block.residual, block.skip
+        self.residual = block.residual
         self.norm = block.norm if isinstance(block.norm, LayerNorm2d) else None
         self.attention = TokenAttention(block.attention) if isinstance(block.attention, WindowAttention) else None
         expand: Any = block.expand
         if isinstance(block.norm, nn.BatchNorm2d):
             expand = nn.Sequential(fold_norm_before(block.norm, expand[0]), expand[1])
-        self.expand = expand
         depthwise: Any = block.convolution
         convolution, norm, activation = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(depthwise))
-        self.convolution = nn.Sequential(fuse_conv_bn_eval(convolution, norm), activation)
-        self.squeeze_excite = block.squeeze_excite
-        self.shrink: Any = block.shrink
+        mix = nn.Sequential(fuse_conv_bn_eval(convolution, norm), activation)
+        whole = Piece(expand, mix, block.squeeze_excite, block.shrink, skip=block.skip)
+        # The first blocks of the stages with large maps: no attention, no residual.
+        large = isinstance(block.norm, nn.BatchNorm2d) and not block.residual
+        self.pieces = nn.ModuleList(whole.split(PIECE_CHANNELS) if large else [whole])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W'), as the block."""
@@ -76,10 +80,45 @@ class ServedBlock(nn.Module):
             if self.attention is not None:
                 y = self.attention(y)
             y = y.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
-        y = self.expand(y)
-        mixed = self.squeeze_excite(self.convolution(y))
-        out: Tensor = self.shrink(y + mixed if self.skip else mixed)
+        first, *others = self.pieces
+        out: Tensor = first(y)
+        for piece in others:
+            out = out + piece(y)
         return x + out if self.residual else out
+
+
+class Piece(nn.Module):
+    """Expansion, depthwise convolution and shrinking of some of a block's expanded channels; their sum is the block's.
+
+    Nothing between expansion and shrinking mixes channels, so one piece after another can stay in a core's cache.
+    """
+
+    def __init__(self, expand: Any, mix: Any, squeeze_excite: nn.Module, shrink: Any, *, skip: bool) -> None:  # noqa: ANN401  an nn.Sequential or nn.Identity each
+        """``mix`` is the depthwise convolution with its activation."""
+        super().__init__()
+        self.expand, self.mix, self.squeeze_excite, self.shrink, self.skip = expand, mix, squeeze_excite, shrink, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H', W'), this piece's share of the sum."""
+        y = self.expand(x)
+        mixed = self.squeeze_excite(self.mix(y))
+        share: Tensor = self.shrink(y + mixed if self.skip else mixed)
+        return share
+
+    def split(self, channels: int) -> list["Piece"]:
+        """Pieces of so many expanded channels each, of a block without squeeze-excite and without a last bias."""
+        expand, mix = self.expand[0], self.mix[0]
+        cuts = [slice(start, start + channels) for start in range(0, expand.out_channels, channels)]
+        return [
+            Piece(
+                nn.Sequential(pointwise(expand.weight[cut].detach().flatten(1), expand.bias[cut]), self.expand[1]),
+                nn.Sequential(_depthwise(mix, cut), self.mix[1]),
+                self.squeeze_excite,
+                pointwise(self.shrink.weight[:, cut].detach().flatten(1)),
+                skip=self.skip,
+            )
+            for cut in cuts
+        ]
 
 
 class TokenAttention(nn.Module):
@@ -144,12 +183,22 @@ def fold_norm_before(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> nn.Conv2d:
     return pointwise(matrix * scale, bias if convolution.bias is None else bias + convolution.bias.detach())
 
 
-def pointwise(matrix: Tensor, bias: Tensor) -> nn.Conv2d:
+def pointwise(matrix: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
     """The 1x1 convolution with this matrix (C', C) and bias (C',)."""
     outputs, inputs = matrix.shape
-    convolution = nn.Conv2d(inputs, outputs, 1)
-    convolution.load_state_dict({"weight": matrix[:, :, None, None], "bias": bias})
+    convolution = nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
+    weights = {"weight": matrix[:, :, None, None]}
+    convolution.load_state_dict(weights if bias is None else weights | {"bias": bias})
     return convolution
+
+
+def _depthwise(whole: nn.Conv2d, cut: slice) -> nn.Conv2d:
+    """The depthwise convolution of these channels alone."""
+    part = copy.deepcopy(whole)
+    part.weight = nn.Parameter(whole.weight[cut].detach())
+    part.bias = nn.Parameter(cast("Tensor", whole.bias)[cut].detach())
+    part.in_channels = part.out_channels = part.groups = len(part.weight)
+    return part
 
 
 def _rewrite_backbone(backbone: EMO) -> None:
@@ -163,8 +212,10 @@ def _rewrite_backbone(backbone: EMO) -> None:
         first.weight /= torch.tensor(STD)[:, None, None]
     stages: Any = backbone.stages[1:]
     blocks = [[ServedBlock(block) for block in stage] for stage in stages]
-    last, following = ServedBlock(stem[2]), blocks[0][0]
-    expand = following.expand[0]
-    following.expand[0] = pointwise(expand.weight.flatten(1) @ last.shrink.weight.flatten(1), expand.bias)
-    last.shrink = nn.Identity()
+    last = ServedBlock(stem[2])
+    (end,) = cast("list[Piece]", list(last.pieces))
+    for piece in cast("list[Piece]", list(blocks[0][0].pieces)):
+        expand = piece.expand[0]
+        piece.expand[0] = pointwise(expand.weight.flatten(1) @ end.shrink.weight.flatten(1), expand.bias)
+    end.shrink = nn.Identity()
     backbone.stages = nn.ModuleList([nn.Sequential(first, last), *(nn.Sequential(*stage) for stage in blocks)])
