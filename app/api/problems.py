@@ -182,8 +182,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 def _declared_parameters(request: Request) -> dict[str, dict[str, Any]]:
     """Name -> JSON schema of the query parameters of the route, from the OpenAPI document."""
     paths = request.app.openapi()["paths"]
-    route = request.scope.get("route")  # of FastAPI; those that Starlette calls have no variable parts
-    operation = paths.get(route.path if route else request.scope["path"], {}).get(request.method.lower(), {})
+    operation = paths.get(request.scope["route"].path, {}).get(request.method.lower(), {})
     return {entry["name"]: entry["schema"] for entry in operation.get("parameters", []) if entry["in"] == "query"}
 
 
