@@ -67,3 +67,5 @@ def configure(settings: Settings) -> None:
         }
     )
     logging.captureWarnings(capture=True)
+    # No line says which thread, process or task wrote it: nothing has to find out.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -80,6 +80,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         exception_handlers=dict.fromkeys(_ERRORS, answer_error),
+        telemetry={"metrics": False, "logs": False},  # we have our own; tracing goes where OpenTelemetry is set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
     app.add_middleware(Door, routes=routes)
