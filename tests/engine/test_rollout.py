@@ -2,67 +2,29 @@
 
 import asyncio
 import gc
-import json
 import os
 import shutil
 import weakref
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from app.engine.catalog import Catalog
-from app.engine.deployment import OpenSession, open_session
+from app.engine.deployment import open_session
 from app.engine.repository import Artefact
 from app.engine.session import Session
-from app.errors import ModelNotFound, ModelNotReady
+from app.errors import ModelNotFound
 from app.metrics import Metrics
 from app.settings import Batching, Settings
 from app.vision.results import ClassifyParameters
+from tests.engine.following import NAME, RED, answering, catalog_of, root, versions
 from tests.serving import until
-from tests.support import PATIENCE_SECONDS, FakeSession, encode_image, plain, write_classifier
+from tests.support import PATIENCE_SECONDS, FakeSession, write_classifier
+
+__all__ = ["root"]  # a fixture
 
 pytestmark = pytest.mark.anyio
-
-NAME = "toy-classifier"
-RED = encode_image(plain("red"))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A repository with version 1 of a model."""
-    write_classifier(tmp_path / "models")
-    return tmp_path / "models"
-
-
-@asynccontextmanager
-async def catalog_of(
-    root: Path,
-    metrics: Metrics | None = None,
-    open_session: OpenSession = open_session,
-    **settings: Any,  # noqa: ANN401  each setting has its own type
-) -> AsyncIterator[Catalog]:
-    catalog = Catalog(Settings(models=root, **settings), metrics or Metrics(), open_session=open_session)
-    await catalog.start()
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield catalog
-    finally:
-        await catalog.close()
-
-
-def choose(root: Path, **choices: object) -> None:
-    (root / NAME / "serving.json").write_text(json.dumps(choices))
-
-
-def versions(catalog: Catalog) -> list[str]:
-    return list(catalog.versions(NAME))
-
-
-def answering(catalog: Catalog, version: str | None = None) -> str:
-    return catalog.get("classify", NAME, version).manifest.version
 
 
 async def test_a_new_version_answers_and_the_one_before_does_where_it_is_asked_for(root: Path) -> None:
@@ -176,94 +138,6 @@ async def test_a_new_model_that_is_broken_does_not_become_the_default(root: Path
         await catalog.follow()
         assert catalog.get("classify").manifest.name == NAME
         assert catalog.ready
-
-
-# ---- choices ----
-
-
-async def test_a_pinned_version_answers_though_a_newer_one_comes(root: Path) -> None:
-    choose(root, aliases={"default": "1"})
-    async with catalog_of(root) as catalog:
-        write_classifier(root, version="2")
-        await catalog.follow()
-        assert (answering(catalog), answering(catalog, "2")) == ("1", "2")
-        choose(root, aliases={"canary": "1"})
-        await catalog.follow()
-        assert (answering(catalog), answering(catalog, "canary")) == ("2", "1")
-
-
-async def test_a_pin_that_comes_with_a_newer_version_holds_from_the_first_moment(root: Path) -> None:
-    seen: list[str] = []
-
-    def spy(artefact: Artefact, settings: Settings) -> Session:
-        if artefact.manifest.version == "3":  # by now version 2 is loaded
-            seen.append(answering(catalog))
-        return open_session(artefact, settings)
-
-    async with catalog_of(root, open_session=spy) as catalog:
-        for version in ("2", "3"):
-            write_classifier(root, version=version)
-        choose(root, aliases={"default": "1"})
-        await catalog.follow()
-        assert seen == ["1"]
-        assert answering(catalog) == "1"
-
-
-async def test_an_alias_of_what_is_not_served_names_what_it_named_before(root: Path) -> None:
-    choose(root, aliases={"default": "1"})
-    async with catalog_of(root) as catalog:
-        write_classifier(root, version="2", golden_shift=0.5)
-        choose(root, aliases={"default": "2"})
-        await catalog.follow()
-        assert answering(catalog) == "1"
-        assert "names version 2, which is not served" in catalog.failures[f"{NAME}/serving.json"]
-
-
-async def test_a_pinned_version_that_cannot_be_served_at_start_is_not_replaced(root: Path) -> None:
-    choose(root, aliases={"default": "7"})
-    async with catalog_of(root) as catalog:
-        assert not catalog.ready
-        with pytest.raises(ModelNotReady, match="Version 7"):
-            catalog.get("classify")
-        assert answering(catalog, "1") == "1"
-
-
-async def test_what_an_alias_names_stays_when_its_folder_is_removed(root: Path) -> None:
-    write_classifier(root, version="2")
-    choose(root, aliases={"default": "1"})
-    async with catalog_of(root) as catalog:
-        shutil.rmtree(root / NAME / "1")
-        await catalog.follow()
-        assert answering(catalog) == "1"
-        assert "stays loaded" in catalog.failures[f"{NAME}/1"]
-
-
-async def test_what_is_unloaded_is_not_served(root: Path) -> None:
-    write_classifier(root, version="2")
-    choose(root, unloaded=["2"])
-    async with catalog_of(root) as catalog:
-        assert versions(catalog) == ["1"]
-        choose(root)
-        await catalog.follow()
-        assert versions(catalog) == ["1", "2"]
-
-
-async def test_choices_that_cannot_be_read_change_nothing(root: Path) -> None:
-    write_classifier(root, version="2")
-    choose(root, aliases={"default": "1"})
-    async with catalog_of(root) as catalog:
-        wrong: list[dict[str, Any]] = [
-            {"aliases": {"default": "1"}, "unloaded": ["1"]},
-            {"alias": {}},
-            {"aliases": {"7": "1"}},
-        ]
-        for choices in wrong:
-            choose(root, **choices)
-            await catalog.follow()
-            assert answering(catalog) == "1"
-            assert list(catalog.failures) == [f"{NAME}/serving.json"]
-    async with catalog_of(root) as catalog:  # at start nobody knows who was pinned
-        assert versions(catalog) == []
 
 
 # ---- the end of a version ----

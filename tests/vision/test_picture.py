@@ -12,7 +12,7 @@ from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from app.vision.results import ImageSize
 from tests.vision.files import cat, encoded
-from tests.vision.test_image import STORED_AS
+from tests.vision.test_orientation import STORED_AS
 
 BICUBIC = PillowImage.Resampling.BICUBIC
 

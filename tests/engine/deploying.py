@@ -1,0 +1,54 @@
+"""Deployments for tests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from app.engine.deployment import Deployment
+from app.engine.repository import scan
+from app.engine.session import Session
+from app.engine.workers import PixelWorkers
+from app.metrics import Metrics
+from app.settings import Batching, Settings
+from tests.support import (
+    PATIENCE_SECONDS,
+    FakeSession,
+    encode_image,
+)
+
+
+def settings_for(root: Path, *, drain_seconds: float = PATIENCE_SECONDS, **batching: float) -> Settings:
+    options = Batching.model_validate({"instances": 1} | batching)
+    return Settings(models=root, batching=options, drain_seconds=drain_seconds, decode_threads=1)
+
+
+@asynccontextmanager
+async def deployed(
+    folder: Path, settings: Settings | None = None, session: Session | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Deployment]:
+    """The model of the folder: for real, or with a fake session that is taken without a self-test."""
+    root = folder.parent.parent
+    settings = settings or settings_for(root)
+    metrics = metrics or Metrics()
+    (artefact,) = scan(root).artefacts
+    workers = PixelWorkers(threads=1)
+    deployment = (
+        await Deployment.start(artefact, settings, metrics, workers)
+        if session is None
+        else Deployment(artefact, session, settings, metrics, workers)
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield deployment
+    finally:
+        if isinstance(session, FakeSession):
+            session.gate.set()
+        await deployment.close()
+        workers.close()
+
+
+def picture(value: int) -> bytes:
+    return encode_image(np.full((32, 32, 3), value, np.uint8))
