@@ -1,4 +1,4 @@
-"""An ONNX file, checked and described; with ``app.add.wrap`` the only place that knows the package ``onnx``."""
+"""An ONNX file, checked and described; besides ``app.add.wrap`` and ``app.add.nodes`` the only place that knows ``onnx``."""
 
 import ast
 from collections.abc import Iterable, Iterator

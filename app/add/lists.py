@@ -22,6 +22,9 @@ def recognise_lists(
     if options.scores == "logits":
         msg = "--scores logits does not go with lists of what is left after non-maximum suppression"
         raise StartupError(msg)
+    if options.background == "last":
+        msg = "--background last does not go with lists; allowed are first (class 0 stands for no object) and none"
+        raise StartupError(msg)
     if labels.count is None:
         msg = "lists of what was found do not tell how many classes there are; name them with --labels"
         raise StartupError(msg)
@@ -79,8 +82,8 @@ def _first_class(objects: Objects, options: Options, count: int, labels: Labels,
     elif high == count:
         first, reason = 1, f"because class {count} is found"
     else:
-        first, reason = usual, f"as is usual {'for such lists (assumed)' if usual else 'where nothing else is known'}"
-    if options.background == "last" or low < first or high >= first + count:
+        first, reason = usual, f"as is usual {'for such lists' if usual else 'where nothing else is known'} (assumed)"
+    if low < first or high >= first + count:
         msg = (
             f"classes {low} to {high} are found, but {count} labels are {first} to {first + count - 1}, {reason}. "
             "There must be a label for each class, in its order. --background first: class 0 stands for no object, and "

@@ -1,14 +1,12 @@
-"""A small SSD with non-maximum suppression inside, exported in every form in use; and what it finds, by NumPy alone."""
+"""A small SSD with non-maximum suppression inside, exported in every form in use."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
-from PIL import Image as PillowImage
 
 from tests.add.networks import write_network
 
@@ -27,18 +25,19 @@ ROWS = 40
 Form = Literal["torchvision", "tensorflow", "table", "padded table", "numbered table", "scored boxes", "open"]
 
 _rng = np.random.default_rng(1)
-_BIAS = np.tile(np.array([0, 0, 0, 0, -2, -2, -2], np.float32), 2)
-_KERNELS = _rng.normal(0, 1, (14, 3, CELL, CELL)).astype(np.float32)
-_KERNELS -= _KERNELS.mean(axis=(1, 2, 3), keepdims=True)  # plain colours are nothing to it
-_KERNELS *= np.tile(np.array([0.05] * 4 + [0.3] * 3, np.float32), 2).reshape(14, 1, 1, 1)
+BIAS = np.tile(np.array([0, 0, 0, 0, -2, -2, -2], np.float32), 2)
+KERNELS = _rng.normal(0, 1, (14, 3, CELL, CELL)).astype(np.float32)
+KERNELS -= KERNELS.mean(axis=(1, 2, 3), keepdims=True)  # plain colours are nothing to it
+KERNELS *= np.tile(np.array([0.05] * 4 + [0.3] * 3, np.float32), 2).reshape(14, 1, 1, 1)
 
 
-def _anchors() -> NDArray[np.float32]:
+def anchors() -> NDArray[np.float32]:
     """Two a cell, (A, 4) xyxy: a square and a wide one."""
     row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
     centres = np.stack([column, row, column, row], axis=1) * CELL + CELL / 2
     halves = np.array([[-8, -8, 8, 8], [-12, -6, 12, 6]])
-    return (centres[:, None] + halves).reshape(-1, 4).astype(np.float32)
+    boxes: NDArray[np.float32] = (centres[:, None] + halves).reshape(-1, 4).astype(np.float32)
+    return boxes
 
 
 def write_suppressing(path: Path, form: Form, *, lone: bool = False) -> Path:
@@ -88,7 +87,9 @@ def write_suppressing(path: Path, form: Form, *, lone: bool = False) -> Path:
 
 def _node(kind: str, names: Sequence[str], **attributes: int | list[int]) -> NodeProto:
     """A node with one output, the last of the names."""
-    return helper.make_node(kind, names[:-1], names[-1:], **attributes)
+    node = helper.make_node(kind, names[:-1], names[-1:])
+    node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+    return node
 
 
 def _body(*, lone: bool) -> tuple[list[NodeProto], dict[str, NDArray[np.generic]]]:
@@ -105,11 +106,11 @@ def _body(*, lone: bool) -> tuple[list[NodeProto], dict[str, NDArray[np.generic]
         _node("Sigmoid", ["logits", "scores"]),
     ]
     constants: dict[str, NDArray[np.generic]] = {
-        "kernels": _KERNELS,
-        "bias": _BIAS,
-        "anchors": _anchors()[None],
+        "kernels": KERNELS,
+        "bias": BIAS,
+        "anchors": anchors()[None],
         "by anchor": np.array([0, ANCHORS, 7]),
-        "reach": np.float32([3]),
+        "reach": np.array([3], np.float32),
         "first": np.array([0]),
         "one": np.array([1]),
         "fourth": np.array([4]),
@@ -123,8 +124,8 @@ def _suppression(constants: dict[str, NDArray[np.generic]]) -> list[NodeProto]:
     """``kept`` (M, 4), ``strengths`` (M,) and ``kinds`` (M,) int64, of one picture, best first."""
     constants |= {
         "most": np.array([ROWS]),
-        "overlap": np.float32([OVERLAP]),
-        "threshold": np.float32([THRESHOLD]),
+        "overlap": np.array([OVERLAP], np.float32),
+        "threshold": np.array([THRESHOLD], np.float32),
         "kind column": np.array([1]),
         "anchor column": np.array([2]),
     }
@@ -172,13 +173,13 @@ def _padded(rows: str, output: str) -> list[NodeProto]:
 def _tensorflow(constants: dict[str, NDArray[np.generic]]) -> list[NodeProto]:
     constants |= {
         "y first": np.array([1, 0, 3, 2]),
-        "side": np.float32([SIDE]),
-        "unit": np.float32([1]),
+        "side": np.array([SIDE], np.float32),
+        "unit": np.array([1], np.float32),
         "places": np.arange(ROWS)[None],
         "line": np.array([1, ROWS]),
         "strength place": np.array([4]),
         "kind place": np.array([5]),
-        "wrong": np.float32([0.9]),
+        "wrong": np.array([0.9], np.float32),
     }
     return [
         *_columns("box", "strength", "kind"),
@@ -218,68 +219,3 @@ def _top(constants: dict[str, NDArray[np.generic]]) -> list[NodeProto]:
         _node("Unsqueeze", ["numbers", "last", "kind"]),
         _node("Concat", ["kept", "strength", "kind", "output0"], axis=2),
     ]
-
-
-# ---- what it finds ----
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An object: its class from 0, its score and its box in pixels of the picture."""
-
-    label: int
-    score: float
-    box: tuple[float, ...]
-
-
-def expected(picture: NDArray[np.uint8], mode: Literal["stretch", "fit"], *, suppressed: bool = True) -> list[Found]:
-    """What is to be found in a picture (H, W, 3), best first."""
-    height, width = picture.shape[:2]
-    wide, high = SIDE, SIDE
-    if mode == "fit":
-        share = SIDE / max(width, height)
-        wide, high = round(width * share), round(height * share)
-    tensor = np.zeros((SIDE, SIDE, 3), np.uint8)
-    resized = PillowImage.fromarray(picture).resize((wide, high), PillowImage.Resampling.BILINEAR)
-    tensor[:high, :wide] = np.asarray(resized)
-    boxes, scores = _predictions(tensor)
-    candidates = [
-        (float(scores[anchor, label]), anchor, label)
-        for anchor in range(ANCHORS)
-        for label in range(CLASSES)
-        if scores[anchor, label] > THRESHOLD
-    ]
-    kept: list[tuple[float, int, int]] = []
-    for score, anchor, label in sorted(candidates, reverse=True):
-        rivals = [boxes[other] for _, other, of in kept if of == label and suppressed]
-        if all(overlap(boxes[anchor], rival) <= OVERLAP for rival in rivals):
-            kept.append((score, anchor, label))
-    scale = np.array([width / wide, height / high] * 2)
-    shown = [(score, label, boxes[anchor].clip(0, SIDE) * scale) for score, anchor, label in kept[:ROWS]]
-    limit = np.array([width, height] * 2)
-    return [Found(label, score, tuple(np.minimum(box, limit).tolist())) for score, label, box in shown]
-
-
-def _predictions(tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes (A, 4) in pixels and scores (A, C)."""
-    patches = (tensor / 255).reshape(CELLS, CELL, CELLS, CELL, 3)
-    features = np.einsum("iyjxc,kcyx->ijk", patches, _KERNELS.astype(np.float64)) + _BIAS
-    predictions = features.reshape(ANCHORS, 7)
-    return _anchors() + 3 * predictions[:, :4], 1 / (1 + np.exp(-predictions[:, 4:]))
-
-
-def overlap(box: Sequence[float] | NDArray[np.float64], other: Sequence[float] | NDArray[np.float64]) -> float:
-    """Intersection over union of two xyxy boxes."""
-    width = min(box[2], other[2]) - max(box[0], other[0])
-    height = min(box[3], other[3]) - max(box[1], other[1])
-    common = max(width, 0) * max(height, 0)
-    both = sum((corners[2] - corners[0]) * (corners[3] - corners[1]) for corners in (box, other))
-    return float(common / (both - common))
-
-
-def blocks(seed: int, width: int, height: int) -> NDArray[np.uint8]:
-    """A picture (height, width, 3) of blocks of 10 pixels a side, each of a colour of its own, with some noise."""
-    rng = np.random.default_rng(seed)
-    colours = rng.integers(0, 200, (-(-height // 10), -(-width // 10), 3), dtype=np.uint8)
-    picture = colours.repeat(10, axis=0).repeat(10, axis=1)[:height, :width]
-    return picture + rng.integers(0, 56, picture.shape, dtype=np.uint8)

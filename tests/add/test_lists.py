@@ -16,7 +16,8 @@ from app.engine.repository import read_artefact
 from app.engine.session import OrtSession
 from app.settings import Batching, SessionOptions
 from tests.add.adding import add, ask, refused
-from tests.add.suppressing import SIDE, THRESHOLD, Form, Found, blocks, expected, overlap, write_suppressing
+from tests.add.reference import Found, blocks, expected, overlap
+from tests.add.suppressing import SIDE, THRESHOLD, Form, write_suppressing
 from tests.serving import running, settings_for
 from tests.support import COLOURS, encode_image, plain
 
@@ -85,7 +86,7 @@ async def test_pictures_with_different_numbers_of_objects_share_batches_under_lo
         async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
 
             async def found_in(picture: NDArray[np.uint8]) -> list[dict[str, Any]]:
-                query = {"model": "theirs", "score_threshold": THRESHOLD}
+                query: dict[str, str | float] = {"model": "theirs", "score_threshold": THRESHOLD}
                 kind = {"Content-Type": "image/png"}
                 answer = await client.post("/detect", content=encode_image(picture), params=query, headers=kind)
                 assert answer.status_code == httpx.codes.OK, answer.text
@@ -209,7 +210,7 @@ def test_where_nothing_is_found_a_photo_or_the_flags_are_asked_for(
     file = tmp_path / "a.onnx"
     model = onnx.load(write_suppressing(file, "table"))
     threshold = next(tensor for tensor in model.graph.initializer if tensor.name == "threshold")
-    threshold.CopyFrom(onnx.numpy_helper.from_array(np.float32([2]), "threshold"))
+    threshold.CopyFrom(onnx.numpy_helper.from_array(np.array([2], np.float32), "threshold"))
     onnx.save(model, file)
     assert add(file, "detect", "--labels", labels) == 1
     assert "--photo, or say --boxes and --units" in refused(capsys, tmp_path / "models")
