@@ -17,7 +17,7 @@ from app.engine.session import OrtSession
 from app.settings import Batching, SessionOptions
 from tests.add.adding import add, ask, refused
 from tests.add.reference import Found, blocks, expected, overlap
-from tests.add.suppressing import SIDE, THRESHOLD, Form, write_suppressing
+from tests.add.suppressing import ANCHORS, CLASSES, ROWS, SIDE, THRESHOLD, Form, write_suppressing
 from tests.serving import running, settings_for
 from tests.support import COLOURS, encode_image, plain
 
@@ -242,3 +242,18 @@ def test_suppression_that_is_not_there_cannot_be_claimed(
     file = write_suppressing(tmp_path / "a.onnx", "torchvision")
     assert add(file, "detect", "--labels", labels, "--nms", "none") == 1
     assert "this graph has 2216 float32" in refused(capsys, tmp_path / "models")
+
+
+async def test_what_stands_beside_the_lists_is_served_on_request(tmp_path: Path, labels: Path) -> None:
+    file = tmp_path / "a.onnx"
+    model = onnx.load(write_suppressing(file, "torchvision"))
+    for name, columns in (("boxes", 4), ("scores", CLASSES)):
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, ANCHORS, columns])
+        model.graph.output.append(value)
+    onnx.save(model, file)
+    assert add(file, "detect", "--labels", labels) == 0
+    assert add(file, "detect", "--labels", labels, "--version", "2", "--nms", "none") == 0
+    query = {"score_threshold": THRESHOLD, "iou_threshold": 1, "max_detections": ROWS}
+    for version, suppressed in (("1", True), ("2", False)):
+        (answer,) = await ask(tmp_path / "models", "detect", PICTURES[0], version=version, **query)
+        check(answer, expected(PICTURES[0], "stretch", suppressed=suppressed))
