@@ -79,7 +79,7 @@ def _first_class(objects: Objects, options: Options, count: int, labels: Labels,
         first, reason = 1, "because the background is the first line of the labels, which is left out"
     elif low == 0:
         first, reason = 0, "because class 0 is found"
-    elif high == count:
+    elif usual == 1 and high == count:
         first, reason = 1, f"because class {count} is found"
     else:
         first, reason = usual, f"as is usual {'for such lists' if usual else 'where nothing else is known'} (assumed)"

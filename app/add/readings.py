@@ -83,7 +83,9 @@ def _readings(answers: Answers, *, lacks_batch: bool) -> Iterator[Lists]:
             yield Lists(box, columns[4], columns[5])
             yield Lists(box, columns[5], columns[4])
         elif width == 7 and lacks_batch:  # the first is the number of the picture
-            yield Lists(Columns(name, 1, 5, missing=missing), columns[6], columns[5])
+            box = Columns(name, 1, 5, missing=missing)
+            yield Lists(box, columns[6], columns[5])
+            yield Lists(box, columns[5], columns[6])
 
 
 def _has_rank(values: Sequence[NDArray[np.generic]], rank: int, *, lacks_batch: bool) -> bool:

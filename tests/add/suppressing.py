@@ -22,7 +22,9 @@ OVERLAP = 0.6
 ROWS = 40
 """Of the forms with lists of a fixed length."""
 
-Form = Literal["torchvision", "tensorflow", "table", "padded table", "numbered table", "scored boxes", "open"]
+Form = Literal[
+    "torchvision", "tensorflow", "table", "padded table", "numbered table", "flat table", "scored boxes", "open"
+]
 
 _rng = np.random.default_rng(1)
 BIAS = np.tile(np.array([0, 0, 0, 0, -2, -2, -2], np.float32), 2)
@@ -70,8 +72,9 @@ def write_suppressing(path: Path, form: Form, *, lone: bool = False) -> Path:
                 _node("Unsqueeze", ["kinds", "first", "labels"]),
             ]
             outputs, types = {"dets": [1, "m", 5], "labels": [1, "m"]}, {"labels": TensorProto.INT64}
-        case "numbered table":
-            nodes += _columns("box", "kind", "strength", number=True)
+        case "numbered table" | "flat table":  # of YOLOv7 and of YOLO-NAS
+            columns = ("kind", "strength") if form == "numbered table" else ("strength", "kind")
+            nodes += _columns("box", *columns, number=True)
             nodes += [_node("Identity", ["rows", "output"])]
             outputs = {"output": ["m", 7]}
         case "table" | "padded table":
