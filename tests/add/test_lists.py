@@ -125,6 +125,13 @@ async def test_the_servers_own_suppression_is_off_until_a_client_asks_for_it(tmp
     assert all(entry in everything for entry in few)
 
 
+async def test_a_threshold_of_0_shows_no_more_than_the_network_found(tmp_path: Path, labels: Path) -> None:
+    assert add(write_suppressing(tmp_path / "a.onnx", "torchvision"), "detect", "--labels", labels) == 0
+    answers = await ask(tmp_path / "models", "detect", *PICTURES, score_threshold=0, max_detections=1000)
+    for answer, picture in zip(answers, PICTURES, strict=True):
+        check(answer, expected(picture, "stretch"))
+
+
 async def test_only_an_open_batch_is_computed_at_once(
     tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
