@@ -6,7 +6,6 @@ Everything is made in a hidden folder beside the target, checked, and then moved
 """
 
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from app.drafts import draft_of
 from app.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -70,10 +70,7 @@ def export(
     if len(labels) != model.num_classes:
         msg = f"{len(labels)} labels for {model.num_classes} classes"
         raise ValueError(msg)
-    draft = repository / name / f".{version}.partial"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with draft_of(target) as draft:
         task = task_of(model)
         write_onnx(ServedGraph(model), rule.height, rule.width, _OUTPUTS[task], draft / MODEL_FILE)
         predict = onnx_predict(draft / MODEL_FILE)
@@ -86,9 +83,6 @@ def export(
             )
         manifest = _describe(predict, task, rule, card, draft, name, version)
         write_manifest(manifest, draft / MANIFEST_FILE)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

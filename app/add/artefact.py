@@ -1,13 +1,15 @@
 """A wrapped graph -> ``models/<name>/<version>/``, whole and accepted by the server's own self-test, or nothing."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.add.options import Options
-from app.add.plan import DetectorEnd, End, Front
+from app.add.outputs import shapes
+from app.add.plan import ClassifierEnd, End, Front, ListsEnd
 from app.add.wrap import INPUT
+from app.drafts import draft_of
 from app.engine.repository import Artefact, read_artefact
 from app.engine.selftest import self_test
 from app.engine.session import OrtSession, answers_of
@@ -34,55 +36,44 @@ LIMITS = ImageLimits()
 _FLOAT16_LOOSENESS = 50
 """Of the golden pair: float16 has 11 bits of precision, and a batch may round otherwise than an image alone."""
 
+_ALL_STAY = 1.0
+"""As an IoU threshold: no two boxes overlap more, so none of those that the network kept is suppressed."""
+_CLEARLY_BETTER = 1e-3  # of scores: ten times what a golden pair may be off
+
 
 def write_artefact(
     target: Path, graph: bytes, front: Front, end: End, labels: tuple[str, ...], options: Options
 ) -> Artefact:
     """Write all files into a hidden folder, try them as the server does, then move it; raises StartupError."""
-    draft = target.parent / f".{target.name}.partial"
-    new_parent = not target.parent.exists()
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir(parents=True)
-        (draft / MODEL_FILE).write_bytes(graph)
-        (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
-        manifest = _manifest(draft, target, front, end, options)
-        write_manifest(manifest, draft / MANIFEST_FILE)
-        artefact = Artefact(manifest, read_labels(draft / LABELS_FILE), draft / MODEL_FILE)
-        session = OrtSession(artefact.model_path, manifest, SessionOptions())
-        self_test(artefact, session, LIMITS, DEFAULT_MAX_BATCH_SIZE)
-        draft.rename(target)
+        with draft_of(target) as draft:
+            (draft / MODEL_FILE).write_bytes(graph)
+            (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
+            manifest = _manifest(draft, target, front, end, options)
+            write_manifest(manifest, draft / MANIFEST_FILE)
+            artefact = Artefact(manifest, read_labels(draft / LABELS_FILE), draft / MODEL_FILE)
+            session = OrtSession(artefact.model_path, manifest, SessionOptions())
+            self_test(artefact, session, LIMITS, DEFAULT_MAX_BATCH_SIZE)
     except ValueError as error:  # of the manifest's own rules
         msg = f"{options.file}: cannot be described: {error}"
         raise StartupError(msg) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if new_parent and target.parent.is_dir() and not any(target.parent.iterdir()):
-            target.parent.rmdir()
     return read_artefact(target)
 
 
 def _manifest(draft: Path, target: Path, front: Front, end: End, options: Options) -> Manifest:
     rule = front.rule
-    picture = golden_picture()
-    tensor = preprocess(Picture.of(picture), rule)[0][None]
-    found = answers_of((draft / MODEL_FILE).read_bytes(), {INPUT: tensor})
-    answers = {name: found[name].astype(np.float32) for name in _outputs(end)}
+    picture, answers = _golden_answers((draft / MODEL_FILE).read_bytes(), front, end)
     is_half = front.dtype == "float16"
     return Manifest(
         name=target.parent.name,
         version=target.name,
         task=options.task,
         input=Tensor(name=INPUT, dtype="uint8", shape=(-1, rule.height, rule.width, 3)),
-        outputs=tuple(
-            Tensor(name=name, dtype="float32", shape=(-1, *answer.shape[1:])) for name, answer in answers.items()
-        ),
+        outputs=tuple(Tensor(name=name, dtype="float32", shape=(-1, *shape)) for name, shape in shapes(end).items()),
         preprocessing=rule,
-        detection=DetectionDefaults() if options.task == "detect" else None,
+        detection=_defaults(end),
         sha256={file: sha256_of(draft / file) for file in (MODEL_FILE, LABELS_FILE)},
-        golden=golden_pair(
-            picture, {name: answer[0] for name, answer in answers.items()}, _FLOAT16_LOOSENESS if is_half else 1
-        ),
+        golden=golden_pair(picture, answers, _FLOAT16_LOOSENESS if is_half else 1),
         card=ModelCard(
             architecture=options.file.stem,
             training_data="unknown",
@@ -96,5 +87,25 @@ def _manifest(draft: Path, target: Path, front: Front, end: End, options: Option
     )
 
 
-def _outputs(end: End) -> tuple[str, ...]:
-    return ("boxes", "scores") if isinstance(end, DetectorEnd) else ("scores",)
+def _defaults(end: End) -> DetectionDefaults | None:
+    if isinstance(end, ClassifierEnd):
+        return None
+    return DetectionDefaults(iou_threshold=_ALL_STAY) if isinstance(end, ListsEnd) else DetectionDefaults()
+
+
+def _golden_answers(graph: bytes, front: Front, end: End) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
+    """A picture, and of the outputs for it what is the same everywhere."""
+    for picture in (golden_picture(), np.zeros((36, 48, 3), np.uint8)):
+        found = answers_of(graph, {INPUT: preprocess(Picture.of(picture), front.rule)[0][None]})
+        answers = {name: found[name][0].astype(np.float32) for name in shapes(end)}
+        steady = _steady_rows(answers["scores"]) if isinstance(end, ListsEnd) else None
+        if steady != 0:
+            break
+    return picture, {name: answer[: steady or None] for name, answer in answers.items()}
+
+
+def _steady_rows(scores: NDArray[np.float32]) -> int:
+    """How many of the first rows of lists, best first (A, C), no rounding can bring into another order."""
+    best = scores.max(axis=1)
+    may_change = (best[:-1] - best[1:] < _CLEARLY_BETTER) & (best[:-1] > 0)
+    return int(may_change.argmax()) if may_change.any() else len(best)

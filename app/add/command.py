@@ -14,15 +14,16 @@ from app.add.detectors import recognise_detector
 from app.add.ends import Answers, recognise_classifier
 from app.add.fronts import recognise_front
 from app.add.graph import Network, read_network
+from app.add.labels import labels_of
 from app.add.options import Options
-from app.add.plan import End, Finding, Front
+from app.add.plan import End, Finding, Front, ListsEnd
 from app.add.wrap import INPUT, output_name, probe_graph, served_graph
 from app.engine.pipeline import prepare
 from app.engine.repository import Artefact
 from app.engine.session import OrtSession, answers_of
 from app.engine.tasks import task_for
 from app.errors import ServiceError, StartupError
-from app.manifest import NAME_PATTERN, VERSION_PATTERN, read_labels
+from app.manifest import NAME_PATTERN, VERSION_PATTERN
 from app.settings import SessionOptions
 from app.vision.golden import golden_picture
 from app.vision.image import decode
@@ -77,17 +78,17 @@ def _recognise(
 ) -> tuple[Front, End, tuple[str, ...], list[Finding]]:
     front, findings = recognise_front(network, options)
     front, answers, batch = _probe(network, front, photo)
-    labels = read_labels(options.labels) if options.labels is not None else network.labels
-    num_labels = None if labels is None else len(labels)
+    labels = labels_of(network, options)
     end: End
     if options.task == "classify":
-        end, found = recognise_classifier(answers, options, num_labels)
+        end, found = recognise_classifier(answers, options, labels.count)
     else:
-        end, found = recognise_detector(answers, options, num_labels)
-    source = "of --labels" if options.labels else "that the file holds" if network.labels else "made up here"
-    labels = labels or tuple(f"class {number}" for number in range(end.num_classes))
-    named = Finding("labels", f"{len(labels)}, {source}: {', '.join(labels[:3])}, ...", "--labels")
-    return front, end, labels, [*findings, batch, *found, named]
+        end, found = recognise_detector(answers, options, labels, front.rule)
+    if isinstance(end, ListsEnd) and end.one_by_one and not front.one_by_one:
+        front = replace(front, one_by_one=True)
+        batch = Finding("batch", "open, but the lists are those of one picture: they are computed one after the other")
+    names, named = labels.named(end.num_classes)
+    return front, end, names, [*findings, batch, *found, named]
 
 
 def _probe(network: Network, front: Front, photo: bytes | None) -> tuple[Front, Answers, Finding]:
@@ -104,9 +105,9 @@ def _probe(network: Network, front: Front, photo: bytes | None) -> tuple[Front, 
             "1: the graph computes the pictures of a batch one after the other; export it with an open batch if you can"
         )
         return front, answers, Finding("batch", text)
-    if _goes_together(graph, tensors[:2], alone[:2]):
+    if _goes_together(graph, tensors, alone):
         return front, answers, Finding("batch", "open")
-    text = "open, but two pictures together are answered otherwise than alone: they are computed one after the other"
+    text = "open, but pictures together are answered otherwise than alone: they are computed one after the other"
     return replace(front, one_by_one=True), answers, Finding("batch", text)
 
 
@@ -124,8 +125,8 @@ def _goes_together(
         expected = np.concatenate(wanted).astype(np.float64)
         if expected.shape != values.shape:
             return False
-        allowed = 0.01 * max(1.0, float(np.abs(expected).max()))
-        if not np.abs(values.astype(np.float64) - expected).max() <= allowed:
+        allowed = 0.01 * max(1.0, float(np.abs(expected).max(initial=0)))
+        if not np.abs(values.astype(np.float64) - expected).max(initial=0) <= allowed:
             return False
     return True
 

@@ -1,4 +1,4 @@
-"""What a detector answers: two outputs, boxes and scores, or one table of both, as YOLO networks have it."""
+"""What a detector answers: boxes and scores, or one table of both, as YOLO networks have it; or lists of its own."""
 
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -7,18 +7,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.add.boxes import recognise_boxes
 from app.add.ends import Answers, activation, describe, sums_to_one
+from app.add.labels import Labels
+from app.add.lists import recognise_lists
 from app.add.options import Options
-from app.add.plan import Columns, DetectorEnd, Finding
+from app.add.plan import Columns, DetectorEnd, Finding, ListsEnd
+from app.add.readings import find_lists
 from app.errors import StartupError
+from app.manifest import Preprocessing
 
 Table = NDArray[np.float32]
 """An output for all pictures, (P, A, F) once it is turned."""
 
-_ORDERED = 0.99  # share of the boxes whose second corner is right of and below the first: xyxy
-_NORMALISED = 2.0  # no coordinate of normalised boxes is larger, though some reach out of the picture
-_HELP = (
-    "export it before non-maximum suppression, with all its boxes (torchvision: the network without its postprocessing)"
+_TABLES = "boxes (N, A, 4) and scores (N, A, C), or one table (N, 4 + C, A) or (N, A, 5 + C)"
+_LISTS = (
+    "lists of what is left after non-maximum suppression: boxes (N, M, 4), scores (N, M) and classes (N, M), or the "
+    "same for one picture without the N, or one table (N, M, 6)"
 )
 
 
@@ -32,23 +37,28 @@ class _Reading:
     objectness: Columns | None = None
 
 
-def recognise_detector(answers: Answers, options: Options, num_labels: int | None) -> tuple[DetectorEnd, list[Finding]]:
+def recognise_detector(
+    answers: Answers, options: Options, labels: Labels, rule: Preprocessing
+) -> tuple[DetectorEnd | ListsEnd, list[Finding]]:
     """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes."""
+    lists = None if options.nms == "none" else find_lists(answers, options)
+    if lists is not None:
+        return recognise_lists(lists, answers, options, labels, rule)
+    if options.nms == "inside" or options.score_output or options.class_output:
+        msg = f"no outputs are lists of boxes, scores and classes: {describe(answers)}; allowed are {_LISTS}"
+        raise StartupError(msg)
     tables = _tables(answers)
     readings = [reading for pair in permutations(tables, 2) for reading in _pairs(tables, *pair)]
     readings = readings or [reading for name in tables for reading in _singles(name, tables[name])]
     if not readings:
-        msg = (
-            "a detector has boxes (N, A, 4) and scores (N, A, C), or one table (N, 4 + C, A) or (N, A, 5 + C); this "
-            f"graph has {describe(answers)}"
-        )
+        msg = f"a detector has {_TABLES}, or {_LISTS}; this graph has {describe(answers)}"
         raise StartupError(msg)
-    fitting = [reading for reading in readings if num_labels in {None, *_label_counts(reading)}]
+    fitting = [reading for reading in readings if labels.count in {None, *_label_counts(reading)}]
     if not fitting:
         counts = ", ".join(f"{_width(reading.scores)} ({reading.words})" for reading in readings)
-        msg = f"there are {num_labels} labels, but the graph gives scores for {counts}; the two must be as many"
+        msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
         raise StartupError(msg)
-    return _finish(_chosen(fitting, options), tables, options, num_labels)
+    return _finish(_chosen(fitting, options), tables, options, labels.count, rule)
 
 
 def _chosen(readings: list[_Reading], options: Options) -> _Reading:
@@ -63,27 +73,13 @@ def _chosen(readings: list[_Reading], options: Options) -> _Reading:
 
 
 def _tables(answers: Answers) -> dict[str, Table]:
-    for name, values in answers.items():
-        if len({value.shape for value in values}) > 1:
-            msg = f"the shape of {name} depends on the picture, {values[0].shape} and {values[-1].shape}; {_HELP}"
-            raise StartupError(msg)
-    tables = {
+    return {
         name: np.concatenate(values).astype(np.float32)
         for name, values in answers.items()
-        if values[0].ndim == 3 and values[0].shape[0] == 1 and np.issubdtype(values[0].dtype, np.floating)
+        if values[0].ndim == 3
+        and {value.shape for value in values} == {(1, *values[0].shape[1:])}
+        and np.issubdtype(values[0].dtype, np.floating)
     }
-    if not tables:
-        msg = f"no output is a table of boxes, one row each, for a batch: {describe(answers)}; {_HELP}"
-        raise StartupError(msg)
-    for name, table in tables.items():
-        if len(tables) == 1 and table.shape[2] == 6 and _is_whole(table[..., 5]) and table.shape[1] > 6:
-            msg = f"{name} {table.shape} holds what is left after non-maximum suppression (box, score, class); {_HELP}"
-            raise StartupError(msg)
-    return tables
-
-
-def _is_whole(values: NDArray[np.float32]) -> bool:
-    return bool((values == np.round(values)).all())
 
 
 def _sounds_like_boxes(name: str) -> bool:
@@ -139,7 +135,7 @@ def _cut(tables: dict[str, Table], columns: Columns) -> Table:
 
 
 def _finish(
-    reading: _Reading, tables: dict[str, Table], options: Options, num_labels: int | None
+    reading: _Reading, tables: dict[str, Table], options: Options, num_labels: int | None, rule: Preprocessing
 ) -> tuple[DetectorEnd, list[Finding]]:
     boxes, scores = _cut(tables, reading.boxes), _cut(tables, reading.scores)
     unit_values = scores
@@ -148,28 +144,21 @@ def _finish(
     is_logits, scores_text = activation(unit_values, options)
     background, background_finding = _background(scores, options, num_labels, is_logits=is_logits)
     kind: Literal["sigmoid", "softmax"] = "sigmoid" if background == "none" else "softmax"
-    ordered = float(((boxes[..., 2] >= boxes[..., 0]) & (boxes[..., 3] >= boxes[..., 1])).mean())
-    centred = options.boxes == "cxcywh" if options.boxes else ordered < _ORDERED
-    largest = float(np.abs(boxes).max())
-    normalised = options.units == "normalized" if options.units else largest <= _NORMALISED
+    box_format, box_findings = recognise_boxes(boxes, options, rule)
     end = DetectorEnd(
         reading.boxes,
         reading.scores,
         reading.objectness,
         anchors=boxes.shape[1],
-        centred=centred,
-        normalised=normalised,
+        box_format=box_format,
         activation=kind if is_logits else None,
         background=background,
     )
-    boxes_text = f"{'cxcywh' if centred else 'xyxy'}: x1 <= x2 and y1 <= y2 would hold for {ordered:.0%}"
-    units_text = f"{'normalized' if normalised else 'pixel'}: the largest number is {largest:.4g}"
     return end, [
-        Finding("output", f"{reading.words}; {boxes.shape[1]} boxes, {end.num_classes} classes", "--box-output"),
+        Finding("output", f"{reading.words}; {boxes.shape[1]} boxes, {end.num_classes} classes", "--nms, --box-output"),
         Finding("scores", scores_text + (f"; a {kind} is added" if is_logits else ""), "--scores"),
         *background_finding,
-        Finding("boxes", f"{options.boxes}, as --boxes says" if options.boxes else boxes_text, "--boxes"),
-        Finding("units", f"{options.units}, as --units says" if options.units else units_text, "--units"),
+        *box_findings,
     ]
 
 

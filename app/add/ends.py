@@ -9,6 +9,9 @@ from app.add.options import Options
 from app.add.plan import ClassifierEnd, Finding
 from app.errors import StartupError
 
+SLACK = 1e-3
+"""How far a probability may lie outside of [0, 1], because float16 is not exact."""
+
 Answers = Mapping[str, Sequence[NDArray[np.generic]]]
 """Output name -> what it was for each picture alone, (1, ...)."""
 
@@ -39,19 +42,16 @@ def activation(scores: NDArray[np.float32], options: Options) -> tuple[bool, str
     if options.scores is not None:
         return options.scores == "logits", f"{options.scores}, as --scores says"
     low, high = float(scores.min()), float(scores.max())
-    if low < -_SLACK or high > 1 + _SLACK:
+    if low < -SLACK or high > 1 + SLACK:
         return True, f"logits: they lie in {low:.3g}..{high:.3g}"
     if sums_to_one(scores):
         return False, "probabilities: they lie in 0..1 and sum to 1"
     return False, f"probabilities, each for itself: they lie in {low:.3g}..{high:.3g}"
 
 
-_SLACK = 1e-3  # float16 is not exact
-
-
 def sums_to_one(scores: NDArray[np.float32]) -> bool:
     """Whether there are several classes and, for every picture and box, something has to be the case."""
-    return scores.shape[-1] > 1 and bool(np.abs(scores.sum(axis=-1) - 1).max() < 10 * _SLACK)
+    return scores.shape[-1] > 1 and bool(np.abs(scores.sum(axis=-1) - 1).max() < 10 * SLACK)
 
 
 def describe(answers: Answers) -> str:

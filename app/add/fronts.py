@@ -11,6 +11,8 @@ from app.manifest import Preprocessing
 _IMAGENET: tuple[Triple, Triple] = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _UNIT: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 _AS_IT_IS: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+Shape = tuple[int | None, ...]
+"""Of the input (N, 3, H, W) or (N, H, W, 3), even where it lacks the N."""
 _SHORT_SIDE = 256 / 224  # of the crop: what most classifiers are evaluated with
 
 
@@ -20,9 +22,11 @@ def recognise_front(network: Network, options: Options) -> tuple[Front, list[Fin
         msg = f"the graph has {len(network.inputs)} inputs; it must have one, the picture: {_list(network.inputs)}"
         raise StartupError(msg)
     (given,) = network.inputs
-    if len(given.shape) != 4:
-        msg = f"the input {given} is no batch of pictures (N, 3, H, W) or (N, H, W, 3)"
+    if len(given.shape) not in {3, 4}:
+        msg = f"the input {given} is no batch of pictures (N, 3, H, W) or (N, H, W, 3), and no picture without the N"
         raise StartupError(msg)
+    is_lone = len(given.shape) == 3
+    shape = (1, *given.shape) if is_lone else given.shape
     dtype: Literal["uint8", "float32", "float16"]
     match given.dtype:
         case "uint8" | "float32" | "float16" as dtype:
@@ -30,19 +34,20 @@ def recognise_front(network: Network, options: Options) -> tuple[Front, list[Fin
         case other:
             msg = f"the input {given} is {other}; allowed are float32, float16 and uint8"
             raise StartupError(msg)
-    channels_first, layout = _layout(given, options)
-    width, height, size = _size(given, options, channels_first=channels_first)
-    batch = given.shape[0]
+    channels_first, layout = _layout(given, shape, options)
+    width, height, size = _size(given, shape, options, channels_first=channels_first)
+    batch = shape[0]
     if batch not in {None, 1}:
         msg = f"the input {given} takes exactly {batch} pictures; export the graph with an open batch, or one of 1"
         raise StartupError(msg)
     rule, findings = _rule(options, width, height, is_bytes=dtype == "uint8", outputs=len(network.outputs))
-    front = Front(given.name, dtype, channels_first, options.channels == "bgr", rule, one_by_one=batch == 1)
+    is_bgr = options.channels == "bgr"
+    front = Front(given.name, dtype, channels_first, is_bgr, rule, one_by_one=batch == 1, lone=is_lone)
     return front, [Finding("input", str(given)), layout, size, *findings]
 
 
-def _layout(given: GraphTensor, options: Options) -> tuple[bool, Finding]:
-    places = {"nchw": given.shape[1], "nhwc": given.shape[3]}
+def _layout(given: GraphTensor, shape: Shape, options: Options) -> tuple[bool, Finding]:
+    places = {"nchw": shape[1], "nhwc": shape[3]}
     fitting = [layout for layout, channels in places.items() if channels == 3]
     if options.layout is not None:
         colours = places[options.layout]
@@ -57,8 +62,8 @@ def _layout(given: GraphTensor, options: Options) -> tuple[bool, Finding]:
     return fitting[0] == "nchw", Finding("layout", f"{fitting[0]}, {words}", "--layout, --channels bgr")
 
 
-def _size(given: GraphTensor, options: Options, *, channels_first: bool) -> tuple[int, int, Finding]:
-    height, width = given.shape[2:] if channels_first else given.shape[1:3]
+def _size(given: GraphTensor, shape: Shape, options: Options, *, channels_first: bool) -> tuple[int, int, Finding]:
+    height, width = shape[2:] if channels_first else shape[1:3]
     wanted = options.size or (width, height)
     for has, wants in ((width, wanted[0]), (height, wanted[1])):
         if has is not None and wants != has:

@@ -1,4 +1,4 @@
-"""An ONNX file, checked and described; with ``app.add.wrap`` the only place that knows the package ``onnx``."""
+"""An ONNX file, checked and described; but for ``app.add.wrap`` and ``app.add.nodes`` nobody else knows ``onnx``."""
 
 import ast
 from collections.abc import Iterable, Iterator

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from app.add.plan import Order
+
 Triple = tuple[float, float, float]
 
 
@@ -27,8 +29,11 @@ class Options:
     resize: int | Literal["stretch", "fit"] | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     scores: Literal["probabilities", "logits"] | None = None
+    nms: Literal["inside", "none"] | None = None
     box_output: str | None = None
-    boxes: Literal["xyxy", "cxcywh"] | None = None
+    score_output: str | None = None
+    class_output: str | None = None
+    boxes: Order | None = None
     units: Literal["pixel", "normalized"] | None = None
     background: Literal["none", "first", "last"] | None = None
 
@@ -62,11 +67,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="(bilinear)")
     parser.add_argument("--scores", choices=("probabilities", "logits"), help="what the graph gives (recognised)")
-    parser.add_argument("--box-output", metavar="NAME", help="which of two outputs holds the boxes (recognised)")
-    parser.add_argument("--boxes", choices=("xyxy", "cxcywh"), help="format of the graph's boxes (recognised)")
+    parser.add_argument(
+        "--nms", choices=("inside", "none"), help="whether the graph suppresses what overlaps itself (recognised)"
+    )
+    parser.add_argument("--box-output", metavar="NAME", help="which output holds the boxes (recognised)")
+    parser.add_argument("--score-output", metavar="NAME", help="and which the scores of lists (recognised)")
+    parser.add_argument("--class-output", metavar="NAME", help="and which their classes (recognised)")
+    parser.add_argument("--boxes", choices=("xyxy", "yxyx", "cxcywh"), help="format of the graph's boxes (recognised)")
     parser.add_argument("--units", choices=("pixel", "normalized"), help="units of the graph's boxes (recognised)")
     parser.add_argument(
-        "--background", choices=("none", "first", "last"), help="which score stands for no object (recognised)"
+        "--background", choices=("none", "first", "last"), help="which score or class stands for no object (recognised)"
     )
 
 

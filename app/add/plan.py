@@ -5,6 +5,8 @@ from typing import Literal
 
 from app.manifest import Preprocessing
 
+Order = Literal["xyxy", "yxyx", "cxcywh"]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -26,6 +28,8 @@ class Front:
     rule: Preprocessing
     one_by_one: bool
     """The network takes one image at a time, not a batch."""
+    lone: bool = False
+    """Its input is a picture (3, H, W), without an axis for the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Columns:
     first: int
     last: int
     transposed: bool = False
+    missing: tuple[int, ...] = ()
+    """Axes of (N, A, F) that the output lacks: 0 the batch, 2 the columns, of which it then is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,14 @@ class ClassifierEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxFormat:
+    """What four coordinates mean."""
+
+    order: Order
+    normalised: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorEnd:
     """How outputs become ``boxes`` (N, A, 4) and ``scores`` (N, A, C)."""
 
@@ -55,9 +69,7 @@ class DetectorEnd:
     scores: Columns
     objectness: Columns | None
     anchors: int
-    centred: bool
-    """Boxes are cxcywh, not xyxy."""
-    normalised: bool
+    box_format: BoxFormat
     activation: Literal["sigmoid", "softmax"] | None
     background: Literal["none", "first", "last"] = "none"
 
@@ -67,4 +79,41 @@ class DetectorEnd:
         return self.scores.last - self.scores.first - (self.background != "none")
 
 
-End = ClassifierEnd | DetectorEnd
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Where an object a row has its box, its score and its class, and the output (N,) that counts the rows."""
+
+    boxes: Columns
+    scores: Columns
+    classes: Columns
+    count: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, str, str]:
+        """The names of those that hold boxes, scores and classes."""
+        return self.boxes.output, self.scores.output, self.classes.output
+
+    @property
+    def for_one_image(self) -> bool:
+        """They have no axis for the batch."""
+        return 0 in self.boxes.missing
+
+
+@dataclass(frozen=True, slots=True)
+class ListsEnd:
+    """How lists of what was found become ``boxes`` (N, A, 4) and ``scores`` (N, A, C).
+
+    The ``anchors`` best of each list are kept, and a shorter one is filled up with scores of 0.
+    """
+
+    lists: Lists
+    anchors: int
+    box_format: BoxFormat
+    first_class: int
+    """What the network calls label 0."""
+    num_classes: int
+    one_by_one: bool
+    """The network takes one image at a time, or is not known to take a batch."""
+
+
+End = ClassifierEnd | DetectorEnd | ListsEnd

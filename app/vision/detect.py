@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 MAX_CANDIDATES = 1000
 """So many of the best scored boxes enter non-maximum suppression."""
+_LEAST_SCORE = float(np.finfo(np.float32).tiny)
+"""A score of 0 stands for no object, even where the threshold is 0."""
 
 
 def select_detections(
@@ -31,7 +33,7 @@ def select_detections(
     give an object of several classes; suppression works within a class. Boxes without area in the image are dropped.
     Raises InvalidParameter for a class that is not among the labels.
     """
-    score_threshold = _given(parameters.score_threshold, defaults.score_threshold)
+    score_threshold = max(_given(parameters.score_threshold, defaults.score_threshold), _LEAST_SCORE)
     iou_threshold = _given(parameters.iou_threshold, defaults.iou_threshold)
     max_detections = _given(parameters.max_detections, defaults.max_detections)
     columns = _wanted_columns(parameters.classes, labels)

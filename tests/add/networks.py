@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -27,13 +28,17 @@ def write_network(
     outputs: Mapping[str, Sequence[str | int | None]],
     dtype: int = TensorProto.FLOAT,
     opset: int = 17,
+    types: Mapping[str, int] = MappingProxyType({}),
 ) -> Path:
-    """A file with the input ``x``."""
+    """A file with the input ``x``; outputs are float32 but for those with another of the ``types``."""
     graph = helper.make_graph(
         nodes,
         "somebody's",
         [helper.make_tensor_value_info("x", dtype, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), dims)
+            for name, dims in outputs.items()
+        ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)

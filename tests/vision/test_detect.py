@@ -51,7 +51,13 @@ def test_what_a_client_says_goes_before_the_defaults() -> None:
     assert select(parameters=DetectParameters(score_threshold=0.7)).labels.tolist() == [1]
     assert select(parameters=DetectParameters(iou_threshold=0.99)).labels.tolist() == [1, 1, 2, 0]
     assert select(parameters=DetectParameters(max_detections=1)).labels.tolist() == [1]
-    assert len(select(parameters=DetectParameters(score_threshold=0.0, iou_threshold=1.0)).labels) == 9
+    assert len(select(parameters=DetectParameters(score_threshold=0.15, iou_threshold=1.0)).labels) == 5
+
+
+def test_a_score_of_0_is_no_object_even_where_the_threshold_is_0() -> None:
+    found = select(parameters=DetectParameters(score_threshold=0.0, iou_threshold=1.0))
+    assert len(found.labels) == 6
+    assert found.scores.min() == np.float32(0.1)
 
 
 def test_only_the_classes_asked_for_take_part() -> None:

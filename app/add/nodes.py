@@ -1,0 +1,63 @@
+"""The nodes and constants of an ONNX graph under construction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+NETWORK = "network/"
+"""Stands before all names of the network, so that the nodes around it have names of their own."""
+
+_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
+
+
+@dataclass(slots=True)
+class Nodes:
+    """A graph, or the body of a Scan; a tensor is known by its name."""
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+
+    def op(self, kind: str, inputs: Sequence[str], **attributes: int | list[int]) -> str:
+        """Add a node with one output; give its name."""
+        return self.named(kind, inputs, f"serving/{len(self.nodes)}", **attributes)
+
+    def named(self, kind: str, inputs: Sequence[str], output: str, **attributes: int | list[int]) -> str:
+        """Add a node whose output has this name."""
+        self.several(kind, inputs, [output], **attributes)
+        return output
+
+    def several(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: int | list[int]) -> None:
+        """Add a node whose outputs have these names."""
+        node = helper.make_node(kind, inputs, outputs)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
+
+    def constant(self, value: NDArray[np.generic]) -> str:
+        """Add a constant; give its name."""
+        name = f"serving/constant{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def floats(self, *values: float) -> str:
+        """Add a constant float32 (len,)."""
+        return self.constant(np.asarray(values, np.float32))
+
+    def numbers(self, *values: int) -> str:
+        """Add a constant int64 (len,)."""
+        return self.constant(np.asarray(values, np.int64))
+
+    def number(self, value: int) -> str:
+        """Add a constant int64 ()."""
+        return self.constant(np.asarray(value, np.int64))
+
+    def cast(self, values: str, dtype: Literal["float32", "float16", "int64"]) -> str:
+        """Convert to another type."""
+        return self.op("Cast", [values], to=_TYPES[dtype])
+
+    def columns(self, table: str, first: int, last: int) -> str:
+        """Cut columns out of the last axis."""
+        return self.op("Slice", [table, self.numbers(first), self.numbers(last), self.numbers(-1)])
