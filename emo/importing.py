@@ -111,12 +111,7 @@ def import_file(
     is known or not quite the one that it should be, FileExistsError when the version exists.
     """
     target.check()
-    content = read_checkpoint(path)
-    is_own = content.keys() >= {"recipe", "names", "average"}
-    restored = restore_own(content, side) if is_own else restore_upstream(content, side, architecture)
-    if architecture not in {None, restored.architecture}:
-        msg = f"{path} is {restored.architecture}, not {architecture}"
-        raise ValueError(msg)
+    restored = restore(path, side, architecture)
     model, task = restored.model, task_of(restored.model)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(
@@ -140,6 +135,20 @@ def import_file(
     url = f"http://localhost:8000/{task}?model={target.name}&version={target.version}"
     print(f"curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' '{url}'")
     return folder
+
+
+def restore(path: Path, side: int | None = None, architecture: str | None = None) -> Restored:
+    """The model in a checkpoint file, one of our own runs' or with the authors' names, for an input of ``side`` pixels.
+
+    Raise ValueError when it is none, or not ``architecture``.
+    """
+    content = read_checkpoint(path)
+    is_own = content.keys() >= {"recipe", "names", "average"}
+    restored = restore_own(content, side) if is_own else restore_upstream(content, side, architecture)
+    if architecture not in {None, restored.architecture}:
+        msg = f"{path} is {restored.architecture}, not {architecture}"
+        raise ValueError(msg)
+    return restored
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
