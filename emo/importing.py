@@ -170,7 +170,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             "could run any code; save its state dict alone where you trust it"
         )
         raise ValueError(msg) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
+    except (SafetensorError, RuntimeError, EOFError, LookupError) as error:
         reason, *_ = str(error).split("\n")
         msg = f"{path} is broken or no checkpoint: {reason}"
         raise ValueError(msg) from error

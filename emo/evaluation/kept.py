@@ -41,8 +41,8 @@ class AnswerFile:
         self.path = path
         self.answers: dict[str, Answer] = {}
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        if lines and not lines[-1].endswith(b"\n"):  # cut off in the middle
-            lines.pop()
+        if lines and not lines[-1].endswith(b"\n") and (lines[1:] or _line(header).startswith(lines[0])):
+            lines.pop()  # it was cut off in the middle
         if lines:
             self._read(lines, header)
         else:
