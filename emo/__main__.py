@@ -16,7 +16,7 @@ from emo.evaluation.measure import predicted_figures
 from emo.evaluation.predict import Predict
 from emo.evaluation.truth import read_truth
 from emo.export import export, task_of
-from emo.importing import Origin, Target, import_file, own_weights, read_checkpoint, restore_own
+from emo.importing import Origin, Target, import_file, own_weights, parse_side, read_checkpoint, restore_own
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
 from emo.train import Recipe, parse_schedule, parse_sizes, train
 
@@ -93,7 +93,7 @@ def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     take.add_argument("--model", choices=emo.MODEL_NAMES, help="architecture that it must be (default: recognised)")
     take.add_argument("--labels", type=Path, help="text file, one class name a line")
     take.add_argument(
-        "--side", type=_side, help="of the input in pixels, a multiple of 32 (default: as the authors test)"
+        "--side", type=parse_side, help="of the input in pixels, a multiple of 32 (default: as the authors test)"
     )
     take.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
     take.set_defaults(run=_import)
@@ -106,14 +106,6 @@ def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     fetch.add_argument("--base-url", default=BASE_URL, help="where the authors' repository is (default: %(default)s)")
     fetch.add_argument("--cache", type=Path, default=default_cache(), help="keep downloads here (default: %(default)s)")
     fetch.set_defaults(run=_pull)
-
-
-def _side(text: str) -> int:
-    side = int(text)
-    if side % 32 or not 32 <= side <= 2048:
-        msg = f"{side}: wants a multiple of 32 from 32 to 2048"
-        raise argparse.ArgumentTypeError(msg)
-    return side
 
 
 def _cut(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ A file is unwrapped to its tensors, the architecture is recognised from their na
 and what comes out is exported as any trained model is.
 """
 
+import argparse
 import pickle
 import re
 from collections.abc import Mapping
@@ -285,3 +286,12 @@ def usual_labels(task: str, count: int) -> tuple[str, ...]:
         return read_labels(Path(__file__).parent / "labels" / f"{known}.txt")
     print(f"labels: no names are known for {count} classes, so they are numbered; --labels FILE gives them names")
     return tuple(f"class {index}" for index in range(count))
+
+
+def parse_side(text: str) -> int:
+    """The side of an input in pixels, on the command line."""
+    side = int(text)
+    if side % 32 or not 32 <= side <= 2048:
+        msg = f"{side}: wants a multiple of 32 from 32 to 2048"
+        raise argparse.ArgumentTypeError(msg)
+    return side

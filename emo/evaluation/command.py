@@ -9,6 +9,7 @@ from emo.evaluation.measure import measure
 from emo.evaluation.paper import Published, published
 from emo.evaluation.server import KEY_VARIABLE
 from emo.evaluation.truth import read_truth
+from emo.importing import parse_side
 
 
 def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +24,7 @@ def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     judge.add_argument(
         "--model", help=f"of a server: name or name@version; its API key, if it wants one, is taken from {KEY_VARIABLE}"
     )
-    judge.add_argument("--side", type=int, help="of a checkpoint's input in pixels (default: as import chooses it)")
+    judge.add_argument("--side", type=parse_side, help="of a checkpoint's input, as import takes it")
     judge.add_argument(
         "--out", type=Path, help="keep the answers in this file; the same command goes on where it was stopped"
     )

@@ -20,8 +20,11 @@ def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[st
     """Figures in [0, 1], the one that counts first; shows a progress bar.
 
     With ``kept``, a file, the answers are kept there, and those that it holds already are not asked for again. Raise
-    ValueError when it is of another evaluation, or where the model does not know the classes of the data set.
+    ValueError when it is of another evaluation, where the split is empty or the model does not know its classes.
     """
+    if not truth.pictures:
+        msg = "the validation split has no pictures"
+        raise ValueError(msg)
     description = subject.description
     to_truth = match_classes(description.labels, truth.names)
     if kept is None:

@@ -58,7 +58,11 @@ def served_subject(url: str, model: str | None) -> Subject:
 def _client(url: str) -> httpx.Client:
     key = os.environ.get(KEY_VARIABLE)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
+    try:
+        return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
+    except httpx.InvalidURL as error:
+        msg = f"{url}: {error}"
+        raise ValueError(msg) from error
 
 
 def _only_model(client: httpx.Client) -> str:

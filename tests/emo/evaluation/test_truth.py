@@ -57,3 +57,10 @@ def test_a_picture_without_a_map_is_an_error_that_names_it(tmp_path: Path) -> No
     (tmp_path / "annotations" / "validation" / "3.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"annotations/validation/3\.png is missing"):
         read_truth("segment", tmp_path)
+
+
+def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
+    subject = choose_subject(str(write_classifier(tmp_path / "models")))
+    (tmp_path / "data" / "val" / "red").mkdir(parents=True)
+    with pytest.raises(ValueError, match="no pictures"):
+        measure(subject, read_truth("classify", tmp_path / "data"))

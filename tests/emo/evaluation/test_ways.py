@@ -104,6 +104,8 @@ def test_a_segmenters_checkpoint_is_measured_at_the_side_that_is_asked_for(tmp_p
         (["{models}/toy-classifier/1/labels.txt"], "no checkpoint"),
         (["{models}/toy-classifier/1/other.onnx"], "other.onnx"),
         (["http://127.0.0.1:9"], "127.0.0.1:9"),
+        (["http://127.0.0.1:port"], "Invalid port"),
+        (["{models}/net.pth", "--side", "100"], "a multiple of 32"),
     ],
 )
 def test_what_cannot_be_measured_ends_with_a_message(
