@@ -11,7 +11,13 @@ from tests.support import COLOURS, RGB, quadrants
 
 
 def write_split(task: Task, root: Path) -> Path:
-    {"classify": write_labelled, "detect": write_boxed, "segment": write_mapped}[task](root)
+    match task:
+        case "classify":
+            write_labelled(root)
+        case "detect":
+            write_boxed(root)
+        case "segment":
+            write_mapped(root)
     return root
 
 
@@ -35,7 +41,8 @@ def write_boxed(root: Path, annotations: str = "instances_val.json", images: str
     for k in range(5):
         colours = [str(rng.choice([*COLOURS, "black"])) for _ in range(4)]
         file_name = f"val/{k}.png"
-        Image.fromarray(quadrants(*colours, side=64)).resize((96, 64)).save(root / images / file_name)  # type: ignore[arg-type]
+        pixels = quadrants(colours[0], colours[1], colours[2], colours[3], side=64)
+        Image.fromarray(pixels).resize((96, 64)).save(root / images / file_name)
         shown.append({"id": 10 + k, "file_name": file_name, "width": 96, "height": 64})
         for place, colour in enumerate(colours):
             if colour in COLOURS:
@@ -71,7 +78,8 @@ def write_mapped(root: Path, count: int = 5) -> None:
     rng = np.random.default_rng(1)
     for k in range(count):
         classes = rng.integers(0, 3, 4)
-        pixels = quadrants(*(COLOURS[label] for label in classes), side=64)  # type: ignore[arg-type]
+        colours = [COLOURS[label] for label in classes]
+        pixels = quadrants(colours[0], colours[1], colours[2], colours[3], side=64)
         Image.fromarray(pixels).save(root / "images" / "validation" / f"{k}.jpg", quality=95)
         truth = np.kron(classes.reshape(2, 2) + 1, np.ones((32, 32), np.uint8)).astype(np.uint8)
         truth = np.roll(truth, 3 + k, axis=1)
