@@ -110,7 +110,7 @@ class DetectionTask:
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """COCO's figures over the validation split."""
-        truth = Boxed.of(self.validation, self.annotations, self.annotations.parent)
+        truth = Boxed.of(self.validation, self.annotations)
         return predicted_figures(torch_predict(model), "detect", self.names, serving_rule(side), truth)
 
 

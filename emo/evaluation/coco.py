@@ -26,8 +26,8 @@ class Boxed:
     category_ids: tuple[int, ...]
 
     @classmethod
-    def of(cls, data: BoxedImages, annotations: Path, images: Path) -> "Boxed":
-        """What was read from ``annotations``, whose file names are relative to ``images``."""
+    def of(cls, data: BoxedImages, annotations: Path, images: Path | None = None) -> "Boxed":
+        """What was read from ``annotations``, whose file names are relative to ``images`` where that is known."""
         return cls(
             data.names,
             tuple(PictureFile(key_of(image.path, images), image.path) for image in data.images),
