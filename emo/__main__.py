@@ -7,13 +7,16 @@ from pathlib import Path
 
 import emo
 from app.errors import InvalidManifest
-from app.manifest import MANIFEST_FILE, MODEL_FILE, ModelCard, Preprocessing, Task, read_manifest
+from app.manifest import ModelCard
 from emo import classification, detection
 from emo.anchors import SIZES
-from emo.data import cut_boxes, find_classification, read_coco
-from emo.evaluate import Predict, classification_figures, detection_figures, onnx_predict
+from emo.data import cut_boxes, read_coco
+from emo.evaluation.command import add_evaluate
+from emo.evaluation.measure import predicted_figures
+from emo.evaluation.predict import Predict
+from emo.evaluation.truth import read_truth
 from emo.export import export, task_of
-from emo.importing import Origin, Target, import_file, own_weights, read_checkpoint, restore_own
+from emo.importing import Origin, Target, import_file, own_weights, parse_side, read_checkpoint, restore_own
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
 from emo.train import Recipe, parse_schedule, parse_sizes, train
 
@@ -77,10 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--version", required=True)
     write.set_defaults(run=_export)
 
-    judge = commands.add_parser("evaluate", help="measure an exported model on a validation split")
-    judge.add_argument("artefact", type=Path, help="folder <name>/<version> of a model repository")
-    judge.add_argument("--data", type=Path, required=True)
-    judge.set_defaults(run=_evaluate)
+    add_evaluate(commands)
     _add_importing(commands)
     return parser
 
@@ -93,7 +93,7 @@ def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     take.add_argument("--model", choices=emo.MODEL_NAMES, help="architecture that it must be (default: recognised)")
     take.add_argument("--labels", type=Path, help="text file, one class name a line")
     take.add_argument(
-        "--side", type=_side, help="of the input in pixels, a multiple of 32 (default: as the authors test)"
+        "--side", type=parse_side, help="of the input in pixels, a multiple of 32 (default: as the authors test)"
     )
     take.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
     take.set_defaults(run=_import)
@@ -106,14 +106,6 @@ def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     fetch.add_argument("--base-url", default=BASE_URL, help="where the authors' repository is (default: %(default)s)")
     fetch.add_argument("--cache", type=Path, default=default_cache(), help="keep downloads here (default: %(default)s)")
     fetch.set_defaults(run=_pull)
-
-
-def _side(text: str) -> int:
-    side = int(text)
-    if side % 32 or not 32 <= side <= 2048:
-        msg = f"{side}: wants a multiple of 32 from 32 to 2048"
-        raise argparse.ArgumentTypeError(msg)
-    return side
 
 
 def _cut(options: argparse.Namespace) -> None:
@@ -148,36 +140,19 @@ def _train(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     trained = restore_own(read_checkpoint(options.checkpoint))
-    detects = task_of(trained.model) == "detect"
+    task = task_of(trained.model)
     texts = tomllib.loads(options.card.read_text(encoding="utf-8"))
     card = ModelCard(architecture=trained.architecture, seed=trained.seed, metrics={}, **texts)
     measure = None
     if options.data:
 
         def measure(predict: Predict) -> dict[str, float]:
-            return _figures("detect" if detects else "classify", options.data, trained.rule, predict)
+            return predicted_figures(predict, task, trained.labels, trained.rule, read_truth(task, options.data))
 
     folder = export(
         trained.model, trained.labels, trained.rule, card, options.models, options.name, options.version, measure
     )
     print(f"written: {folder}")
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    manifest = read_manifest(options.artefact / MANIFEST_FILE)
-    predict = onnx_predict(options.artefact / MODEL_FILE)
-    for key, value in _figures(manifest.task, options.data, manifest.preprocessing, predict).items():
-        print(f"{key:>16} {value:.4f}")
-
-
-def _figures(task: Task, data: Path, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-    if task == "classify":
-        return classification_figures(find_classification(data, "val"), rule, predict)
-    if task == "segment":
-        msg = "segmentation cannot be measured here"
-        raise ValueError(msg)
-    annotations = data / "instances_val.json"
-    return detection_figures(read_coco(annotations, data), annotations, rule, predict)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -11,7 +11,9 @@ from torch.nn import functional
 from app.manifest import Preprocessing
 from emo.augment import MEAN, STD, random_views
 from emo.data import LabelledFiles, find_classification, load_squares
-from emo.evaluate import classification_figures, torch_predict
+from emo.evaluation.measure import predicted_figures
+from emo.evaluation.predict import torch_predict
+from emo.evaluation.topk import Labelled
 
 
 def serving_rule(side: int) -> Preprocessing:
@@ -62,4 +64,5 @@ class ClassificationTask:
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """``top1`` and ``top5`` in [0, 1] over the validation split."""
-        return classification_figures(self.validation, serving_rule(side), torch_predict(model))
+        truth = Labelled.of(self.validation)
+        return predicted_figures(torch_predict(model), "classify", self.names, serving_rule(side), truth)

@@ -17,7 +17,9 @@ from app.manifest import Preprocessing
 from app.vision.boxes import areas
 from emo.augment import MEAN, STD, jitter, normalise
 from emo.data import BoxedImage, BoxedImages, open_rgb, read_coco
-from emo.evaluate import detection_figures, torch_predict
+from emo.evaluation.coco import Boxed
+from emo.evaluation.measure import predicted_figures
+from emo.evaluation.predict import torch_predict
 from emo.losses import match_anchors, ssd_loss
 
 MOSAICS = (0.45, 0.4, 0.15)
@@ -108,7 +110,8 @@ class DetectionTask:
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """COCO's figures over the validation split."""
-        return detection_figures(self.validation, self.annotations, serving_rule(side), torch_predict(model))
+        truth = Boxed.of(self.validation, self.annotations)
+        return predicted_figures(torch_predict(model), "detect", self.names, serving_rule(side), truth)
 
 
 def random_window(

@@ -33,7 +33,7 @@ from app.vision.golden import golden_pair, golden_picture
 from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from emo.augment import normalise
-from emo.evaluate import Predict, onnx_predict
+from emo.evaluation.predict import Predict, onnx_predict
 from emo.heads.classifier import Classifier
 from emo.heads.model import Model
 from emo.heads.segmenter import Segmenter

@@ -4,6 +4,7 @@ A file is unwrapped to its tensors, the architecture is recognised from their na
 and what comes out is exported as any trained model is.
 """
 
+import argparse
 import pickle
 import re
 from collections.abc import Mapping
@@ -111,12 +112,7 @@ def import_file(
     is known or not quite the one that it should be, FileExistsError when the version exists.
     """
     target.check()
-    content = read_checkpoint(path)
-    is_own = content.keys() >= {"recipe", "names", "average"}
-    restored = restore_own(content, side) if is_own else restore_upstream(content, side, architecture)
-    if architecture not in {None, restored.architecture}:
-        msg = f"{path} is {restored.architecture}, not {architecture}"
-        raise ValueError(msg)
+    restored = restore(path, side, architecture)
     model, task = restored.model, task_of(restored.model)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(
@@ -142,6 +138,20 @@ def import_file(
     return folder
 
 
+def restore(path: Path, side: int | None = None, architecture: str | None = None) -> Restored:
+    """The model in a checkpoint file, one of our own runs' or with the authors' names, for an input of ``side`` pixels.
+
+    Raise ValueError when it is none, or not ``architecture``.
+    """
+    content = read_checkpoint(path)
+    is_own = content.keys() >= {"recipe", "names", "average"}
+    restored = restore_own(content, side) if is_own else restore_upstream(content, side, architecture)
+    if architecture not in {None, restored.architecture}:
+        msg = f"{path} is {restored.architecture}, not {architecture}"
+        raise ValueError(msg)
+    return restored
+
+
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """What a ``.safetensors`` or PyTorch file holds.
 
@@ -161,7 +171,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             "could run any code; save its state dict alone where you trust it"
         )
         raise ValueError(msg) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
+    except (SafetensorError, RuntimeError, EOFError, LookupError) as error:
         reason, *_ = str(error).split("\n")
         msg = f"{path} is broken or no checkpoint: {reason}"
         raise ValueError(msg) from error
@@ -276,3 +286,12 @@ def usual_labels(task: str, count: int) -> tuple[str, ...]:
         return read_labels(Path(__file__).parent / "labels" / f"{known}.txt")
     print(f"labels: no names are known for {count} classes, so they are numbered; --labels FILE gives them names")
     return tuple(f"class {index}" for index in range(count))
+
+
+def parse_side(text: str) -> int:
+    """The side of an input in pixels, on the command line."""
+    side = int(text)
+    if side % 32 or not 32 <= side <= 2048:
+        msg = f"{side}: wants a multiple of 32 from 32 to 2048"
+        raise argparse.ArgumentTypeError(msg)
+    return side

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from emo.detection import DetectionTask, random_window
-from emo.evaluate import coco_figures
+from emo.evaluation.coco import coco_figures
 from tests.emo.datasets import COLOURS, write_coco
 
 

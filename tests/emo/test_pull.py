@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from emo.__main__ import main
-from emo.evaluate import torch_predict
+from emo.evaluation.predict import torch_predict
 from emo.importing import Target, usual_labels
 from emo.pull import BASE_URL, blob_id, fetch, pull
 from tests.emo.parity import upstream_state
@@ -248,8 +248,8 @@ async def test_pulled_weights_are_served_and_answer_a_photo_as_pytorch_does(
     model = emo.create("emo_1m").eval()
     emo.load_upstream(model, state)
     pixels = np.asarray(Image.open(PHOTO).convert("RGB"))
-    (logits,) = torch_predict(model)(preprocess(Picture.of(pixels), manifest.preprocessing)[0][None])
-    wanted = dict(zip(usual_labels("classify", 1000), torch.from_numpy(logits[0]).softmax(0).tolist(), strict=True))
+    (scores,) = torch_predict(model)(preprocess(Picture.of(pixels), manifest.preprocessing)[0][None])
+    wanted = dict(zip(usual_labels("classify", 1000), scores[0].tolist(), strict=True))
     assert found.keys() == wanted.keys()
     assert max(wanted.values()) > 0.01
     assert max(abs(found[name] - wanted[name]) for name in wanted) <= 1e-5

@@ -1,0 +1,27 @@
+"""Some work at a time, in threads, answered in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def work_ahead(work: Callable[[T], R], items: Iterable[T], at_a_time: int) -> Iterator[R]:
+    """``work`` of each item, in order, ``at_a_time`` of them being worked on; as many more are waiting or done.
+
+    Raise what ``work`` raises; what is waiting is then not begun.
+    """
+    pool = ThreadPoolExecutor(at_a_time)
+    running: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) == 2 * at_a_time:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

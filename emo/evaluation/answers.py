@@ -1,0 +1,58 @@
+"""What a model says about one picture, in the one form in which it is kept and measured.
+
+Numbers are rounded as the server writes them, so that it does not matter who was asked.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.manifest import Task
+from app.vision.results import Classification, Detections, Segmentation
+
+_SCORE_DIGITS = 6
+_BOX_DIGITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """K classes, objects or areas; ``labels`` are the model's.
+
+    A classifier gives scores, best first; a detector scores and boxes, best first; a segmenter the ``size`` (height,
+    width) of the picture and the run lengths of each area, as COCO writes them.
+    """
+
+    labels: list[int]
+    scores: list[float] | None = None
+    boxes_xyxy: list[list[float]] | None = None
+    runs: list[str] | None = None
+    size: list[int] | None = None
+
+
+def of_result(result: Classification | Detections | Segmentation) -> Answer:
+    """The answer in a result of ``app.vision``."""
+    if isinstance(result, Segmentation):
+        return Answer(
+            [region.label for region in result.regions],
+            runs=[region.counts for region in result.regions],
+            size=[result.image.height, result.image.width],
+        )
+    scores = result.scores.astype(np.float64).round(_SCORE_DIGITS).tolist()
+    if isinstance(result, Classification):
+        return Answer(result.labels.tolist(), scores)
+    return Answer(result.labels.tolist(), scores, result.boxes_xyxy.astype(np.float64).round(_BOX_DIGITS).tolist())
+
+
+def of_document(task: Task, document: dict[str, Any]) -> Answer:
+    """The answer in the server's JSON."""
+    if task == "segment":
+        found = document["classes"]
+        return Answer(
+            [area["label"] for area in found],
+            runs=[area["rle"]["counts"] for area in found],
+            size=[document["image"]["height"], document["image"]["width"]],
+        )
+    found = document["classifications" if task == "classify" else "detections"]
+    boxes = [entry["box"] for entry in found] if task == "detect" else None
+    return Answer([entry["label"] for entry in found], [entry["score"] for entry in found], boxes)

@@ -1,0 +1,59 @@
+"""A network asked here, by the server's own steps: decode, preprocess, infer, postprocess."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ServiceError
+from app.manifest import Task
+from app.vision.classify import top_classes
+from app.vision.detect import select_detections
+from app.vision.image import ImageLimits, decode
+from app.vision.preprocess import least_side, preprocess
+from app.vision.results import ClassifyParameters, DetectParameters, Geometry
+from app.vision.segment import segment
+from emo.evaluation.ahead import work_ahead
+from emo.evaluation.answers import Answer, of_result
+from emo.evaluation.pictures import Encoded
+from emo.evaluation.predict import Predict
+from emo.evaluation.subject import Description, Subject, parameters_for
+
+_BATCH: Mapping[Task, int] = MappingProxyType({"classify": 64, "detect": 1, "segment": 1})
+_MOST_THREADS = 8
+
+
+def local_subject(description: Description, predict: Predict) -> Subject:
+    """The model whose network is ``predict``."""
+    limits, rule = ImageLimits(), description.rule
+
+    def prepare(picture: Encoded) -> tuple[NDArray[np.uint8], Geometry]:
+        try:
+            return preprocess(decode(picture.data, limits, least_side(rule)), rule)
+        except ServiceError as error:
+            msg = f"{picture.key}: {error}"
+            raise ValueError(msg) from error
+
+    def ask(pictures: Iterable[Encoded]) -> Iterator[Answer]:
+        ready = work_ahead(prepare, pictures, min(os.cpu_count() or 1, _MOST_THREADS))
+        while batch := list(islice(ready, _BATCH[description.task])):
+            outputs = predict(np.stack([tensor for tensor, _ in batch]))
+            for row, (_, geometry) in enumerate(batch):
+                yield _answer(description, [output[row] for output in outputs], geometry)
+
+    return Subject(description, ask)
+
+
+def _answer(description: Description, outputs: list[NDArray[np.float32]], geometry: Geometry) -> Answer:
+    """The answer in one picture's row of each output."""
+    match parameters_for(description):
+        case ClassifyParameters() as parameters:
+            return of_result(top_classes(outputs[0], parameters))
+        case DetectParameters() as parameters:
+            boxes, scores = outputs
+            labels, defaults = description.labels, description.detection
+            return of_result(select_detections(boxes, scores, geometry, parameters, defaults, labels))
+    return of_result(segment(outputs[0], geometry, description.rule.height, description.rule.width))

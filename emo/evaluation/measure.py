@@ -1,0 +1,66 @@
+"""A model and a validation split -> figures: the one way in which anything is measured."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.manifest import Preprocessing, Task
+from emo.evaluation.answers import Answer
+from emo.evaluation.kept import AnswerFile, header_of
+from emo.evaluation.local import local_subject
+from emo.evaluation.pictures import encoded
+from emo.evaluation.predict import Predict
+from emo.evaluation.subject import Description, Subject
+from emo.evaluation.truth import Truth, match_classes
+
+
+def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[str, float]:
+    """Figures in [0, 1], the one that counts first; shows a progress bar.
+
+    With ``kept``, a file, the answers are kept there, and those that it holds already are not asked for again. Raise
+    ValueError when it is of another evaluation, where the split is empty or the model does not know its classes.
+    """
+    if not truth.pictures:
+        msg = "the validation split has no pictures"
+        raise ValueError(msg)
+    description = subject.description
+    to_truth = match_classes(description.labels, truth.names)
+    if kept is None:
+        answers = _ask(subject, truth, None)
+    else:
+        with closing(AnswerFile(kept, header_of(description, truth.pictures))) as file:
+            answers = _ask(subject, truth, file)
+    ordered = [_relabelled(answers[picture.key], to_truth) for picture in truth.pictures]
+    return truth.figures(ordered, truth.names or description.labels)
+
+
+def predicted_figures(
+    predict: Predict, task: Task, labels: tuple[str, ...], rule: Preprocessing, truth: Truth
+) -> dict[str, float]:
+    """The figures of a network that is no file (yet)."""
+    return measure(local_subject(Description(task, labels, rule), predict), truth)
+
+
+def _ask(subject: Subject, truth: Truth, file: AnswerFile | None) -> dict[str, Answer]:
+    """The answer about each picture, by its key."""
+    answers = dict(file.answers) if file else {}
+    missing = [picture for picture in truth.pictures if picture.key not in answers]
+    bar = tqdm(desc="evaluate", total=len(truth.pictures), initial=len(answers), unit="img", mininterval=2)
+    with bar:
+        for picture, answer in zip(missing, subject.ask(encoded(missing)), strict=True):
+            answers[picture.key] = answer
+            if file:
+                file.add(picture.key, answer)
+            bar.update()
+    return answers
+
+
+def _relabelled(answer: Answer, to_truth: list[int]) -> Answer:
+    """The answer in the data set's labels; objects of classes that it does not have are left out."""
+    labels = [to_truth[label] for label in answer.labels]
+    if answer.boxes_xyxy is None or answer.scores is None:
+        return replace(answer, labels=labels)
+    rows = [row for row in zip(labels, answer.scores, answer.boxes_xyxy, strict=True) if row[0] >= 0]
+    return Answer([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])

@@ -1,0 +1,53 @@
+"""The pictures of a validation split, as the bytes of a file each."""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+Rectangle = tuple[int, int, int, int]
+"""x, y, width, height in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFile:
+    """A picture; ``key`` is its name in the data set, ``rectangle`` where in the file it is (None: it is all of it)."""
+
+    key: str
+    path: Path
+    rectangle: Rectangle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes of a picture file."""
+
+    key: str
+    data: bytes
+
+
+def key_of(path: Path, root: Path | None, rectangle: Rectangle | None = None) -> str:
+    """What a picture is called in the data set at ``root``, wherever that lies; without one by its whole path."""
+    name = (path.relative_to(root) if root else path).as_posix()
+    return name if rectangle is None else f"{name}#{','.join(map(str, rectangle))}"
+
+
+def encoded(files: Iterable[PictureFile]) -> Iterator[Encoded]:
+    """The bytes of each picture, in order.
+
+    A rectangle of a contact sheet is written as PNG, which loses nothing; a sheet is decoded once as long as its
+    rectangles follow each other.
+    """
+    sheet_path, sheet = None, None
+    for file in files:
+        if file.rectangle is None:
+            yield Encoded(file.key, file.path.read_bytes())
+            continue
+        if file.path != sheet_path or sheet is None:
+            sheet_path, sheet = file.path, Image.open(file.path).convert("RGB")
+        x, y, width, height = file.rectangle
+        buffer = io.BytesIO()
+        sheet.crop((x, y, x + width, y + height)).save(buffer, "PNG", compress_level=1)
+        yield Encoded(file.key, buffer.getvalue())

@@ -1,0 +1,31 @@
+"""Top-1 and top-5 of a classifier."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emo.data import LabelledFiles
+from emo.evaluation.answers import Answer
+from emo.evaluation.pictures import PictureFile, key_of
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Pictures that show one class each."""
+
+    names: tuple[str, ...]
+    pictures: tuple[PictureFile, ...]
+    labels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, files: LabelledFiles, root: Path | None = None) -> "Labelled":
+        """A split as it was read, from ``root`` where that is known."""
+        pictures = (PictureFile(key_of(f.path, root, f.rectangle), f.path, f.rectangle) for f in files.files)
+        return cls(files.names, tuple(pictures), tuple(file.label for file in files.files))
+
+    def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
+        """``top1`` and ``top5`` in [0, 1]."""
+        del names
+        both = list(zip(self.labels, answers, strict=True))
+        hits1, hits5 = (sum(label in answer.labels[:k] for label, answer in both) for k in (1, 5))
+        return {"top1": hits1 / len(both), "top5": hits5 / len(both)}
