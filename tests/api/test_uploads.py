@@ -184,7 +184,7 @@ ALMOST = b"\r\n--" * (LARGE // 4)  # the slowest there is to look through for th
 )
 async def test_other_threads_run_while_a_large_body_is_taken_apart(content_type: str, body: bytes) -> None:
     # On a busy machine this thread can also wait for a core: the best of several tries counts.
-    waits = []
+    waits: list[float] = []
     while not waits or (waits[-1] >= 0.05 and len(waits) < 3):
         waits.append(await _longest_wait(content_type, body))
     assert min(waits) < 0.05
