@@ -1,6 +1,6 @@
 """What training needs to know about classification: batches, loss, evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from app.manifest import Preprocessing
 from emo.augment import MEAN, STD, random_views
-from emo.data import LabelledFiles, find_classification, load_squares
-from emo.evaluate import classification_figures, torch_predict
+from emo.data import LabelledFiles, check_readable, find_classification, load_squares
+from emo.evaluate import Predict, classification_figures, torch_predict
 
 
 def serving_rule(side: int) -> Preprocessing:
@@ -33,12 +33,18 @@ class ClassificationTask:
 
     @classmethod
     def load(cls, root: Path, stored_side: int) -> "ClassificationTask":
-        """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels."""
+        """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels.
+
+        Raise ValueError for splits of other classes, fewer than two classes, one without training pictures, and files
+        that cannot be read.
+        """
         training, validation = find_classification(root, "train"), find_classification(root, "val")
-        if training.names != validation.names:
-            msg = f"{root}: the classes of the splits train and val differ"
-            raise ValueError(msg)
-        images, labels = load_squares(training, stored_side)
+        _check_classes(root, training, validation)
+        faults: list[str] = []
+        images, labels = load_squares(training, stored_side, faults)
+        for _ in validation.pictures("check", faults):  # before the training, not after it
+            pass
+        check_readable(faults)
         return cls(validation, torch.from_numpy(images), torch.from_numpy(labels))
 
     @property
@@ -46,20 +52,48 @@ class ClassificationTask:
         """The name of each label."""
         return self.validation.names
 
-    def batches(self, size: int, side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch in random order, only full batches: normalised (N, 3, side, side) and labels (N,)."""
-        for rows in torch.randperm(len(self.labels), generator=generator).split(size):
-            if len(rows) == size:
-                yield random_views(self.images[rows], side, self.smallest_area, generator), self.labels[rows]
+    @property
+    def count(self) -> int:
+        """How many training pictures there are."""
+        return len(self.labels)
 
-    def batch_count(self, size: int) -> int:
-        """How many batches an epoch has."""
-        return len(self.labels) // size
+    @property
+    def validation_count(self) -> int:
+        """How many pictures it is measured with."""
+        return len(self.validation.files)
+
+    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""
+        for batch in rows:
+            yield random_views(self.images[batch], side, self.smallest_area, generator), self.labels[batch]
 
     def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy with label smoothing, a scalar."""
-        return functional.cross_entropy(model(inputs), labels.to(inputs.device), label_smoothing=self.label_smoothing)
+        logits = model(inputs).float()
+        return functional.cross_entropy(logits, labels.to(inputs.device), label_smoothing=self.label_smoothing)
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """``top1`` and ``top5`` in [0, 1] over the validation split."""
-        return classification_figures(self.validation, serving_rule(side), torch_predict(model))
+        return self.measure(serving_rule(side), torch_predict(model))
+
+    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
+        """The same figures of anything that predicts."""
+        return classification_figures(self.validation, rule, predict)
+
+
+def _check_classes(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:
+    if training.names != validation.names:
+        differing = ", ".join(sorted({*training.names} ^ {*validation.names})) or "their order"
+        msg = f"{root}: the classes of the splits train and val differ: {differing}"
+        raise ValueError(msg)
+    if len(training.names) < 2:
+        msg = f"{root}: a classifier needs two classes or more, there is only {training.names[0]}"
+        raise ValueError(msg)
+    seen = {file.label for file in training.files}
+    unseen = [name for label, name in enumerate(training.names) if label not in seen]
+    if unseen:
+        msg = f"{root}: too few pictures to learn from, of {', '.join(unseen)}: each class needs two, one to train on"
+        raise ValueError(msg)
+    if not validation.files:
+        msg = f"{root}: there are no pictures in the split val"
+        raise ValueError(msg)

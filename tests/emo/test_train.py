@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from emo.train import Recipe, moving_average, parse_schedule, train
 
 from emo.classification import ClassificationTask
 from emo.detection import DetectionTask
-from emo.train import Recipe, moving_average, parse_schedule, train
 from tests.emo.datasets import write_coco, write_folders
 
 RECIPE = Recipe("emo_1m", ((32, 2), (64, 1)), batch_size=4, seed=3)
