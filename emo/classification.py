@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class ClassificationTask:
     smallest_area: float = 0.5
 
     @classmethod
-    def load(cls, root: Path, stored_side: int) -> "ClassificationTask":
+    def load(cls, root: Path, stored_side: int) -> Self:
         """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels.
 
         Raise ValueError for splits of other classes, fewer than two classes, one without training pictures, and files

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class DetectionTask:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
 
     @classmethod
-    def load(cls, root: Path, stored_side: int | None = None) -> "DetectionTask":
+    def load(cls, root: Path, stored_side: int | None = None) -> Self:
         """Read both splits of ``root`` (see ``emo.data.find_coco``).
 
         Training pictures whose longer side has more than ``stored_side`` pixels are kept at that. Raise ValueError for

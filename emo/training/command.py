@@ -1,6 +1,7 @@
 """``emo train``: from a folder of pictures to a measured version in a model repository."""
 
 import argparse
+import math
 import re
 import shlex
 from pathlib import Path
@@ -22,6 +23,7 @@ SCHEDULES = {"classify": ((128, 30),), "detect": ((320, 30),)}
 MOST_PICTURES = {"classify": 128, "detect": 16}
 """In a batch, unless told otherwise; then also no more than a tenth of all, for ten steps an epoch, but at least 8."""
 LEARNING_RATES = {"classify": 2.5e-3, "detect": 1e-3}
+"""For batches of that many; of others in proportion to the root of their size."""
 STORED = {"classify": 1, "detect": 2}
 """How large training pictures are kept, in sides of the largest input: a detector looks at windows of them too."""
 
@@ -55,7 +57,9 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     learn.add_argument(
         "--batch-size", type=int, help="of all processes together (default: a tenth of the pictures, 8 to 128)"
     )
-    learn.add_argument("--learning-rate", type=float)
+    learn.add_argument(
+        "--learning-rate", type=float, help="default: 2.5e-3 for 128 pictures, of a detector 1e-3 for 16"
+    )
     learn.add_argument("--weight-decay", type=float, default=0.05)
     learn.add_argument("--ema-decay", type=float, default=0.999)
     learn.add_argument("--precision", choices=PRECISIONS, default="float32", help="float16 needs a GPU")
@@ -113,7 +117,8 @@ def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | N
         batch_size = max(2, batch_size // processes.count) * processes.count
     learning_rate = options.learning_rate
     if learning_rate is None:
-        learning_rate = LEARNING_RATES[options.task]
+        scale = math.sqrt(batch_size / MOST_PICTURES[options.task])
+        learning_rate = float(f"{LEARNING_RATES[options.task] * scale:.2g}")  # a number that can be written down
     return Recipe(
         model=options.model or ("ssdlite_" if options.task == "detect" else "") + size,
         schedule=schedule,
@@ -140,7 +145,7 @@ def command_line(options: argparse.Namespace, recipe: Recipe, processes: Process
         "schedule": ",".join(f"{side}x{epochs}" for side, epochs in recipe.schedule),
         "stored-side": options.stored_side,
         "batch-size": recipe.batch_size,
-        "learning-rate": recipe.learning_rate,
+        "learning-rate": f"{recipe.learning_rate:g}",
         "weight-decay": recipe.weight_decay,
         "ema-decay": recipe.ema_decay,
         "precision": recipe.precision,
