@@ -17,6 +17,7 @@ from emo.training.loop import train
 from emo.training.processes import Processes, joined
 from emo.training.publish import publish, read_texts
 from emo.training.recipe import PRECISIONS, Recipe, parse_schedule, parse_sizes
+from emo.training.state import LAST_FILE
 from emo.training.transfer import Source, initial_tensors, read_source
 
 SCHEDULES = {"classify": ((128, 30),), "detect": ((320, 30),)}
@@ -92,9 +93,10 @@ def run_train(options: argparse.Namespace) -> None:
                 f"data: {task.count} pictures to learn from and {task.validation_count} to measure with, "
                 f"of {len(task.names)} classes"
             )
+            _check_names(task.names)
             recipe = choose_recipe(options, task.count, source, processes)
             initial = None
-            if source:
+            if source and not (folder / LAST_FILE).exists():
                 fresh = emo.create(recipe.model, len(task.names), recipe.anchor_sizes)
                 initial = initial_tensors(source, recipe.model, fresh, task.names)
             weights = train(recipe, task, folder, initial, processes)
@@ -164,6 +166,14 @@ def _load(options: argparse.Namespace) -> ClassificationTask | DetectionTask:
     if options.task == "detect":
         return DetectionTask.load(options.data, side)
     return ClassificationTask.load(options.data, side)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    """Before the training what a server would refuse after it, see ``app.manifest.read_labels``."""
+    for name in names:
+        if not name or name != name.strip() or not name.isprintable() or names.count(name) > 1:
+            msg = f"{name!r} cannot be a class name: it is empty, padded, unprintable or there twice"
+            raise ValueError(msg)
 
 
 def _known_texts(

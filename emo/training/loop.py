@@ -73,6 +73,8 @@ def train(
     model.to(processes.device)
     state = State.start(recipe, model)
     resume(folder, recipe, task.names, task.count, state)
+    if state.epoch:
+        print(f"going on after epoch {state.epoch} of {len(recipe.sides())}, with what is in {folder}")
     network = processes.wrap(Network(model, task))
     while state.epoch < len(recipe.sides()) and not processes.agree(state.out_of_patience(recipe)):
         started = time.monotonic()

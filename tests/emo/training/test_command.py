@@ -83,6 +83,7 @@ def test_a_stopped_export_is_made_up_for_by_the_same_command(
     assert set(written.metrics) == {"top1", "top5"}
     assert "models/my-photos/1 exists already; choose another version" in refused(capsys, *command[1:])
     assert main([*command, "--version", "2"]) == 0
+    assert "going on after epoch 1 of 1" in capsys.readouterr().out
     assert (tmp_path / "runs" / "my-photos" / "log.csv").read_text() == log  # it was not trained again
     assert card(tmp_path / "models", "my-photos", "2").metrics == written.metrics
 
@@ -134,6 +135,17 @@ def test_data_that_cannot_teach_a_classifier_are_refused(
     assert "needs two classes or more, there is only red" in refused(capsys, *command)
     assert "has neither index.csv nor folders" in refused(capsys, "classify", "--data", str(tmp_path / "none"))
     assert not (tmp_path / "models").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_that_no_server_would_take_are_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_coco(tmp_path / "data")
+    for path in data.glob("*.json"):
+        path.write_text(path.read_text().replace("blue box", "red box"))
+    assert "'red box' cannot be a class name" in refused(capsys, "detect", "--data", str(data))
     assert not (tmp_path / "runs").exists()
 
 
