@@ -1,4 +1,7 @@
 import argparse
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from emo.training.command import add_train, choose_recipe, command_line
 from emo.training.processes import Processes
 from emo.training.transfer import Source
 from tests.emo.datasets import write_coco, write_folders, write_plain
+from tests.serving import eventually
 
 ROOT = Path(__file__).parents[3]
 
@@ -88,18 +92,20 @@ def test_a_stopped_export_is_made_up_for_by_the_same_command(
     assert card(tmp_path / "models", "my-photos", "2").metrics == written.metrics
 
 
-def test_ctrl_c_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("emo.training.command.train", interrupt)
-    data = write_folders(tmp_path / "data")
-    with pytest.raises(SystemExit) as caught:
-        main(["train", "classify", "--data", str(data), "--out", str(tmp_path / "run"), "--repository", str(tmp_path)])
-    assert caught.value.code == 130
-    assert f"the same command goes on with what is in {tmp_path / 'run'}" in capsys.readouterr().out
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    data, run = write_folders(tmp_path / "data"), tmp_path / "run"
+    command = ["train", "classify", "--data", data, "--schedule", "32x999", "--out", run, "--repository", tmp_path]
+    with subprocess.Popen(
+        [sys.executable, "-m", "emo", *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            eventually((run / "last.pt").exists, 60)
+            process.send_signal(signal.SIGINT)
+            assert f"the same command goes on with what is in {run}" in process.communicate(timeout=60)[0]
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert not (tmp_path / "run" / "1").exists()
 
 
 def test_texts_of_ones_own_replace_those_that_are_known(tmp_path: Path) -> None:
