@@ -74,15 +74,16 @@ def find_classification(root: Path, split: str) -> LabelledFiles:
     for index in (root / "index.csv", root / "index.csv.gz"):
         if index.exists():
             return _from_index(root, index, split)
-    if _class_folders(root / "train") and _class_folders(root / "val"):
-        return _from_folders(_class_folders(root / split))
-    folders = _class_folders(root / "train") or _class_folders(root)
+    has_splits = bool(_class_folders(root / "val"))
+    folders = _class_folders(root / split) if has_splits else _class_folders(root / "train") or _class_folders(root)
     if not folders:
         msg = (
             f"{root} has neither index.csv nor folders <class name>/ of pictures, with or without train/ and val/ above"
         )
         raise FileNotFoundError(msg)
     whole = _from_folders(folders)
+    if has_splits:
+        return whole
     held = {file for label in range(len(folders)) for file in _held_out(whole, label)}
     return LabelledFiles(whole.names, tuple(file for file in whole.files if (file in held) == (split == "val")))
 

@@ -67,6 +67,13 @@ def test_a_folder_train_alone_is_split_and_a_class_may_be_called_train(tmp_path:
     assert find_classification(tmp_path / "vehicles", "train").names == ("bus", "train")
 
 
+def test_a_folder_val_alone_can_be_measured_and_not_trained_on(tmp_path: Path) -> None:
+    write_plain(tmp_path / "val")
+    assert len(find_classification(tmp_path, "val").files) == 15
+    with pytest.raises(FileNotFoundError, match="neither"):
+        find_classification(tmp_path, "train")
+
+
 def test_a_photo_is_read_as_the_server_shows_it(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # taken with the camera on its side
