@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ def find_classification(root: Path, split: str) -> LabelledFiles:
     whole = _from_folders(folders)
     if has_splits:
         return whole
-    held = {file for label in range(len(folders)) for file in _held_out(whole, label)}
+    by_label = itertools.groupby(whole.files, lambda file: file.label)
+    held = {file for _, files in by_label for file in _held_out(list(files))}
     return LabelledFiles(whole.names, tuple(file for file in whole.files if (file in held) == (split == "val")))
 
 
@@ -102,9 +104,8 @@ def _from_folders(folders: list[Path]) -> LabelledFiles:
     return LabelledFiles(tuple(folder.name for folder in folders), files)
 
 
-def _held_out(whole: LabelledFiles, label: int) -> list[LabelledFile]:
-    """By the digest of the names: an order that nobody chose, and that more pictures change but little."""
-    files = [file for file in whole.files if file.label == label]
+def _held_out(files: list[LabelledFile]) -> list[LabelledFile]:
+    """Of one class, by the digest of the names: an order that nobody chose, and that more pictures change but little."""
     files.sort(key=lambda file: hashlib.sha256(file.path.name.encode()).digest())
     return files[: max(1, len(files) // HELD_OUT)]
 
