@@ -105,7 +105,7 @@ def _from_folders(folders: list[Path]) -> LabelledFiles:
 
 
 def _held_out(files: list[LabelledFile]) -> list[LabelledFile]:
-    """Of one class, by the digest of the names: an order that nobody chose, and that more pictures change but little."""
+    """By the digest of the names: an order that nobody chose, and that more pictures of the class change but little."""
     files.sort(key=lambda file: hashlib.sha256(file.path.name.encode()).digest())
     return files[: max(1, len(files) // HELD_OUT)]
 
