@@ -1,24 +1,22 @@
 """The command line of the PyTorch side: ``python -m emo train | export | evaluate | import | pull | cut``."""
 
 import argparse
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import emo
 from app.errors import InvalidManifest
-from app.manifest import ModelCard
-from emo import classification, detection
-from emo.anchors import SIZES
-from emo.data import cut_boxes, read_coco
+from emo.cut import cut_boxes
+from emo.data import read_coco
 from emo.evaluation.command import add_evaluate
 from emo.evaluation.measure import predicted_figures
 from emo.evaluation.predict import Predict
 from emo.evaluation.truth import read_truth
-from emo.export import export, task_of
-from emo.importing import Origin, Target, import_file, own_weights, parse_side, read_checkpoint, restore_own
+from emo.export import task_of
+from emo.importing import Origin, Restored, Target, import_file, parse_side
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
-from emo.train import Recipe, parse_schedule, parse_sizes, train
+from emo.training.command import add_train
+from emo.training.publish import Measure, publish, read_texts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,32 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     cut.add_argument("--out", type=Path, required=True, help="target folder")
     cut.set_defaults(run=_cut)
 
-    learn = commands.add_parser("train", help="train a model, or go on with a run that was stopped")
-    learn.add_argument("task", choices=["classify", "detect"])
-    learn.add_argument("--data", type=Path, required=True, help="data set, see docs/training.md for the layouts")
-    learn.add_argument("--model", choices=emo.TRAINABLE_NAMES, required=True)
-    learn.add_argument("--schedule", type=parse_schedule, required=True, help="SIDExEPOCHS[,…], as in 80x14,112x2")
-    learn.add_argument("--out", type=Path, required=True, help="folder of the run")
-    learn.add_argument(
-        "--init",
-        type=Path,
-        help="weights.pt of another run to start from: its backbone, and its head too if the classes are the same",
-    )
-    learn.add_argument(
-        "--stored-side", type=int, help="keep training pictures at this side (default: largest of schedule)"
-    )
-    learn.add_argument("--batch-size", type=int, default=128)
-    learn.add_argument("--learning-rate", type=float, default=2.5e-3)
-    learn.add_argument("--weight-decay", type=float, default=0.05)
-    learn.add_argument("--ema-decay", type=float, default=0.999)
-    learn.add_argument("--seed", type=int, default=0)
-    learn.add_argument(
-        "--anchor-sizes",
-        type=parse_sizes,
-        default=SIZES,
-        help=f"of a detector, in input pixels, one more than it has levels (default {','.join(map(str, SIZES))})",
-    )
-    learn.set_defaults(run=_train)
+    add_train(commands)
 
     write = commands.add_parser("export", help="write a trained model into a model repository")
     write.add_argument("--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run")
@@ -113,46 +86,16 @@ def _cut(options: argparse.Namespace) -> None:
     print(f"{written} pictures written below {options.out}")
 
 
-def _train(options: argparse.Namespace) -> None:
-    recipe = Recipe(
-        model=options.model,
-        schedule=options.schedule,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        ema_decay=options.ema_decay,
-        seed=options.seed,
-        anchor_sizes=options.anchor_sizes,
-    )
-    task: classification.ClassificationTask | detection.DetectionTask
-    if options.task == "detect":
-        task = detection.DetectionTask.load(options.data)
-    else:
-        task = classification.ClassificationTask.load(options.data, options.stored_side or max(recipe.sides()))
-    initial = None
-    if options.init:
-        saved = read_checkpoint(options.init)
-        same = saved["recipe"]["model"] == recipe.model and tuple(saved["names"]) == task.names
-        initial = {key: tensor for key, tensor in own_weights(saved).items() if same or key.startswith("backbone.")}
-    train(recipe, task, options.out, initial)
-    print(f"trained: {options.out / 'weights.pt'}; curves: {options.out / 'curves.png'}")
-
-
 def _export(options: argparse.Namespace) -> None:
-    trained = restore_own(read_checkpoint(options.checkpoint))
-    task = task_of(trained.model)
-    texts = tomllib.loads(options.card.read_text(encoding="utf-8"))
-    card = ModelCard(architecture=trained.architecture, seed=trained.seed, metrics={}, **texts)
-    measure = None
+    target = Target(options.models, options.name, options.version)
+    measure: Measure | None = None
     if options.data:
 
-        def measure(predict: Predict) -> dict[str, float]:
+        def measure(trained: Restored, predict: Predict) -> dict[str, float]:
+            task = task_of(trained.model)
             return predicted_figures(predict, task, trained.labels, trained.rule, read_truth(task, options.data))
 
-    folder = export(
-        trained.model, trained.labels, trained.rule, card, options.models, options.name, options.version, measure
-    )
-    print(f"written: {folder}")
+    publish(options.checkpoint, read_texts(options.card), target, measure)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -1,8 +1,9 @@
 """What training needs to know about classification: batches, loss, evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,9 @@ from torch.nn import functional
 
 from app.manifest import Preprocessing
 from emo.augment import MEAN, STD, random_views
-from emo.data import LabelledFiles, find_classification, load_squares
+from emo.data import LabelledFiles, check_readable, find_classification, load_squares
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import torch_predict
+from emo.evaluation.predict import Predict, torch_predict
 from emo.evaluation.topk import Labelled
 
 
@@ -34,13 +35,19 @@ class ClassificationTask:
     smallest_area: float = 0.5
 
     @classmethod
-    def load(cls, root: Path, stored_side: int) -> "ClassificationTask":
-        """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels."""
+    def load(cls, root: Path, stored_side: int) -> Self:
+        """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels.
+
+        Raise ValueError for splits of other classes, fewer than two classes, one without training pictures, and files
+        that cannot be read.
+        """
         training, validation = find_classification(root, "train"), find_classification(root, "val")
-        if training.names != validation.names:
-            msg = f"{root}: the classes of the splits train and val differ"
-            raise ValueError(msg)
-        images, labels = load_squares(training, stored_side)
+        _check_classes(root, training, validation)
+        faults: list[str] = []
+        images, labels = load_squares(training, stored_side, faults)
+        for _ in validation.pictures("check", faults):  # before the training, not after it
+            pass
+        check_readable(faults)
         return cls(validation, torch.from_numpy(images), torch.from_numpy(labels))
 
     @property
@@ -48,21 +55,48 @@ class ClassificationTask:
         """The name of each label."""
         return self.validation.names
 
-    def batches(self, size: int, side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch in random order, only full batches: normalised (N, 3, side, side) and labels (N,)."""
-        for rows in torch.randperm(len(self.labels), generator=generator).split(size):
-            if len(rows) == size:
-                yield random_views(self.images[rows], side, self.smallest_area, generator), self.labels[rows]
+    @property
+    def count(self) -> int:
+        """How many training pictures there are."""
+        return len(self.labels)
 
-    def batch_count(self, size: int) -> int:
-        """How many batches an epoch has."""
-        return len(self.labels) // size
+    @property
+    def validation_count(self) -> int:
+        """How many pictures it is measured with."""
+        return len(self.validation.files)
+
+    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""
+        for batch in rows:
+            yield random_views(self.images[batch], side, self.smallest_area, generator), self.labels[batch]
 
     def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy with label smoothing, a scalar."""
-        return functional.cross_entropy(model(inputs), labels.to(inputs.device), label_smoothing=self.label_smoothing)
+        logits = model(inputs).float()
+        return functional.cross_entropy(logits, labels.to(inputs.device), label_smoothing=self.label_smoothing)
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """``top1`` and ``top5`` in [0, 1] over the validation split."""
-        truth = Labelled.of(self.validation)
-        return predicted_figures(torch_predict(model), "classify", self.names, serving_rule(side), truth)
+        return self.measure(serving_rule(side), torch_predict(model))
+
+    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
+        """The same figures of anything that predicts."""
+        return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation))
+
+
+def _check_classes(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:
+    if training.names != validation.names:
+        differing = ", ".join(sorted({*training.names} ^ {*validation.names})) or "their order"
+        msg = f"{root}: the classes of the splits train and val differ: {differing}"
+        raise ValueError(msg)
+    if len(training.names) < 2:
+        msg = f"{root}: a classifier needs two classes or more, there is only {training.names[0]}"
+        raise ValueError(msg)
+    seen = {file.label for file in training.files}
+    unseen = [name for label, name in enumerate(training.names) if label not in seen]
+    if unseen:
+        msg = f"{root}: too few pictures to learn from, of {', '.join(unseen)}: each class needs two, one to train on"
+        raise ValueError(msg)
+    if not validation.files:
+        msg = f"{root}: there are no pictures in the split val"
+        raise ValueError(msg)

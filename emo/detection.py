@@ -1,10 +1,10 @@
 """What training needs to know about detection: batches, loss, evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from tqdm import tqdm
 from app.manifest import Preprocessing
 from app.vision.boxes import areas
 from emo.augment import MEAN, STD, jitter, normalise
-from emo.data import BoxedImage, BoxedImages, open_rgb, read_coco
+from emo.data import BoxedImage, BoxedImages, check_readable, find_coco, open_rgb, read_coco
 from emo.evaluation.coco import Boxed
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import torch_predict
+from emo.evaluation.predict import Predict, torch_predict
 from emo.losses import match_anchors, ssd_loss
 
 MOSAICS = (0.45, 0.4, 0.15)
@@ -51,33 +51,50 @@ class DetectionTask:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
 
     @classmethod
-    def load(cls, root: Path) -> "DetectionTask":
-        """Read ``instances_train.json`` and ``instances_val.json`` of ``root``, file names relative to it."""
-        annotations = root / "instances_val.json"
-        training, validation = read_coco(root / "instances_train.json", root), read_coco(annotations, root)
+    def load(cls, root: Path, stored_side: int | None = None) -> Self:
+        """Read both splits of ``root`` (see ``emo.data.find_coco``).
+
+        Training pictures whose longer side has more than ``stored_side`` pixels are kept at that. Raise ValueError for
+        splits of other categories, or none, and for files that cannot be read or have not the size that is stated.
+        """
+        annotations, folder = find_coco(root, "val")
+        training, validation = read_coco(*find_coco(root, "train")), read_coco(annotations, folder)
         if training.names != validation.names:
-            msg = f"{root}: the categories of the two splits differ"
+            differing = ", ".join(sorted({*training.names} ^ {*validation.names})) or "their order"
+            msg = f"{root}: the categories of the two splits differ: {differing}"
             raise ValueError(msg)
-        pictures = [open_rgb(image.path) for image in tqdm(training.images, "load", unit="img", mininterval=2)]
-        return cls(training, validation, annotations, pictures)
+        if not any(len(image.boxes_xyxy) for image in training.images) or not validation.images:
+            msg = f"{root}: there are no boxes to train on, or no pictures in the split val"
+            raise ValueError(msg)
+        faults: list[str] = []
+        shrunk = [_shrink(picture, image, stored_side) for image, picture in _open(training, "load", faults)]
+        for _ in _open(validation, "check", faults):  # before the training, not after it
+            pass
+        check_readable(faults)
+        training = replace(training, images=tuple(image for _, image in shrunk))
+        return cls(training, validation, annotations, [picture for picture, _ in shrunk])
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name of each label."""
         return self.training.names
 
-    def batch_count(self, size: int) -> int:
-        """How many batches an epoch has."""
-        return len(self.pictures) // size
+    @property
+    def count(self) -> int:
+        """How many training pictures there are."""
+        return len(self.pictures)
 
-    def batches(self, size: int, side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Target]]:
-        """One epoch in random order, only full batches: normalised (N, 3, side, side) and targets."""
+    @property
+    def validation_count(self) -> int:
+        """How many pictures it is measured with."""
+        return len(self.validation.images)
+
+    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Target]]:
+        """For each batch of row numbers: normalised (N, 3, side, side) and targets."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        for rows in torch.randperm(len(self.pictures), generator=generator).split(size):
-            if len(rows) < size:
-                return
-            seeds = rng.integers(2**31, size=size)
-            views = list(self.pool.map(self._view, rows.tolist(), seeds, [side] * size))
+        for batch in rows:
+            seeds = rng.integers(2**31, size=len(batch))
+            views = list(self.pool.map(self._view, batch.tolist(), seeds, [side] * len(batch)))
             pixels = torch.from_numpy(np.stack([view[0] for view in views])).permute(0, 3, 1, 2).float()
             inputs = normalise(jitter(pixels, 0.4, generator).permute(0, 2, 3, 1))
             yield inputs, Target([torch.from_numpy(view[1]) for view in views], [torch.from_numpy(v[2]) for v in views])
@@ -106,12 +123,41 @@ class DetectionTask:
             for boxes, labels in zip(target.boxes_xyxy, target.labels, strict=True)
         ]
         targets, boxes = (torch.stack(parts).to(inputs.device) for parts in zip(*matched, strict=True))
-        return ssd_loss(anchors, logits, deltas, targets, boxes)
+        return ssd_loss(anchors, logits.float(), deltas.float(), targets, boxes)
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """COCO's figures over the validation split."""
-        truth = Boxed.of(self.validation, self.annotations)
-        return predicted_figures(torch_predict(model), "detect", self.names, serving_rule(side), truth)
+        return self.measure(serving_rule(side), torch_predict(model))
+
+    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
+        """The same figures of anything that predicts."""
+        return predicted_figures(predict, "detect", self.names, rule, Boxed.of(self.validation, self.annotations))
+
+
+def _open(data: BoxedImages, description: str, faults: list[str]) -> Iterator[tuple[BoxedImage, NDArray[np.uint8]]]:
+    """The pictures (H, W, 3) that can be used; the others are described in ``faults``."""
+    for image in tqdm(data.images, description, unit="img", mininterval=2):
+        try:
+            picture = open_rgb(image.path)
+        except (OSError, ValueError) as error:
+            faults.append(str(error))
+            continue
+        size = (picture.shape[1], picture.shape[0])
+        if image.size not in {None, size}:
+            faults.append(f"{image.path} has {size[0]} x {size[1]} pixels, its boxes are for {image.size}")
+            continue
+        yield image, picture
+
+
+def _shrink(picture: NDArray[np.uint8], image: BoxedImage, side: int | None) -> tuple[NDArray[np.uint8], BoxedImage]:
+    """The picture with a longer side of at most ``side`` pixels, and its boxes."""
+    height, width = picture.shape[:2]
+    if side is None or max(height, width) <= side:
+        return picture, image
+    scale = side / max(height, width)
+    small = Image.fromarray(picture).resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+    factors = np.array([small.width / width, small.height / height] * 2, np.float32)
+    return np.asarray(small), replace(image, boxes_xyxy=image.boxes_xyxy * factors)
 
 
 def random_window(

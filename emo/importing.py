@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import emo
-from app.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Preprocessing, read_labels, sha256_of
+from app.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Preprocessing, Task, read_labels, sha256_of
 from emo import classification, detection
 from emo.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
 from emo.anchors import SIZES as ANCHOR_SIZES
@@ -86,6 +86,11 @@ class Target:
             msg = f"{folder} exists already; choose another version"
             raise FileExistsError(msg)
 
+    def question(self, task: Task) -> str:
+        """The command that asks the model about a photo, where it is served."""
+        url = f"http://localhost:8000/{task}?model={self.name}&version={self.version}"
+        return f"curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' '{url}'"
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -133,8 +138,7 @@ def import_file(
     )
     folder = export(model, names, rule, card, target.repository, target.name, target.version)
     print(f"written: {folder}; where it is served, ask it with")
-    url = f"http://localhost:8000/{task}?model={target.name}&version={target.version}"
-    print(f"curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' '{url}'")
+    print(target.question(task))
     return folder
 
 
@@ -144,8 +148,7 @@ def restore(path: Path, side: int | None = None, architecture: str | None = None
     Raise ValueError when it is none, or not ``architecture``.
     """
     content = read_checkpoint(path)
-    is_own = content.keys() >= {"recipe", "names", "average"}
-    restored = restore_own(content, side) if is_own else restore_upstream(content, side, architecture)
+    restored = restore_own(content, side) if is_own(content) else restore_upstream(content, side, architecture)
     if architecture not in {None, restored.architecture}:
         msg = f"{path} is {restored.architecture}, not {architecture}"
         raise ValueError(msg)
@@ -179,6 +182,11 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         msg = f"{path} holds a {type(content).__name__}, wanted is a dict of tensors"
         raise ValueError(msg)  # noqa: TRY004  # the file is wrong, no argument
     return content
+
+
+def is_own(content: Mapping[str, Any]) -> bool:
+    """Whether this is ``weights.pt`` or ``last.pt`` of one of our runs."""
+    return content.keys() >= {"recipe", "names", "average"}
 
 
 def restore_own(content: Mapping[str, Any], side: int | None = None) -> Restored:
@@ -249,14 +257,19 @@ def recognise(state: Mapping[str, Tensor]) -> str:
             head.mark for head in _HEADS.values()
         )
         raise ValueError(msg)
-    key = f"{'backbone.' if heads[0] else ''}stage4.0.proj.conv.weight"
+    return heads[0] + size_of(state, "backbone." if heads[0] else "")
+
+
+def size_of(state: Mapping[str, Tensor], prefix: str = "") -> str:
+    """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError when it is none."""
+    key = f"{prefix}stage4.0.proj.conv.weight"
     width = len(state[key]) if key in state and state[key].ndim else None
     sizes = [size for size, config in SIZES.items() if config.widths[-1] == width]
     if not sizes:
         known = ", ".join(f"{config.widths[-1]} ({size})" for size, config in SIZES.items())
         msg = f"no size of EMO has {key} of {width} channels; there are {known}"
         raise ValueError(msg)
-    return heads[0] + sizes[0]
+    return sizes[0]
 
 
 def serving_rule(architecture: str, side: int | None = None) -> Preprocessing:

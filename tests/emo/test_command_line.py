@@ -27,11 +27,14 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     card.write_text(CARD)
     run, models = tmp_path / "run", tmp_path / "models"
     train = ["train", task, "--data", str(data), "--model", model, "--schedule", "64x1", "--batch-size", "4"]
-    assert main([*train, "--out", str(run)]) == 0
+    assert main([*train, "--out", str(run), "--repository", str(models)]) == 0
     export = ["export", "--checkpoint", str(run / "weights.pt"), "--data", str(data), "--card", str(card)]
     assert main([*export, "--models", str(models), "--name", "mine", "--version", "1"]) == 0
     manifest = json.loads((models / "mine" / "1" / "manifest.json").read_text())
     assert manifest["card"]["training_data"] == "coloured squares"
+    again = json.loads((models / "run" / "1" / "manifest.json").read_text())  # what train itself has exported
+    assert again["sha256"] == manifest["sha256"]
+    assert again["card"]["metrics"] == manifest["card"]["metrics"]
     capsys.readouterr()
     assert main(["evaluate", str(models / "mine" / "1"), "--data", str(data)]) == 0
     printed = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())

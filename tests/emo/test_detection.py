@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from emo.detection import DetectionTask, random_window
 from emo.evaluation.coco import coco_figures
@@ -27,7 +29,7 @@ def test_a_random_window_keeps_boxes_on_their_objects(tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
     task = DetectionTask.load(write_coco(tmp_path))
-    first, second = (next(task.batches(4, 64, torch.Generator().manual_seed(5))) for _ in range(2))
+    first, second = (next(task.batches([torch.arange(4)], 64, torch.Generator().manual_seed(5))) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(a, b) for a, b in zip(first[1].boxes_xyxy, second[1].boxes_xyxy, strict=True))
 
@@ -41,3 +43,18 @@ def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> 
     assert figures["ap50"] == 1.0
     assert figures["ap50 red box"] == 1.0
     assert coco_figures(task.annotations, [])["ap50"] == 0.0
+
+
+def test_large_pictures_are_kept_smaller_with_their_boxes(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    task, small = DetectionTask.load(root), DetectionTask.load(root, 48)
+    assert [picture.shape for picture in small.pictures] == [(32, 48, 3)] * 4
+    np.testing.assert_allclose(small.training.images[0].boxes_xyxy, task.training.images[0].boxes_xyxy / 2)
+
+
+def test_pictures_that_are_missing_or_of_another_size_are_named_before_the_training(tmp_path: Path) -> None:
+    root = write_coco(tmp_path)
+    (root / "train" / "1.png").unlink()
+    Image.new("RGB", (64, 96)).save(root / "val" / "2.png")
+    with pytest.raises(ValueError, match=r"2 pictures cannot be used.*train.1\.png.*val.2\.png has 64 x 96"):
+        DetectionTask.load(root)

@@ -1,0 +1,210 @@
+"""``emo train``: from a folder of pictures to a measured version in a model repository."""
+
+import argparse
+import math
+import re
+import shlex
+from pathlib import Path
+
+import torch
+
+import emo
+from emo.anchors import SIZES
+from emo.classification import ClassificationTask
+from emo.detection import DetectionTask
+from emo.importing import Target
+from emo.training.loop import train
+from emo.training.processes import Processes, joined
+from emo.training.publish import publish, read_texts
+from emo.training.recipe import PRECISIONS, Recipe, parse_schedule, parse_sizes
+from emo.training.state import LAST_FILE
+from emo.training.transfer import Source, initial_tensors, read_source
+
+SCHEDULES = {"classify": ((128, 30),), "detect": ((320, 30),)}
+MOST_PICTURES = {"classify": 128, "detect": 16}
+"""In a batch, unless told otherwise; then also no more than a tenth of all, for ten steps an epoch, but at least 8."""
+LEARNING_RATES = {"classify": 2.5e-3, "detect": 1e-3}
+"""For batches of that many; of others in proportion to the root of their size."""
+STORED = {"classify": 1, "detect": 2}
+"""How large training pictures are kept, in sides of the largest input: a detector looks at windows of them too."""
+
+
+def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    learn = commands.add_parser(
+        "train", help="train a model and export it, or go on where that was stopped; alone or under torchrun"
+    )
+    learn.add_argument("task", choices=["classify", "detect"])
+    learn.add_argument("--data", type=Path, required=True, help="data set, see docs/training.md for the layouts")
+    learn.add_argument(
+        "--init",
+        type=Path,
+        help="checkpoint to start from, any that `emo import` reads: its backbone, and what else fits",
+    )
+    learn.add_argument(
+        "--model", choices=emo.TRAINABLE_NAMES, help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has"
+    )
+    learn.add_argument(
+        "--schedule",
+        type=parse_schedule,
+        help="SIDExEPOCHS[,…], as in 80x14,112x2 (default 128x30, of a detector 320x30)",
+    )
+    learn.add_argument("--out", type=Path, help="folder of the run (default: runs/NAME)")
+    learn.add_argument(
+        "--stored-side",
+        type=int,
+        help="keep training pictures at this side (default: largest of schedule, twice for boxes)",
+    )
+    learn.add_argument(
+        "--batch-size", type=int, help="of all processes together (default: a tenth of the pictures, 8 to 128)"
+    )
+    learn.add_argument(
+        "--learning-rate", type=float, help="default: 2.5e-3 for 128 pictures, of a detector 1e-3 for 16"
+    )
+    learn.add_argument("--weight-decay", type=float, default=0.05)
+    learn.add_argument("--ema-decay", type=float, default=0.999)
+    learn.add_argument("--precision", choices=PRECISIONS, default="float32", help="float16 needs a GPU")
+    learn.add_argument("--patience", type=_positive, help="stop after so many epochs without a better figure")
+    learn.add_argument("--seed", type=int, default=0)
+    learn.add_argument(
+        "--anchor-sizes",
+        type=parse_sizes,
+        default=SIZES,
+        help=f"of a detector, in input pixels, one more than it has levels (default {','.join(map(str, SIZES))})",
+    )
+    learn.add_argument("--name", help="of the model in the repository (default: that of --out, or else of --data)")
+    learn.add_argument("--version", default="1", help="of the model (default 1)")
+    learn.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    learn.add_argument("--card", type=Path, help="TOML file with texts of the model card, instead of what is known")
+    learn.set_defaults(run=run_train)
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """Train, export, measure; raise ValueError or OSError for what cannot be done, before the training if possible."""
+    name = options.name or _as_name((options.out or options.data.resolve()).name)
+    target, folder = Target(options.repository, name, options.version), options.out or Path("runs") / name
+    target.check()
+    texts = read_texts(options.card) if options.card else {}
+    source = read_source(options.init) if options.init else None
+    try:
+        with joined() as processes:
+            task = _load(options)
+            print(
+                f"data: {task.count} pictures to learn from and {task.validation_count} to measure with, "
+                f"of {len(task.names)} classes"
+            )
+            _check_names(task.names)
+            recipe = choose_recipe(options, task.count, source, processes)
+            initial = None
+            if source and not (folder / LAST_FILE).exists():
+                fresh = emo.create(recipe.model, len(task.names), recipe.anchor_sizes)
+                initial = initial_tensors(source, recipe.model, fresh, task.names)
+            weights = train(recipe, task, folder, initial, processes)
+            if processes.leads:
+                known = _known_texts(options, recipe, task, processes, weights)
+                print(f"trained: {weights}; curves: {folder / 'curves.png'}")
+                publish(weights, known | texts, target, lambda trained, predict: task.measure(trained.rule, predict))
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on with what is in {folder}")
+        raise SystemExit(130) from None
+
+
+def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | None, processes: Processes) -> Recipe:
+    """What was asked for, and the defaults for all else."""
+    size = (source.size if source else None) or "emo_1m"
+    schedule = options.schedule or SCHEDULES[options.task]
+    batch_size, most = options.batch_size, MOST_PICTURES[options.task]
+    if batch_size is None:
+        batch_size = min(most, max(8, pictures // 10))
+        batch_size = max(2, batch_size // processes.count) * processes.count
+    learning_rate = options.learning_rate
+    if learning_rate is None:
+        scale = math.sqrt(batch_size / MOST_PICTURES[options.task])
+        learning_rate = float(f"{LEARNING_RATES[options.task] * scale:.2g}")  # a number that can be written down
+    return Recipe(
+        model=options.model or ("ssdlite_" if options.task == "detect" else "") + size,
+        schedule=schedule,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=options.weight_decay,
+        ema_decay=options.ema_decay,
+        seed=options.seed,
+        anchor_sizes=options.anchor_sizes,
+        precision=options.precision,
+        patience=options.patience,
+    )
+
+
+def command_line(options: argparse.Namespace, recipe: Recipe, processes: Processes) -> str:
+    """The command that trains the same again, without the folders of this machine."""
+    words = ["python", "-m", "emo"]
+    if processes.count > 1:
+        words = ["torchrun", "--nproc-per-node", str(processes.count), "-m", "emo"]
+    words += ["train", options.task, "--data", options.data.resolve().name]
+    chosen = {
+        "init": options.init and options.init.name,
+        "model": recipe.model,
+        "schedule": ",".join(f"{side}x{epochs}" for side, epochs in recipe.schedule),
+        "stored-side": options.stored_side,
+        "batch-size": recipe.batch_size,
+        "learning-rate": f"{recipe.learning_rate:g}",
+        "weight-decay": recipe.weight_decay,
+        "ema-decay": recipe.ema_decay,
+        "precision": recipe.precision,
+        "patience": recipe.patience,
+        "seed": recipe.seed,
+        "anchor-sizes": ",".join(map(str, recipe.anchor_sizes)) if options.task == "detect" else None,
+    }
+    for key, value in chosen.items():
+        words += [] if value is None else [f"--{key}", str(value)]
+    return shlex.join(words)
+
+
+def _load(options: argparse.Namespace) -> ClassificationTask | DetectionTask:
+    schedule = options.schedule or SCHEDULES[options.task]
+    side = options.stored_side or STORED[options.task] * max(side for side, _ in schedule)
+    if options.task == "detect":
+        return DetectionTask.load(options.data, side)
+    return ClassificationTask.load(options.data, side)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    """Before the training what a server would refuse after it, see ``app.manifest.read_labels``."""
+    for name in names:
+        if not name or name != name.strip() or not name.isprintable() or names.count(name) > 1:
+            msg = f"{name!r} cannot be a class name: it is empty, padded, unprintable or there twice"
+            raise ValueError(msg)
+
+
+def _known_texts(
+    options: argparse.Namespace,
+    recipe: Recipe,
+    task: ClassificationTask | DetectionTask,
+    processes: Processes,
+    weights: Path,
+) -> dict[str, str]:
+    """What a model card can say without asking anyone."""
+    data = options.data.resolve().name
+    kept = torch.load(weights, map_location="cpu", weights_only=True)["epoch"]
+    return {
+        "training_data": f"{task.count} pictures of {len(task.names)} classes in {data}.",
+        "recipe": f"{command_line(options, recipe, processes)}; epoch {kept} of {len(recipe.sides())} was the best",
+        "measured_on": f"The validation split of {data}, {task.validation_count} pictures, through the ONNX file and "
+        "the server's own preprocessing; the best epoch was chosen by it.",
+        "intended_use": "Not stated.",
+        "terms": "Those of the pictures that it learned from"
+        + (f", and of the weights in {options.init.name}." if options.init else "."),
+    }
+
+
+def _as_name(text: str) -> str:
+    """A folder's name as a model may be called."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{number}: wants 1 or more"
+        raise argparse.ArgumentTypeError(msg)
+    return number

@@ -1,0 +1,60 @@
+"""What decides the result of a training run, beside the data and the weights that it starts from."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from emo.anchors import SIZES
+
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The same recipe, data and first weights give the same model."""
+
+    model: str
+    schedule: tuple[tuple[int, int], ...]
+    """(input side, epochs), in turn; the last side is the one to serve at."""
+    batch_size: int = 128
+    """Of all processes together."""
+    learning_rate: float = 2.5e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    """Share of all steps in which the rate rises linearly; then it falls to 0 along a cosine."""
+    ema_decay: float = 0.999
+    seed: int = 0
+    anchor_sizes: tuple[int, ...] = SIZES
+    """Of a detector, see ``emo.anchors``."""
+    precision: Precision = "float32"
+    """Of convolutions and matrix products while training; weights and evaluation are float32."""
+    patience: int | None = None
+    """Stop after so many epochs at the last side without a better first figure; None for never."""
+
+    def sides(self) -> list[int]:
+        """The input side of each epoch."""
+        return [side for side, epochs in self.schedule for _ in range(epochs)]
+
+    def rate(self, progress: float) -> float:
+        """The learning rate after this share, in [0, 1], of all steps."""
+        if progress < self.warmup:
+            return self.learning_rate * progress / self.warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """``48,100,150`` -> (48, 100, 150)."""
+    return tuple(int(size) for size in text.split(","))
+
+
+def parse_schedule(text: str) -> tuple[tuple[int, int], ...]:
+    """``80x14,112x2`` -> 14 epochs at 80 px, then 2 at 112 px; raise ValueError for anything else."""
+    try:
+        phases = tuple((int(side), int(epochs)) for side, epochs in (part.split("x") for part in text.split(",")))
+    except ValueError:
+        phases = ()
+    if not phases or any(side < 32 or epochs < 1 for side, epochs in phases):
+        msg = f"schedule {text!r}: wants SIDExEPOCHS[,SIDExEPOCHS…] with sides of 32 or more, as in 80x14,112x2"
+        raise ValueError(msg)
+    return phases

@@ -1,0 +1,130 @@
+"""All that changes while a run goes on, and its files: ``last.pt`` to go on from, ``weights.pt`` to export."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from emo.training.recipe import Recipe
+
+LAST_FILE = "last.pt"
+WEIGHTS_FILE = "weights.pt"
+
+
+@dataclass(slots=True)
+class State:
+    """The model, its moving average, the optimizer, and which epoch was best."""
+
+    model: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    epoch: int = 0
+    """How many are finished."""
+    best_epoch: int = 0
+    """0 before the first one that counts."""
+    best_figure: float = 0.0
+
+    @classmethod
+    def start(cls, recipe: Recipe, model: nn.Module) -> "State":
+        """Before the first step."""
+        average = AveragedModel(model, avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
+        optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), recipe.learning_rate, fused=True)
+        return cls(model, average, optimizer, torch.amp.GradScaler(enabled=recipe.precision == "float16"))
+
+    def is_better(self, figure: float) -> bool:
+        """Whether this one of a new epoch is the best by now; of equal ones the first is."""
+        return not self.best_epoch or figure > self.best_figure
+
+    def out_of_patience(self, recipe: Recipe) -> bool:
+        """Whether the recipe wants no more epochs."""
+        since = self.epoch - self.best_epoch
+        return recipe.patience is not None and self.best_epoch > 0 and since >= recipe.patience
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average that forgets its random start: the decay grows to ``decay`` with the step count."""
+
+    def update(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not current.is_floating_point():  # BatchNorm's counter of batches
+            return current
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(current, 1 - kept)
+
+    return update
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Norms and biases are not decayed."""
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def resume(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, state: State) -> None:
+    """Load the state of a stopped run, where there is one.
+
+    Raise ValueError when it is one of another recipe, of other classes or of another number of training pictures.
+    """
+    path = folder / LAST_FILE
+    if not path.exists():
+        return
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if saved["recipe"] != asdict(recipe):
+        changed = [
+            f"{key} was {saved['recipe'].get(key)} and is {value}"
+            for key, value in asdict(recipe).items()
+            if saved["recipe"].get(key) != value
+        ]
+        msg = f"{path} is a run of another recipe ({'; '.join(changed)}); choose another folder or remove it"
+        raise ValueError(msg)
+    if (tuple(saved["names"]), saved["pictures"]) != (names, pictures):
+        msg = (
+            f"{path} is a run on other data ({saved['pictures']} pictures of {len(saved['names'])} classes, now "
+            f"{pictures} of {len(names)}); choose another folder or remove it"
+        )
+        raise ValueError(msg)
+    state.model.load_state_dict(saved["model"])
+    state.average.load_state_dict(saved["average"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.scaler.load_state_dict(saved["scaler"])
+    state.epoch, state.best_epoch, state.best_figure = saved["epoch"], saved["best_epoch"], saved["best_figure"]
+
+
+def save(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, state: State) -> None:
+    """Write ``last.pt``."""
+    content = {
+        "recipe": asdict(recipe),
+        "names": list(names),
+        "pictures": pictures,
+        "epoch": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_figure": state.best_figure,
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+    }
+    _replace(folder / LAST_FILE, content)
+
+
+def keep(folder: Path, recipe: Recipe, names: tuple[str, ...], state: State) -> None:
+    """Write the averaged weights as they are now to ``weights.pt``."""
+    content = {
+        "recipe": asdict(recipe),
+        "names": list(names),
+        "epoch": state.epoch,
+        "average": state.average.state_dict(),
+    }
+    _replace(folder / WEIGHTS_FILE, content)
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    """In one step, so that a kill leaves the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)

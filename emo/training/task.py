@@ -1,0 +1,38 @@
+"""What differs between classification and detection."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from app.manifest import Preprocessing
+from emo.evaluation.predict import Predict
+
+
+class Task(Protocol):
+    """A data set with its training pictures in memory, and what is to be learned from it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each label."""
+
+    @property
+    def count(self) -> int:
+        """How many training pictures there are."""
+
+    @property
+    def validation_count(self) -> int:
+        """How many pictures it is measured with."""
+
+    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Any]]:
+        """For each batch of row numbers: normalised input (N, 3, side, side) and target."""
+
+    def loss(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:  # noqa: ANN401 - what ``batches`` gave
+        """A scalar in float32, the mean over the batch."""
+
+    def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
+        """Named figures over the validation split with a model in eval mode, the one that counts first."""
+
+    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
+        """The same figures of anything that predicts."""

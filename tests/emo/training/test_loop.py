@@ -1,0 +1,156 @@
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emo.classification import ClassificationTask
+from emo.detection import DetectionTask
+from emo.importing import own_weights, read_checkpoint
+from emo.training.loop import batch_size, train
+from emo.training.processes import Processes
+from emo.training.recipe import Recipe
+from emo.training.state import moving_average
+from tests.emo.datasets import write_coco, write_folders, write_plain
+
+RECIPE = Recipe("emo_1m", ((32, 2), (64, 1)), batch_size=4, seed=3)
+
+
+class KilledError(Exception):
+    """Stands for a kill in the middle of a run."""
+
+
+class Interrupted(ClassificationTask):
+    """Is killed while the second epoch is evaluated."""
+
+    def evaluate(self, model: torch.nn.Module, side: int) -> dict[str, float]:
+        if getattr(self, "_evaluated", False):
+            raise KilledError
+        self._evaluated = True
+        return super().evaluate(model, side)
+
+
+class Scripted(ClassificationTask):
+    """Is evaluated with figures that were written down before."""
+
+    def follow(self, figures: Iterable[float]) -> "Scripted":
+        self._figures = iter(figures)
+        return self
+
+    def evaluate(self, model: torch.nn.Module, side: int) -> dict[str, float]:
+        del model, side
+        return {"top1": next(self._figures)}
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
+
+
+def last(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(folder / "last.pt", weights_only=True)
+    return content
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    data = write_folders(tmp_path / "data")
+    whole = own_weights(read_checkpoint(train(RECIPE, ClassificationTask.load(data, 40), tmp_path / "whole")))
+    with pytest.raises(KilledError):
+        train(RECIPE, Interrupted.load(data, 40), tmp_path / "killed")
+    resumed = own_weights(read_checkpoint(train(RECIPE, ClassificationTask.load(data, 40), tmp_path / "killed")))
+    for key, tensor in whole.items():
+        torch.testing.assert_close(resumed[key], tensor)
+    rows = lines(tmp_path / "killed")
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row["side"] for row in rows] == ["32", "32", "64"]
+    assert [row["kept"] for row in rows] == ["0", "0", "1"]  # a figure at another side than the last does not count
+    assert (tmp_path / "killed" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_first_of_the_best_epochs_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
+    data = write_folders(tmp_path / "data")
+    recipe = Recipe("emo_1m", ((32, 9),), batch_size=12, patience=2)
+    with pytest.raises(StopIteration):  # a kill after the second epoch
+        train(recipe, Scripted.load(data, 40).follow([0.5, 0.7]), tmp_path / "run")
+    weights = train(recipe, Scripted.load(data, 40).follow([0.7, 0.6, 0.9]), tmp_path / "run")
+    assert [(row["top1"], row["kept"]) for row in lines(tmp_path / "run")] == [
+        ("0.5", "0"),
+        ("0.7", "1"),
+        ("0.7", "0"),
+        ("0.6", "0"),
+    ]
+    assert read_checkpoint(weights)["epoch"] == 2
+    assert train(recipe, Scripted.load(data, 40).follow([]), tmp_path / "run") == weights  # nothing is left to do
+
+
+def test_a_folder_with_another_recipe_or_other_data_is_refused(tmp_path: Path) -> None:
+    task = ClassificationTask.load(write_folders(tmp_path / "data"), 40)
+    train(Recipe("emo_1m", ((32, 1),), batch_size=4), task, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another recipe \(batch_size was 4 and is 8\)"):
+        train(Recipe("emo_1m", ((32, 1),), batch_size=8), task, tmp_path / "run")
+    more = ClassificationTask.load(write_folders(tmp_path / "more", 5), 40)
+    with pytest.raises(ValueError, match=r"other data \(12 pictures of 3 classes, now 15 of 3\)"):
+        train(Recipe("emo_1m", ((32, 1),), batch_size=4), more, tmp_path / "run")
+
+
+def test_fewer_pictures_than_a_batch_are_one_batch(tmp_path: Path) -> None:
+    task = ClassificationTask.load(write_plain(tmp_path / "data", 2), 40)  # one of each class
+    train(Recipe("emo_1m", ((64, 2),), batch_size=128), task, tmp_path / "run")
+    assert last(tmp_path / "run")["optimizer"]["state"][0]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pictures", "count", "found"), [(128, 160, 1, 128), (128, 40, 1, 40), (8, 100, 2, 8), (128, 41, 2, 40)]
+)
+def test_a_batch_is_shared_evenly(wanted: int, pictures: int, count: int, found: int) -> None:
+    assert batch_size(Recipe("emo_1m", ((32, 1),), wanted), pictures, Processes(0, count)) == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pictures", "count", "reason"),
+    [(9, 99, 2, "cannot be shared evenly by 2"), (128, 3, 2, "needs two or more"), (1, 9, 1, "needs two or more")],
+)
+def test_a_batch_that_cannot_be_shared_is_refused(wanted: int, pictures: int, count: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        batch_size(Recipe("emo_1m", ((32, 1),), wanted), pictures, Processes(0, count))
+
+
+@pytest.mark.parametrize("model", ["emo_1m", "ssdlite_emo_1m"])
+def test_bfloat16_learns_nearly_what_float32_does_and_keeps_float32_weights(model: str, tmp_path: Path) -> None:
+    task = (
+        ClassificationTask.load(write_folders(tmp_path / "data"), 40)
+        if model == "emo_1m"
+        else DetectionTask.load(write_coco(tmp_path / "data"))
+    )
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        recipe = Recipe(model, ((64, 1),), batch_size=4, precision=precision)
+        train(recipe, task, tmp_path / precision)
+        losses[precision] = float(lines(tmp_path / precision)[0]["loss"])
+        assert last(tmp_path / precision)["model"]["backbone.stages.0.0.weight"].dtype == torch.float32
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_float16_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    task = ClassificationTask.load(write_folders(tmp_path / "data"), 40)
+    with pytest.raises(ValueError, match="float16 needs a GPU"):
+        train(Recipe("emo_1m", ((32, 1),), batch_size=4, precision="float16"), task, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path) -> None:
+    task = ClassificationTask.load(write_folders(tmp_path / "data"), 40)
+    with pytest.raises(ValueError, match="try a lower learning rate"):
+        train(Recipe("emo_1m", ((32, 1),), batch_size=4, learning_rate=1e30, warmup=1e-9), task, tmp_path / "run")
+
+
+def test_the_moving_average_forgets_its_random_start() -> None:
+    update = moving_average(0.999)
+    average = torch.tensor(100.0)
+    for step in range(200):
+        average = update(average, torch.tensor(1.0), step)
+    assert average == pytest.approx(1.0, abs=1e-3)
+    assert update(torch.tensor(3), torch.tensor(9), 5) == 9
