@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from http.client import HTTPException
 from itertools import count
 from pathlib import Path
@@ -40,6 +41,9 @@ SAMPLE_SECONDS = 2
 WARM_UP_SHARE = 0.2
 MOST_GROWTH = 0.05
 CLEAR_REFUSALS = {413, 415, 422}
+REPEATED_BYTES = 500_000
+"""Larger bodies HAProxy does not keep (docs/deployment.md): those that a killed replica is just getting are lost."""
+KILLING_SECONDS = 10
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class Story:
     """Bytes of the replica that is spared."""
     refusals: dict[int, int] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
+    lost: int = 0
+    """Bad bodies too large to be repeated, on their way to a replica that was killed."""
     left: int = 0
 
 
@@ -150,11 +156,19 @@ class Soak:
                 answer = ask(http, "classify", body)
             except (OSError, HTTPException) as error:
                 http.close()
-                self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {error!r}")
+                if len(body) > REPEATED_BYTES and self._is_killing():
+                    self.story.lost += 1
+                else:
+                    self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {error!r}")
                 continue
             self.story.refusals[answer.status] = self.story.refusals.get(answer.status, 0) + 1
-            if answer.status not in CLEAR_REFUSALS and not answer.is_overload:
+            if answer.status == HTTPStatus.BAD_GATEWAY and len(body) > REPEATED_BYTES and self._is_killing():
+                self.story.lost += 1
+            elif answer.status not in CLEAR_REFUSALS and not answer.is_overload:
                 self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {answer.status}")
+
+    def _is_killing(self) -> bool:
+        return any(0 <= self._now() - kill < KILLING_SECONDS for kill in self.story.kills)
 
     def _leave(self) -> None:
         """Clients that close the connection in the middle of the body, and before the answer."""
@@ -217,7 +231,8 @@ def main() -> int:
     more = growth(soak.story.memory)
     bad = [*report.failures, *soak.bursts.failures, *soak.story.complaints]
     print(f"constant load: {report}\nbursts: {soak.bursts}")
-    print(f"bad bodies, by status: {dict(sorted(soak.story.refusals.items()))}; clients that left: {soak.story.left}")
+    print(f"bad bodies, by status: {dict(sorted(soak.story.refusals.items()))}; lost in a kill: {soak.story.lost}")
+    print(f"clients that left: {soak.story.left}")
     seconds = max((ended - began for began, ended in soak.story.swaps), default=0.0)
     print(f"kills: {len(soak.story.kills)}; swaps: {len(soak.story.swaps)}, the slowest took {seconds:.1f} s")
     print(f"memory of the replica that was spared, after the warm-up: {more:+.1%}")
