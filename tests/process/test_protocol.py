@@ -1,5 +1,6 @@
 """How answers are sent; with one process and with several."""
 
+import contextlib
 import socket
 import struct
 from http.client import HTTPConnection, HTTPResponse
@@ -30,8 +31,10 @@ def read(connection: HTTPConnection) -> tuple[HTTPResponse, bytes]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
     (tmp_path / "models").mkdir()
-    with commanded(tmp_path / "models", tmp_path / "log", workers, EMO_TUNE="false") as server:
-        connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    with (
+        commanded(tmp_path / "models", tmp_path / "log", workers, EMO_TUNE="false") as server,
+        contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection,
+    ):
         connection.connect()
         for number in range(1, 6):
             connection.request("POST", "/classify", IMAGE, {"Content-Type": "image/png"})
@@ -47,5 +50,3 @@ def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
         response, body = read(connection)
         assert response.status == 200
         assert body
-        connection.close()
-        assert server.stop() == 0
