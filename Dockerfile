@@ -41,6 +41,8 @@ ENV PATH=/opt/venv/bin:${PATH} PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITE
     ORT_DISABLE_TELEMETRY=1
 # Several containers that start on one machine would disturb each other's measurements and be ready seconds later.
 ENV EMO_TUNE=false XDG_CACHE_HOME=/tmp/.cache
+# Threads share two arenas of the C library; else each of them keeps freed pages for itself.
+ENV MALLOC_ARENA_MAX=2
 COPY --from=build /opt /opt
 COPY models /models
 # A number, so that an orchestrator can see that it is not root; nothing is written outside /tmp.

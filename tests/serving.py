@@ -26,6 +26,7 @@ from app.engine.deployment import OpenSession, open_session
 from app.engine.repository import Artefact
 from app.engine.session import Session
 from app.main import create_app
+from app.process.protocol import HttpProtocol
 from app.settings import Settings
 from tests.support import write_classifier, write_detector
 
@@ -90,7 +91,9 @@ def running(
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    server = _Server(uvicorn.Config(app, http="httptools", ws="none", lifespan="on", log_config=None, access_log=False))
+    server = _Server(
+        uvicorn.Config(app, http=HttpProtocol, ws="none", lifespan="on", log_config=None, access_log=False)
+    )
 
     def run() -> None:
         with asyncio.Runner(loop_factory=loop_factory or server.config.get_loop_factory()) as runner:

@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from app.process.protocol import HttpProtocol
 
 _AT_A_TIME = 64
 _UNREPORTED = 16  # connections that may have been taken over without a word; far below what is sent without one
@@ -14,8 +14,8 @@ _UNREPORTED = 16  # connections that may have been taken over without a word; fa
 logger = logging.getLogger(__name__)
 
 
-class ReportingProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, which says when its connection has ended."""
+class ReportingProtocol(HttpProtocol):
+    """The same HTTP, which says when its connection has ended."""
 
     on_lost: Callable[[], None]
 

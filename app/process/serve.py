@@ -14,12 +14,12 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.services import Services
 from app.main import create_admin_app, create_app
 from app.process.address import listeners, welcome
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP
+from app.process.protocol import HttpProtocol
 from app.settings import Settings
 
 
@@ -54,7 +54,7 @@ def models_of(services: Services) -> str:
     return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
 
 
-def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol] | str) -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=http,
@@ -72,7 +72,7 @@ def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol] | str
 class DrainingServer(uvicorn.Server):
     """uvicorn, told by a signal to drain; it says so in /readyz and ends with exit code 0."""
 
-    def __init__(self, app: FastAPI, services: Services, http: type[asyncio.Protocol] | str = "httptools") -> None:
+    def __init__(self, app: FastAPI, services: Services, http: type[asyncio.Protocol] = HttpProtocol) -> None:
         super().__init__(_config(app, services.settings, http))
         self.services = services
         self.admin_config: uvicorn.Config | None = None
@@ -109,7 +109,7 @@ class _ListeningServer(DrainingServer):
         """Listen, then say where."""
         await super().startup(sockets)
         if self._admin is not None and self.admin_config is not None:
-            protocol = partial(HttpToolsProtocol, self.admin_config, self.server_state, {})
+            protocol = partial(HttpProtocol, self.admin_config, self.server_state, {})
             self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
         welcome(models_of(self.services), (sockets or [])[0], self._admin)
 

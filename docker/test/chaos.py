@@ -46,21 +46,28 @@ def run(*command: str, **variables: str) -> str:
 
 
 class Stack:
-    """The composed services behind one kind of balancer."""
+    """The composed services behind one kind of balancer, with more files of compose and the variables in them."""
 
-    def __init__(self, balancer: str) -> None:
+    def __init__(self, balancer: str, *more: str, **variables: str) -> None:
         self.options = ["--project-name", f"emo-serve-chaos-{balancer}"]
-        for file in FILES[balancer]:
+        self._variables = variables
+        for file in (*FILES[balancer], *more):
             self.options += ["--file", file]
         self._images = 0
 
     def compose(self, *arguments: str, **variables: str) -> str:
         """Run docker compose on them."""
-        return run("docker", "compose", *self.options, *arguments, **variables)
+        return run("docker", "compose", *self.options, *arguments, **self._variables, **variables)
 
     def replicas(self) -> list[str]:
         """The running containers."""
         return self.compose("ps", "--quiet", "app").split()
+
+    def addresses(self) -> list[str]:
+        """Where the running containers are, as this machine sees them."""
+        network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        lines = run("docker", "inspect", "--format", network, *self.replicas()).split()
+        return [f"http://{line}:8000" for line in lines]
 
     def scale(self, replicas: int) -> None:
         """Have so many replicas, those that run being left alone."""

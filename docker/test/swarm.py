@@ -128,10 +128,10 @@ def tried(runs: int, rate: float) -> int:
             failed += row("swarm", name, reports)
     finally:
         run("docker", "stack", "rm", NAME)
-        wait_for(
-            "the end of all tasks", lambda: not run("docker", "ps", "--quiet", "--filter", f"name={NAME}_").split()
-        )
-        run("docker", "image", "rm", "--force", *images)  # a container that has ended may still be there
+        ours = ("--quiet", "--filter", f"name={NAME}_")
+        wait_for("the end of all containers", lambda: not run("docker", "ps", "--all", *ours).split())
+        run("docker", "image", "rm", *images)
+        run("docker", "volume", "rm", *run("docker", "volume", "ls", *ours).split())
     return failed
 
 

@@ -81,7 +81,8 @@ def watching(target: str, folder: Path) -> Iterator[Prometheus]:
         def sees_it() -> bool:
             assert process.poll() is None, "Prometheus has ended"
             try:
-                return prometheus.now('up{job="emo-serve"}') == 1
+                ready = httpx.get(f"{prometheus.url}/-/ready", timeout=30).is_success
+                return ready and prometheus.now('up{job="emo-serve"}') == 1
             except httpx.TransportError:
                 return False
 
