@@ -22,6 +22,7 @@ class Costs:
 
     def __init__(self, instances: int, initial: Mapping[int, float] = NOTHING_MEASURED) -> None:
         """Begin with what a measurement at start found: batch size -> seconds of one run, for one of ``instances``."""
+        self._initial = dict(initial)
         self._runs = dict(initial)
         self._slot_seconds = initial.get(1, 0.0)
         self._interval = min((seconds / size for size, seconds in initial.items()), default=0.0) / instances
@@ -37,15 +38,7 @@ class Costs:
 
         Between two measured sizes on the straight line, beyond them in proportion to the nearest.
         """
-        if size in self._runs or not self._runs:
-            return self._runs.get(size, 0.0)
-        below = max((known for known in self._runs if known < size), default=0)
-        above = min((known for known in self._runs if known > size), default=0)
-        if below and above:
-            share = (size - below) / (above - below)
-            return self._runs[below] + share * (self._runs[above] - self._runs[below])
-        nearest = below or above
-        return self._runs[nearest] * size / nearest
+        return _seconds(self._runs, size)
 
     def gain(self, size: int) -> float:
         """Seconds that one run of ``size + 1`` saves against one of ``size`` and one of 1; 0 where it does not pay.
@@ -60,12 +53,17 @@ class Costs:
         return max(0.0, less + self.run_seconds(1) - more)
 
     def batches_pay(self, size: int) -> bool:
-        """Whether ``size`` images in one run cost much less than in single runs; so it is until it is measured."""
+        """Whether ``size`` images in one run cost much less than in single runs; so it is until it is measured.
+
+        What was measured at start decides, if anything was: of later runs one size is met by a busy machine and another
+        by an idle one, and their times say more about that.
+        """
+        runs = self._initial or self._runs
         if size == 1:
             return False
-        if size > max(self._runs, default=0):
+        if size > max(runs, default=0):
             return True
-        return self.run_seconds(size) / size <= (1 - _LARGE_GAIN) * self.run_seconds(1)
+        return _seconds(runs, size) / size <= (1 - _LARGE_GAIN) * _seconds(runs, 1)
 
     @property
     def is_heavy(self) -> bool:
@@ -89,6 +87,18 @@ class Costs:
     def interval(self) -> float:
         """Seconds from one answer to the next while the model is busy; 0 while nothing was measured."""
         return self._interval
+
+
+def _seconds(runs: Mapping[int, float], size: int) -> float:
+    if size in runs or not runs:
+        return runs.get(size, 0.0)
+    below = max((known for known in runs if known < size), default=0)
+    above = min((known for known in runs if known > size), default=0)
+    if below and above:
+        share = (size - below) / (above - below)
+        return runs[below] + share * (runs[above] - runs[below])
+    nearest = below or above
+    return runs[nearest] * size / nearest
 
 
 def _mean(before: float, newest: float, weight: float) -> float:

@@ -116,12 +116,13 @@ class Deployment:
     ) -> "Deployment":
         """Load the model, check and warm it up, all in a thread, then serve it; raises StartupError."""
 
-        def load() -> Session:
+        def load() -> tuple[Session, Mapping[int, float]]:
             session = open_session(artefact, settings)
-            self_test(artefact, session, image_limits(settings), settings.batching.largest_batch)
-            return session
+            seconds = self_test(artefact, session, image_limits(settings), settings.batching.largest_batch)
+            return session, batch_seconds or seconds
 
-        return cls(artefact, await asyncio.to_thread(load), settings, metrics, workers, on_death, batch_seconds)
+        session, batch_seconds = await asyncio.to_thread(load)
+        return cls(artefact, session, settings, metrics, workers, on_death, batch_seconds)
 
     @property
     def ready(self) -> bool:

@@ -32,6 +32,21 @@ def test_a_fuller_batch_pays_on_an_accelerator_and_not_on_a_cpu() -> None:
     assert not Costs(1, ON_AN_ACCELERATOR).batches_pay(1)
 
 
+def test_whether_batches_pay_does_not_change_with_the_load() -> None:
+    costs = Costs(1, ON_A_CPU)
+    for _ in range(100):
+        costs.ran(1, 2 * ON_A_CPU[1])  # while others compute too; no batch is met meanwhile
+    assert not costs.batches_pay(2)
+
+
+def test_without_a_measurement_at_start_runs_tell_whether_batches_pay() -> None:
+    costs = Costs(1)
+    assert costs.batches_pay(2)
+    costs.ran(1, 0.010)
+    costs.ran(2, 0.019)
+    assert not costs.batches_pay(2)
+
+
 def test_a_size_never_seen_is_tried() -> None:
     assert Costs(1).gain(1) == math.inf
     assert Costs(1, ON_A_CPU).gain(4) == math.inf

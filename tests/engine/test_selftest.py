@@ -35,8 +35,10 @@ def test_a_good_model_passes_alone_and_in_a_full_batch_twice_because_the_memory_
     write_detector(tmp_path)
     artefact = only_artefact(tmp_path)
     session = SpySession(artefact)
-    self_test(artefact, session, ImageLimits(), max_batch_size=7)
-    assert session.sizes == [1, 1, 7, 7]
+    seconds = self_test(artefact, session, ImageLimits(), max_batch_size=7)
+    assert session.sizes == [1, 7, 1, 7]
+    assert seconds.keys() == {1, 7}
+    assert min(seconds.values()) > 0
 
 
 def test_another_answer_than_the_golden_one_is_refused_with_file_output_and_difference(tmp_path: Path) -> None:
