@@ -26,6 +26,7 @@ class Costs:
         self._runs = dict(initial)
         self._slot_seconds = initial.get(1, 0.0)
         self._interval = min((seconds / size for size, seconds in initial.items()), default=0.0) / instances
+        self._has_answered = False  # until then these two are what a run takes, and an image is more than that
 
     # ---- runs of the model -----------------------------------------------------------------------------------------
 
@@ -74,9 +75,10 @@ class Costs:
 
     def answered(self, seconds: float, slots_taken: int) -> None:
         """Learn from an image that held its slot so long, one of so many that were taken."""
-        self._slot_seconds = _mean(self._slot_seconds or seconds, seconds, _NEWEST)
-        interval = seconds / slots_taken
-        self._interval = _mean(self._interval or interval, interval, _NEWEST)
+        weight = _NEWEST if self._has_answered else 1.0
+        self._slot_seconds = _mean(self._slot_seconds, seconds, weight)
+        self._interval = _mean(self._interval, seconds / slots_taken, weight)
+        self._has_answered = True
 
     @property
     def slot_seconds(self) -> float:

@@ -22,22 +22,23 @@ class OnePiece(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send it at the end of this turn."""
         if not self._pieces:
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self.flush)
         self._pieces.append(data)
+
+    def flush(self) -> None:
+        """Send what was written now."""
+        pieces, self._pieces = self._pieces, []
+        if pieces and not self._transport.is_closing():
+            self._transport.writelines(pieces)
 
     def close(self) -> None:
         """Send what was written, and end."""
-        self._send()
+        self.flush()
         self._transport.close()
 
     def is_closing(self) -> bool:
         """Whether it is."""
         return self._transport.is_closing()
-
-    def _send(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        if pieces and not self._transport.is_closing():
-            self._transport.writelines(pieces)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -46,4 +47,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Write through it."""
         super().connection_made(transport)
-        self.transport = OnePiece(transport)
+        self.transport: OnePiece = OnePiece(transport)
+
+    def eof_received(self) -> None:
+        """The client sends no more: the event loop closes the connection next, but what was written still goes out."""
+        self.transport.flush()

@@ -66,3 +66,5 @@ def test_a_measurement_at_start_gives_the_first_prediction() -> None:
     costs = Costs(2, {1: 0.006, 2: 0.010})
     assert costs.interval == pytest.approx(0.0025)
     assert costs.slot_seconds == 0.006
+    costs.answered(0.020, 2)  # with its decoding
+    assert (costs.interval, costs.slot_seconds) == (0.010, 0.020)

@@ -114,7 +114,7 @@ async def test_an_image_that_gets_its_slot_too_late_is_told_so_before_its_deadli
         late = asyncio.create_task(deployment.predict(picture(1), TOP, now() + PATIENCE_SECONDS))
         patient = asyncio.create_task(deployment.predict(picture(2), TOP))
         await turns()
-        deployment._costs._slot_seconds = 1000
+        deployment._costs.answered(1000, slots_taken=1)
         session.gate.set()
         with pytest.raises(DeadlineExceeded):
             await late
