@@ -14,7 +14,8 @@ from app.engine.cpus import usable_cores
 from app.errors import StartupError
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from app.process.supervisor import supervise
-from app.settings import NESTED, PREFIX, Settings, all_settings, group_of
+from app.settings import PREFIX, Settings, all_settings
+from app.variables import NESTED, group_of
 
 _MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
 

@@ -5,9 +5,8 @@ an error, because a setting that is silently ignored is found in production. (Ku
 as ``EMO_PORT=tcp://...`` when a Service is called ``emo``: set ``enableServiceLinks: false`` there.)
 """
 
-import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.variables import NESTED, unknown_names, variables_of
+
 PREFIX = "EMO_"
-NESTED = "__"
 MIB = 1024 * 1024
 
 DEFAULT_MAX_BATCH_SIZE = 2
@@ -254,7 +254,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _no_unknown_names(cls, values: object) -> object:
-        complaints = list(unknown_names(os.environ))
+        complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
         if complaints:
             raise ValueError("; ".join(complaints))
         return values
@@ -278,25 +278,6 @@ class Settings(BaseSettings):
         return self
 
 
-def all_settings(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, FieldInfo]]:
+def all_settings() -> Iterator[tuple[str, FieldInfo]]:
     """The environment variable of every setting and what is declared about it, each group before its parts."""
-    for name, field in model.model_fields.items():
-        variable = f"{prefix}{name}".upper()
-        yield variable, field
-        if (group := group_of(field)) is not None:
-            yield from all_settings(group, variable + NESTED)
-
-
-def group_of(field: FieldInfo) -> type[BaseModel] | None:
-    """What a setting that has parts consists of; None for one that is a plain value."""
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def unknown_names(environment: Mapping[str, str]) -> Iterator[str]:
-    """One complaint for each ``EMO_*`` variable that is no setting, with the nearest name that is one."""
-    valid = [variable for variable, _ in all_settings()]
-    for name in sorted(environment):
-        if name.upper().startswith(PREFIX) and name.upper() not in valid:
-            nearest = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0)
-            yield f"{name} is no setting; did you mean {nearest[0]}?"
+    return variables_of(Settings, PREFIX)

@@ -13,8 +13,9 @@ from emo.evaluation.measure import predicted_figures
 from emo.evaluation.predict import Predict
 from emo.evaluation.truth import read_truth
 from emo.export import task_of
-from emo.importing import Origin, Restored, Target, import_file, parse_side
+from emo.importing import Origin, Target, import_file, parse_side
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
+from emo.restoring import Restored
 from emo.training.command import add_train
 from emo.training.publish import Measure, publish, read_texts
 

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from app.__main__ import main, settings_table
-from app.settings import all_settings, group_of
+from app.settings import all_settings
+from app.variables import group_of
 from tests.serving import emo_serve
 from tests.support import encode_image, plain, write_classifier, write_detector
 

@@ -14,7 +14,8 @@ import yaml
 
 from app.api.problems import problem_types
 from app.metrics import Metrics, SupervisorMetrics
-from app.settings import NESTED, PREFIX, all_settings, group_of
+from app.settings import PREFIX, all_settings
+from app.variables import NESTED, group_of
 
 ROOT = Path(__file__).parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, all_settings, unknown_names
+from app.settings import PREFIX, Settings, all_settings
+from app.variables import unknown_names
 
 
 def test_the_environment_sets_plain_and_nested_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +43,7 @@ def test_a_mistyped_variable_is_an_error_that_names_the_nearest(
 
 
 def test_other_programs_variables_are_left_alone() -> None:
-    assert not list(unknown_names({"PATH": "", "EMOTION": "joy", "DEMO_X": "", "EMO_PORT": ""}))
+    assert not list(unknown_names({"PATH": "", "EMOTION": "joy", "DEMO_X": "", "EMO_PORT": ""}, PREFIX, {"EMO_PORT"}))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from emo.evaluation.predict import onnx_predict, torch_predict
 from emo.evaluation.server import served_subject
 from emo.evaluation.subject import Description, Subject, digest_of
 from emo.export import task_of
-from emo.importing import restore, usual_labels
+from emo.importing import usual_labels
+from emo.restoring import restore
 
 
 def choose_subject(what: str, model: str | None = None, side: int | None = None) -> Subject:

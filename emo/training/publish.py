@@ -8,7 +8,8 @@ from pathlib import Path
 from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
-from emo.importing import Restored, Target, read_checkpoint, restore_own
+from emo.importing import Target
+from emo.restoring import Restored, read_checkpoint, restore_own
 
 Measure = Callable[[Restored, Predict], dict[str, float]]
 TEXTS = ("training_data", "recipe", "measured_on", "intended_use", "terms")

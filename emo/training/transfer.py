@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emo.checkpoint import upstream_key
 from emo.heads.model import Model
-from emo.importing import is_own, own_weights, read_checkpoint, recognise, size_of, unwrap
+from emo.restoring import is_own, own_weights, read_checkpoint, recognise, size_of, unwrap
 
 _NAMED = 3  # of the tensors that do not fit
 

@@ -11,18 +11,8 @@ import emo
 from app.manifest import MANIFEST_FILE, read_manifest
 from emo.__main__ import main
 from emo.checkpoint import upstream_key
-from emo.importing import (
-    Origin,
-    Target,
-    import_file,
-    read_checkpoint,
-    recognise,
-    restore_own,
-    restore_upstream,
-    serving_rule,
-    unwrap,
-    usual_labels,
-)
+from emo.importing import Origin, Target, import_file, usual_labels
+from emo.restoring import read_checkpoint, recognise, restore_own, restore_upstream, serving_rule, unwrap
 from tests.emo.parity import upstream_state
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import torch
 
 from emo.classification import ClassificationTask
 from emo.detection import DetectionTask
-from emo.importing import own_weights, read_checkpoint
+from emo.restoring import own_weights, read_checkpoint
 from emo.training.loop import batch_size, train
 from emo.training.processes import Processes
 from emo.training.recipe import Recipe
