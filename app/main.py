@@ -9,10 +9,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from app.api import admin, operations, predict, segment
 from app.api import catalog as catalog_routes
@@ -23,21 +21,19 @@ from app.api.keys import KeyCheck, read_keys
 from app.api.lingering import Lingering
 from app.api.middleware import RequestFrame
 from app.api.openapi import declare_keys
-from app.api.problems import answer_error
+from app.api.problems import ANSWERED, answer_error
 from app.api.services import AskAll, Gather, Services
 from app.api.token import RequireToken, read_token
 from app.engine.catalog import Catalog
 from app.engine.deployment import OpenSession, open_session
 from app.engine.memory import memory_limit
-from app.errors import ServiceError, StartupError
+from app.errors import StartupError
 from app.metrics import Metrics
 from app.settings import Settings
 
 DESCRIPTION = "Image classification, object detection and segmentation with models of the EMO family, on ONNX Runtime."
 
 logger = logging.getLogger(__name__)
-
-_ERRORS = (ServiceError, HTTPException, RequestValidationError)
 
 
 def create_app(
@@ -79,7 +75,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        exception_handlers=dict.fromkeys(_ERRORS, answer_error),
+        exception_handlers=dict.fromkeys(ANSWERED, answer_error),
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing goes where OpenTelemetry is set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
@@ -102,7 +98,7 @@ def create_app(
 def create_admin_app(services: Services) -> FastAPI:
     """The administration, to be served on a port of its own; raises StartupError where its token cannot be had."""
     token = read_token(services.settings)
-    app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(_ERRORS, answer_error))
+    app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(ANSWERED, answer_error))
     app.state.services = services
     app.add_middleware(RequireToken, token=token)
     app.add_middleware(RequestFrame, metrics=services.metrics, drain=services.drain)

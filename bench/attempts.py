@@ -11,7 +11,6 @@ import importlib.util
 import logging
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,12 +22,10 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor
-from tqdm import tqdm
 
 import emo
-from bench.graph import SIDES, session_run
-from emo.export import write_onnx
-from emo.rewrite import ServedGraph, TokenAttention
+from bench.graph import milliseconds, session_run, side_of, write_served
+from emo.rewrite import TokenAttention
 
 LARGE = 8192
 """Weights of a 1x1 convolution from which on int8 might pay."""
@@ -50,28 +47,21 @@ def main() -> None:
 
 def compare(name: str, rounds: int, folder: Path) -> None:
     """Make all graphs of one model, time them in turn."""
-    side = SIDES["ssdlite" if name.startswith("ssdlite") else "emo"]
+    side = side_of(name)
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
-    runs = dict(attempts(name, side, pixels, folder))
-    times: dict[str, list[float]] = {attempt: [] for attempt in runs}
-    for _ in tqdm(range(rounds), name, leave=False):
-        for attempt, run in runs.items():
-            started = time.process_time()
-            run()
-            times[attempt].append((time.process_time() - started) * 1000)
+    runs = dict(attempts(name, pixels, folder))
+    times = milliseconds(runs, rounds, name)
     for attempt, taken in times.items():
         print(f"{name:16} {attempt:34} {min(taken):8.2f} {min(times['served']) / min(taken):12.2f}")
 
 
-def attempts(
-    name: str, side: int, pixels: NDArray[np.uint8], folder: Path
-) -> Iterator[tuple[str, Callable[[], object]]]:
+def attempts(name: str, pixels: NDArray[np.uint8], folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """Name and run of each, that which is served first."""
     served = folder / "served.onnx"
-    _write(name, side, served)
+    write_served(name, served)
     yield "served", session_run(served, pixels)
     with mock.patch.object(TokenAttention, "forward", _fused_attention):
-        _write(name, side, folder / "fused.onnx")
+        write_served(name, folder / "fused.onnx")
     yield "attention as MultiHeadAttention", session_run(folder / "fused.onnx", pixels)
     for least, label in ((0, "all 1x1 convolutions"), (LARGE, f"1x1 of {LARGE} weights or more")):
         quantised = folder / f"int8-{least}.onnx"
@@ -80,13 +70,6 @@ def attempts(
     if importlib.util.find_spec("openvino"):
         for precision in ("f32", "bf16"):
             yield f"OpenVINO, {precision}", _openvino_run(served, pixels, precision)
-
-
-def _write(name: str, side: int, path: Path) -> None:
-    torch.manual_seed(0)
-    detects = name.startswith("ssdlite")
-    model = emo.create(name, 80 if detects else 1000).eval()
-    write_onnx(ServedGraph(model), side, side, ["boxes", "scores"] if detects else ["scores"], path)
 
 
 def _fused_attention(attention: TokenAttention, x: Tensor) -> Tensor:

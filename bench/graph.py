@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from tqdm import tqdm
 import emo
 from bench.models import write_stock
 from emo.export import write_onnx
+from emo.heads.model import Model
 from emo.rewrite import ServedGraph
 
 SIDES = {"ssdlite": 320, "emo": 224}
@@ -45,25 +46,44 @@ def main() -> None:
 
 def compare(name: str, batch: int, rounds: int, folder: Path) -> None:
     """Export twice, time in turn, print a line each."""
-    torch.manual_seed(0)
-    model = emo.create(name, 80 if name.startswith("ssdlite") else 1000).eval()
-    side = SIDES["ssdlite" if name.startswith("ssdlite") else "emo"]
-    outputs = ["boxes", "scores"] if name.startswith("ssdlite") else ["scores"]
-    write_stock(model, side, folder / "stock.onnx")
-    write_onnx(ServedGraph(model), side, side, outputs, folder / "served.onnx")
+    side = side_of(name)
+    write_stock(_fresh(name), side, folder / "stock.onnx")
+    write_served(name, folder / "served.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     normalised = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1
     stock, served = session_run(folder / "stock.onnx", normalised), session_run(folder / "served.onnx", pixels)
     runs = {"stock": stock, "served": served}
-    times: dict[str, list[float]] = {graph: [] for graph in runs}
-    for _ in tqdm(range(rounds), name, leave=False):
-        for graph, run in runs.items():
-            started = time.thread_time()
-            run()
-            times[graph].append((time.thread_time() - started) * 1000)
+    times = milliseconds(runs, rounds, name)
     for graph, taken in times.items():
         ratio = min(times["stock"]) / min(taken)
         print(f"{name:16} {batch:5} {graph:8} {min(taken):8.2f} {statistics.median(taken):10.2f} {ratio:6.2f}")
+
+
+def side_of(name: str) -> int:
+    """Of the input that the model is timed with, in pixels."""
+    return SIDES["ssdlite" if name.startswith("ssdlite") else "emo"]
+
+
+def write_served(name: str, path: Path) -> None:
+    """Export the model as it is served; its weights are random, and always the same."""
+    outputs = ["boxes", "scores"] if name.startswith("ssdlite") else ["scores"]
+    write_onnx(ServedGraph(_fresh(name)), side_of(name), side_of(name), outputs, path)
+
+
+def _fresh(name: str) -> Model:
+    torch.manual_seed(0)
+    return emo.create(name, 80 if name.startswith("ssdlite") else 1000).eval()
+
+
+def milliseconds(runs: Mapping[str, Callable[[], object]], rounds: int, title: str) -> dict[str, list[float]]:
+    """The CPU time of each run, all threads included, in turn for so many rounds; shows a progress bar."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in tqdm(range(rounds), title, leave=False):
+        for name, run in runs.items():
+            started = time.process_time()
+            run()
+            times[name].append((time.process_time() - started) * 1000)
+    return times
 
 
 def session_run(path: Path, batch: np.ndarray) -> Callable[[], object]:

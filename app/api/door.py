@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.problems import answer_error, problem_for
+from app.api.problems import ANSWERED, answer_error, problem_for
 from app.api.services import services_of
 from app.engine.admission import Visit
 from app.engine.deployment import Deployment
@@ -72,7 +71,7 @@ class Door:
         scope["state"]["call"] = call
         try:
             response: Response = await route.endpoint(request)
-        except (ServiceError, HTTPException, RequestValidationError) as error:
+        except ANSWERED as error:
             response = await answer_error(request, error)
         finally:
             if isinstance(call, Call):

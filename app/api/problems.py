@@ -40,6 +40,9 @@ MEDIA_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:emo-serve:problem:"
 _SHOWN = 100  # characters of a client's value that are repeated to it
 
+ANSWERED = (ServiceError, HTTPException, RequestValidationError)
+"""What ``answer_error`` makes an answer of."""
+
 logger = logging.getLogger(__name__)
 
 

@@ -45,6 +45,12 @@ def run(*command: str, **variables: str) -> str:
     return done.stdout
 
 
+def addresses(*containers: str) -> list[str]:
+    """Where they answer, as this machine sees them."""
+    network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return [f"http://{line}:8000" for line in run("docker", "inspect", "--format", network, *containers).split()]
+
+
 class Stack:
     """The composed services behind one kind of balancer, with more files of compose and the variables in them."""
 
@@ -65,9 +71,7 @@ class Stack:
 
     def addresses(self) -> list[str]:
         """Where the running containers are, as this machine sees them."""
-        network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        lines = run("docker", "inspect", "--format", network, *self.replicas()).split()
-        return [f"http://{line}:8000" for line in lines]
+        return addresses(*self.replicas())
 
     def scale(self, replicas: int) -> None:
         """Have so many replicas, those that run being left alone."""

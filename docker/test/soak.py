@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import matplotlib as mpl
-from chaos import ROOT, URL, Stack, crash, run
+from chaos import ROOT, URL, Stack, addresses, crash
 from load import Load, Question, Report, ask, connection, photos, questions
 from swapping import KINDS, Versions, swap
 
@@ -135,10 +135,9 @@ class Soak:
         self.story.swaps.append((began, self._now()))
 
     def _sample(self) -> None:
-        network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        address = run("docker", "inspect", "--format", network, self._spared).strip()
+        (address,) = addresses(self._spared)
         while not self._end.wait(SAMPLE_SECONDS):
-            text = httpx.get(f"http://{address}:8000/metrics", timeout=30).text
+            text = httpx.get(f"{address}/metrics", timeout=30).text
             match = re.search(r"^process_resident_memory_bytes (\S+)$", text, flags=re.MULTILINE)
             if match:
                 self.story.memory.append((self._now(), float(match[1])))

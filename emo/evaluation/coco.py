@@ -10,7 +10,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from emo.data import BoxedImages, read_coco
+from emo.data import BoxedImages, find_coco, read_coco
 from emo.evaluation.answers import Answer
 from emo.evaluation.pictures import PictureFile, key_of
 
@@ -55,19 +55,8 @@ class Boxed:
 
 
 def read_boxed(root: Path) -> Boxed:
-    """The validation split at ``root``, in one of two layouts.
-
-    Either ``instances_val.json``, file names relative to ``root``, or COCO's own: ``annotations/instances_val*.json``
-    beside a folder ``val*`` of pictures, as in val2017. Raise FileNotFoundError when there is neither.
-    """
-    annotations, images = root / "instances_val.json", root
-    if not annotations.exists():
-        found = sorted((root / "annotations").glob("instances_val*.json"))
-        if len(found) != 1:
-            several = f" but {len(found)} files" if found else ""
-            msg = f"{root} has no instances_val.json, nor one annotations/instances_val*.json{several}"
-            raise FileNotFoundError(msg)
-        annotations, images = found[0], root / found[0].stem.removeprefix("instances_")
+    """The validation split at ``root``, in the layouts of ``find_coco``, which also says what is raised."""
+    annotations, images = find_coco(root, "val")
     return Boxed.of(read_coco(annotations, images), annotations, images)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from emo.data import open_upright
 
 Rectangle = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -46,7 +46,7 @@ def encoded(files: Iterable[PictureFile]) -> Iterator[Encoded]:
             yield Encoded(file.key, file.path.read_bytes())
             continue
         if file.path != sheet_path or sheet is None:
-            sheet_path, sheet = file.path, Image.open(file.path).convert("RGB")
+            sheet_path, sheet = file.path, open_upright(file.path)
         x, y, width, height = file.rectangle
         buffer = io.BytesIO()
         sheet.crop((x, y, x + width, y + height)).save(buffer, "PNG", compress_level=1)

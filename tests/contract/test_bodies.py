@@ -12,6 +12,7 @@ from skimage import data
 
 from app.api.schemas import ClassifyAnswers, DetectAnswers, SegmentAnswers
 from tests.support import encode_image, plain, quadrants
+from tests.vision.files import STORED_AS
 
 PNG = {"content-type": "image/png"}
 IMAGE = encode_image(quadrants("red", "green", "blue", "white", side=80))
@@ -65,16 +66,8 @@ def test_one_bad_image_never_fails_its_neighbours(client: httpx.Client, path: st
 def oriented(orientation: int) -> bytes:
     """A JPEG that looks the same whatever its EXIF orientation says, because its pixels are turned the other way."""
     upright = PillowImage.fromarray(quadrants("red", "green", "blue", "black", side=64)).resize((96, 64))
-    inverse = {
-        2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-        3: PillowImage.Transpose.ROTATE_180,
-        4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-        5: PillowImage.Transpose.TRANSPOSE,
-        6: PillowImage.Transpose.ROTATE_90,
-        7: PillowImage.Transpose.TRANSVERSE,
-        8: PillowImage.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(inverse[orientation]) if orientation in inverse else upright
+    turn = STORED_AS[orientation]
+    stored = upright if turn is None else upright.transpose(turn)
     exif = PillowImage.Exif()
     exif[0x0112] = orientation
     buffer = io.BytesIO()

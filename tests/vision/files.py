@@ -12,6 +12,17 @@ from PIL import Image as PillowImage
 APP1 = 0xE1
 SOS = b"\xff\xda"
 EOI = b"\xff\xd9"
+STORED_AS = {
+    1: None,
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_90,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_270,
+}
+"""EXIF orientation -> how the pixels of an upright picture are turned in the file."""
 
 
 def encoded(image: PillowImage.Image, image_format: str, **options: object) -> bytes:

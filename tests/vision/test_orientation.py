@@ -7,6 +7,7 @@ from PIL import Image as PillowImage
 from app.vision.image import ImageLimits
 from tests.vision.files import (
     APP1,
+    STORED_AS,
     encoded,
     exif,
     jpeg_segment,
@@ -23,18 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin"),
     pytest.mark.filterwarnings("ignore::UserWarning:PIL.PngImagePlugin"),
 ]
-
-
-STORED_AS = {
-    1: None,
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_90,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_270,
-}
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])

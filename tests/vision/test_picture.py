@@ -11,8 +11,7 @@ from app.vision.image import ImageLimits, decode
 from app.vision.picture import Picture
 from app.vision.preprocess import preprocess
 from app.vision.results import ImageSize
-from tests.vision.files import cat, encoded
-from tests.vision.test_orientation import STORED_AS
+from tests.vision.files import STORED_AS, cat, encoded
 
 BICUBIC = PillowImage.Resampling.BICUBIC
 
