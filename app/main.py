@@ -14,11 +14,10 @@ from fastapi.routing import APIRoute
 
 from app.api import admin, operations, predict, segment
 from app.api import catalog as catalog_routes
-from app.api.bodies import BodyBudget, BodyLimit
+from app.api.bodies import BodyBudget
 from app.api.documentation import documentation
 from app.api.door import Door
 from app.api.keys import KeyCheck, read_keys
-from app.api.lingering import Lingering
 from app.api.middleware import RequestFrame
 from app.api.openapi import declare_keys
 from app.api.problems import ANSWERED, answer_error
@@ -80,12 +79,11 @@ def create_app(
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
     app.add_middleware(Door, routes=routes)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
         app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys_file), per_second=limits[0], at_a_time=limits[1])
-    app.add_middleware(RequestFrame, metrics=metrics, drain=drain)
-    app.add_middleware(Lingering)  # added last, so it lies outermost
+    # Added last, so it lies outermost.
+    app.add_middleware(RequestFrame, metrics=metrics, drain=drain, max_bytes=settings.max_request_bytes)
     app.include_router(predict.router)
     app.include_router(segment.router)
     app.include_router(catalog_routes.router)
@@ -101,7 +99,8 @@ def create_admin_app(services: Services) -> FastAPI:
     app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(ANSWERED, answer_error))
     app.state.services = services
     app.add_middleware(RequireToken, token=token)
-    app.add_middleware(RequestFrame, metrics=services.metrics, drain=services.drain)
+    most = services.settings.max_request_bytes
+    app.add_middleware(RequestFrame, metrics=services.metrics, drain=services.drain, max_bytes=most)
     app.include_router(admin.router)
     return app
 

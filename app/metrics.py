@@ -15,11 +15,12 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
+
+from app.tallies import Histogram, Total, counters, gauges, histograms
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
 Reason = Literal["queue_full", "deadline", "inflight_bytes", "not_ready", "shutting_down"]
@@ -47,24 +48,24 @@ class Metrics:
         self.registry = registry = _process_registry()
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self.requests = Counter(
+        self.requests = counters(
             "emo_requests",
             "Images for which a model was asked, by how that ended.",
             ["model", "task", "outcome"],
-            registry=registry,
+            registry,
         )
-        self.stages = Histogram(
+        self.stages = histograms(
             "emo_stage_seconds",
             "Seconds an answered image spent in a stage; stage total is the whole way.",
             ["model", "stage"],
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
+            _STAGE_BUCKETS,
+            registry,
         )
-        self.batch_size = Histogram(
-            "emo_batch_size", "Images in one run of the model.", ["model"], buckets=_BATCH_BUCKETS, registry=registry
+        self.batch_size = histograms(
+            "emo_batch_size", "Images in one run of the model.", ["model"], _BATCH_BUCKETS, registry
         )
-        self.queue_depth = Gauge(
-            "emo_queue_depth", "Images that wait for their turn or for a batch now.", ["model"], registry=registry
+        self.queue_depth = gauges(
+            "emo_queue_depth", "Images that wait for their turn or for a batch now.", ["model"], registry
         )
         self.queue_age = Gauge(
             "emo_queue_age_seconds",
@@ -73,24 +74,24 @@ class Metrics:
             registry=registry,
         )
         self.queue_ages: defaultdict[str, list[Callable[[], float]]] = defaultdict(list)  # a model may have versions
-        self.rejections = Counter(
+        self.rejections = counters(
             "emo_rejections",
             "Images turned away because the model could not take them, by reason.",
             ["model", "reason"],
-            registry=registry,
+            registry,
         )
-        self.cancelled = Counter(
-            "emo_cancelled", "Images whose client left before the answer.", ["model"], registry=registry
-        )
+        self.cancelled = counters("emo_cancelled", "Images whose client left before the answer.", ["model"], registry)
         self.inflight_bytes = Gauge(
             "emo_inflight_bytes", "Bytes of the bodies that are being read or answered now.", registry=registry
         )
-        self.event_loop_lag = Histogram(
+        lag = histograms(
             "emo_event_loop_lag_seconds",
             "Seconds by which the event loop ran a timer too late.",
-            buckets=_LAG_BUCKETS,
-            registry=registry,
+            [],
+            _LAG_BUCKETS,
+            registry,
         )
+        self.event_loop_lag = lag.labels()
         self.model_info = Gauge(
             "emo_model_info",
             "1 for every model that is served.",
@@ -99,11 +100,11 @@ class Metrics:
         )
 
         self.served: Counts[tuple[str, str, str, str]] = Counts()  # labels of model_info -> deployments that have them
-        self.model_loads = Counter(
+        self.model_loads = counters(
             "emo_model_loads",
             "Versions that were to be loaded, by how that ended.",
             ["model", "outcome"],
-            registry=registry,
+            registry,
         )
         self.workers_ready = Gauge("emo_workers_ready", "Processes that take requests now.", registry=registry)
         self.workers_configured = Gauge(
@@ -114,33 +115,33 @@ class Metrics:
             "Bytes that all processes together may use: the container's limit, or what the machine has.",
             registry=registry,
         )
-        self._http = Histogram(
+        self._http = histograms(
             "emo_http_request_seconds",
             "Seconds from the head of a request to the end of its answer.",
             ["method", "route", "status"],
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
+            _STAGE_BUCKETS,
+            registry,
         )
         self._http_series: dict[tuple[str, str, int], Histogram] = {}
-        self.predicted_score = Histogram(
+        self.predicted_score = histograms(
             "emo_predicted_score",
             "Score of the best class of an image, or of each object in it.",
             ["model"],
-            buckets=_SCORE_BUCKETS,
-            registry=registry,
+            _SCORE_BUCKETS,
+            registry,
         )
-        self.predicted_classes = Counter(
+        self.predicted_classes = counters(
             "emo_predicted_classes",
             "Images by their best class, or objects by theirs.",
             ["model", "class"],
-            registry=registry,
+            registry,
         )
-        self.detections = Histogram(
+        self.detections = histograms(
             "emo_detections_per_image",
             "Objects found in an image.",
             ["model"],
-            buckets=_DETECTION_BUCKETS,
-            registry=registry,
+            _DETECTION_BUCKETS,
+            registry,
         )
 
     def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
@@ -197,9 +198,9 @@ class ModelMetrics:
         self.queue_depth = metrics.queue_depth.labels(model)
         self._cancelled = metrics.cancelled.labels(model)
         metrics.requests.labels(model, task, "ok")
-        self._outcomes: dict[str, Counter] = {}  # to look a series up costs more than to count in it
+        self._outcomes: dict[str, Total] = {}  # to look a series up costs more than to count in it
         self._stages: dict[str, Histogram] = {}
-        self._classes: dict[int, Counter] = {}
+        self._classes: dict[int, Total] = {}
         self._score = metrics.predicted_score.labels(model)
         self._detections = metrics.detections.labels(model) if task == "detect" else None
 

@@ -14,7 +14,7 @@ def process(images: int, seconds: float = 0.2, queued: int = 0) -> Snapshot:
     metrics = Metrics()
     model = metrics.for_model("toy", "classify")
     model.served("1", "cpu", "float32")
-    model.queue_depth.set(queued)
+    model.queue_depth.value = queued
     metrics.workers_configured.set(2)
     metrics.memory_limit.set(1e9)
     for _ in range(images):

@@ -1,6 +1,7 @@
 """Which media type a client gets: the Accept header against what can be made (RFC 9110, section 12.5.1)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.exceptions import HTTPException
 
@@ -19,12 +20,13 @@ class _Range:
         return int(self.media_type == "*/*")
 
 
-def negotiate(accept: str | None, available: tuple[str, ...]) -> str:
+@lru_cache(maxsize=128)  # clients send the same again and again
+def negotiate(accept: bytes | None, available: tuple[str, ...]) -> str:
     """The best of ``available`` (the server's order of preference) for an Accept header.
 
     Raises HTTPException 406 where none is acceptable.
     """
-    ranges = _parse(accept or "*/*")
+    ranges = _parse((accept or b"*/*").decode("latin-1"))
     best: tuple[float, int, int] | None = None
     for position, media_type in enumerate(available):
         matches = [(found, entry.quality) for entry in ranges if (found := entry.specificity(media_type))]
@@ -35,7 +37,9 @@ def negotiate(accept: str | None, available: tuple[str, ...]) -> str:
         if quality > 0 and (best is None or rank > best):
             best = rank
     if best is None:
-        raise HTTPException(406, f"Accept: {accept[:100] if accept else ''}; can be produced: {', '.join(available)}.")
+        raise HTTPException(
+            406, f"Accept: {(accept or b'')[:100].decode('latin-1')}; can be produced: {', '.join(available)}."
+        )
     return available[-best[2]]
 
 

@@ -1,54 +1,13 @@
-"""How many bytes of request bodies are taken in: of one request, and of all requests together."""
+"""How many bytes of request bodies are held, of all requests together; of one request its ``Exchange`` takes care."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Self
 
-from fastapi import Request
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
 
-from app.api.problems import problem_for
+from app.api.exchange import Exchange, announced_bytes
 from app.errors import QueueFull
 
 _RETRY_AFTER_SECONDS = 1.0
-
-Hold = Callable[[int], None]
-"""Lets a request hold so many bytes in all; raises QueueFull where they do not fit."""
-
-
-class BodyLimit:
-    """Refuses a body of more than ``max_bytes`` with 413: by its Content-Length, else as soon as it has grown too far.
-
-    It lies inside the exception handlers, so that what it raises from ``receive`` becomes a problem document.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if announced_bytes(Headers(scope=scope)) > self._max_bytes:
-            await problem_for(self._too_large()).response()(scope, receive, send)
-            return
-        received = 0
-
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._max_bytes:
-                    raise self._too_large()
-            return message
-
-        await self._app(scope, receive_counted, send)
-
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The request body is larger than the {self._max_bytes} bytes that are allowed.")
 
 
 class BodyBudget:
@@ -63,42 +22,62 @@ class BodyBudget:
         """Bytes that requests hold now."""
         return self._held
 
-    @contextmanager
-    def share(self) -> Iterator[Hold]:
-        """What one request holds: nothing at first; however the block ends, all of it is given back."""
-        share = 0
+    def share(self) -> "Share":
+        """What one request holds: nothing at first; however its block ends, all of it is given back."""
+        return Share(self)
 
-        def hold(size: int) -> None:
-            nonlocal share
-            more = max(0, size - share)
-            if self._held + more > self._limit:
-                msg = (
-                    f"The bodies of the requests under way have {self._held} bytes, {self._limit} are allowed; "
-                    f"{more} more do not fit now."
-                )
-                raise QueueFull(msg, _RETRY_AFTER_SECONDS)
-            share += more
-            self._held += more
+    def take(self, more: int) -> None:
+        """Hold so many bytes more; raises QueueFull where they do not fit."""
+        if self._held + more > self._limit:
+            msg = (
+                f"The bodies of the requests under way have {self._held} bytes, {self._limit} are allowed; "
+                f"{more} more do not fit now."
+            )
+            raise QueueFull(msg, _RETRY_AFTER_SECONDS)
+        self._held += more
 
-        try:
-            yield hold
-        finally:
-            self._held -= share
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._held -= size
 
 
-async def read_body(request: Request, hold: Hold) -> list[bytes]:
-    """The body in pieces, held before it is read as far as its Content-Length tells its size, else while it grows."""
-    hold(announced_bytes(request.headers))
+class Share:
+    """One request's part of a budget, for the time of a block."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def hold(self, size: int) -> None:
+        """Hold so many bytes in all, if that is more than before; raises QueueFull where they do not fit."""
+        if size > self._size:
+            self._budget.take(size - self._size)
+            self._size = size
+
+    def __exit__(self, *ended: object) -> None:
+        self._budget.give_back(self._size)
+
+
+async def read_body(exchange: Exchange, share: Share) -> list[bytes]:
+    """The body in pieces, held before it is read as far as its Content-Length tells its size, else while it grows.
+
+    Raises ClientDisconnect, and what ``Exchange.receive`` and ``Share.hold`` raise.
+    """
+    share.hold(announced_bytes(exchange.headers))
     received = 0
-    chunks = []
-    async for chunk in request.stream():
+    chunks: list[bytes] = []
+    while True:
+        message = await exchange.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         received += len(chunk)
-        hold(received)
+        share.hold(received)
         chunks.append(chunk)
-    return chunks
-
-
-def announced_bytes(headers: Headers) -> int:
-    """The Content-Length; 0 where there is none."""
-    length = headers.get("content-length", "")
-    return int(length[:20]) if length.isdecimal() else 0
+        if not message.get("more_body", False):
+            return chunks

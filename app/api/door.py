@@ -10,21 +10,25 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.exchange import exchange_of
 from app.api.problems import ANSWERED, answer_error, problem_for
-from app.api.services import services_of
+from app.api.services import Services, services_of
 from app.engine.admission import Visit
 from app.engine.deployment import Deployment
 from app.errors import ModelNotFound, ModelNotReady, ServiceError, Unavailable
 from app.manifest import Task
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+_TIMEOUT_HEADER = TIMEOUT_HEADER.lower().encode()
 
 _TASKS: Mapping[str, Task] = MappingProxyType({"/classify": "classify", "/detect": "detect", "/segment": "segment"})
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
@@ -36,6 +40,7 @@ _SHOWN = 100  # characters of a client's value that are repeated to it
 class Call:
     """A request that was let in."""
 
+    services: Services
     deployment: Deployment
     """What answers it, whatever is loaded or retired meanwhile."""
     visit: Visit
@@ -81,7 +86,7 @@ class Door:
 
 def call_of(request: Request) -> Call:
     """How ``request`` was let in; raises ModelNotFound or ModelNotReady where no model takes it."""
-    call = request.state.call
+    call = request.scope["state"]["call"]
     if isinstance(call, ModelNotFound | ModelNotReady):
         raise call
     if not isinstance(call, Call):
@@ -91,14 +96,25 @@ def call_of(request: Request) -> Call:
 
 def _enter(request: Request) -> Call:
     services = services_of(request)
-    query = request.query_params
-    deployment = services.catalog.get(_TASKS[request.scope["path"]], query.get("model"), query.get("version"))
-    seconds = seconds_to_answer(request, services.settings.request_timeout_seconds)
+    scope = request.scope
+    headers = exchange_of(scope).headers
+    model, version = _wanted(scope["query_string"])
+    deployment = services.catalog.get(_TASKS[scope["path"]], model, version)
+    seconds = services.settings.request_timeout_seconds
+    if _TIMEOUT_HEADER in headers:
+        seconds = seconds_to_answer(request, seconds)
     deadline = asyncio.get_running_loop().time() + seconds
-    client = request.scope["state"].get("key") or client_of(request, services.settings.client_header)
+    client = scope["state"].get("key") or client_of(request, services.settings.client_header)
     # Who comes back is known by its address and the length of its body, which is that of its images.
-    visit = deployment.enter(client, (client, request.headers.get("content-length")), deadline)
-    return Call(deployment, visit, seconds, deadline)
+    visit = deployment.enter(client, (client, headers.get(b"content-length")), deadline)
+    return Call(services, deployment, visit, seconds, deadline)
+
+
+@lru_cache(maxsize=128)  # clients ask for the same again and again
+def _wanted(query: bytes) -> tuple[str | None, str | None]:
+    """The model and the version that a query names; whether it is right, the route finds out."""
+    parameters = QueryParams(query)
+    return parameters.get("model"), parameters.get("version")
 
 
 def client_of(request: Request, header: str | None) -> str:

@@ -1,32 +1,28 @@
 """/classify and /detect: upload -> deployment -> answer. The routes only translate; /segment shares their steps."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
 from app.api.accept import negotiate
 from app.api.answers import classify_answer, coco_results, detect_answer
-from app.api.bodies import Hold
+from app.api.bodies import Share
 from app.api.door import Call, call_of
-from app.api.middleware import notes_of
+from app.api.exchange import exchange_of
+from app.api.leaving import while_connected
 from app.api.openapi import CLASSIFY, DETECT
 from app.api.problems import problem_for
 from app.api.query import read_query
 from app.api.schemas import ClassifyQuery, DetectQuery
-from app.api.services import services_of
 from app.api.uploads import Upload, Uploads, read_uploads
 from app.engine.deployment import Deployment
 from app.engine.pipeline import Prediction
 from app.engine.tasks import Parameters
 from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, QueueFull, Unavailable
-from app.settings import Settings
 from app.vision.draw import PictureType
 from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
 
@@ -34,7 +30,6 @@ JSON = "application/json"
 PICTURES = ("image/png", "image/jpeg")
 
 router = APIRouter(tags=["predict"])
-T = TypeVar("T")
 Outcome = Prediction | Exception
 
 
@@ -50,25 +45,23 @@ class Answered:
 @router.post("/classify", response_model=None, **CLASSIFY)
 async def classify(request: Request) -> Response:
     """The best classes of each image."""
-    services = services_of(request)
-    query = read_query(request, ClassifyQuery)
-    negotiate(request.headers.get("accept"), (JSON,))
+    query = read_query(request.scope["query_string"], ClassifyQuery)
+    negotiate(exchange_of(request.scope).headers.get(b"accept"), (JSON,))
     call = call_of(request)
     parameters = ClassifyParameters(
         top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
     )
-    with services.bodies.share() as hold:
-        answered = await answer_uploads(request, services.settings, hold, call, parameters)
+    with call.services.bodies.share() as share:
+        answered = await answer_uploads(request, share, call, parameters)
     answers = [_classified(call.deployment, outcome) for outcome in answered.outcomes]
-    return json_response({"results": answers} if answered.uploads.several else answers[0])
+    return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
 
 
 @router.post("/detect", response_model=None, **DETECT)
 async def detect(request: Request) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
-    services = services_of(request)
-    query = read_query(request, DetectQuery, "classes")
-    accept = request.headers.get("accept")
+    query = read_query(request.scope["query_string"], DetectQuery, "classes")
+    accept = exchange_of(request.scope).headers.get(b"accept")
     media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
     _refuse_coco_conflict(query)
     call = call_of(request)
@@ -79,8 +72,8 @@ async def detect(request: Request) -> Response:
         classes=class_names(query.classes, call.deployment.labels),
         full_decode=query.full_decode,
     )
-    with services.bodies.share() as hold:
-        answered = await answer_uploads(request, services.settings, hold, call, parameters)
+    with call.services.bodies.share() as share:
+        answered = await answer_uploads(request, share, call, parameters)
         if answered.uploads.several:
             media_type = negotiate(accept, (JSON,))  # a picture shows one image
         if media_type != JSON:
@@ -89,7 +82,7 @@ async def detect(request: Request) -> Response:
     if query.format == "coco":
         return _coco(answered.outcomes)
     answers = [_detected(call.deployment, outcome, query) for outcome in answered.outcomes]
-    return json_response({"results": answers} if answered.uploads.several else answers[0])
+    return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
 
 
 def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -109,54 +102,22 @@ def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str,
     return tuple(dict.fromkeys(names))
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` gives; when the client leaves before, the work is cancelled and ClientDisconnect raised.
-
-    The body must have been read, so that ``receive`` has nothing to say but that the client left.
-    """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  a coroutine runs in a task
-    at_work, has_left = True, False
-
-    async def watch() -> None:
-        nonlocal has_left
-        with suppress(Exception):  # a connection that fails has ended too
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        if at_work:
-            has_left = True
-            task.cancel()
-
-    watching = asyncio.ensure_future(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if has_left and not task.uncancel():
-            raise ClientDisconnect from None
-        raise
-    finally:
-        at_work = False
-        watching.cancel()
-
-
 async def answer_uploads(
     request: Request,
-    settings: Settings,
-    hold: Hold,
+    share: Share,
     call: Call,
     parameters: Parameters,
 ) -> Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
+    exchange = exchange_of(request.scope)
     try:
-        uploads = await read_uploads(request, hold, settings.max_images_per_request, call.seconds)
+        uploads = await read_uploads(exchange, share, call.services.settings.max_images_per_request, call.seconds)
     except QueueFull:
         call.deployment.count_refused_body()
         raise
     answers = _predict_all(uploads.images, parameters, call)
-    outcomes = await while_connected(request.receive, answers)
-    notes_of(request.scope["state"]).timings.extend(
-        outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)
-    )
+    outcomes = await while_connected(exchange, answers)
+    exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]
     _raise_common_error(uploads, outcomes)
     return Answered(uploads, outcomes, call.deadline)
 
@@ -213,7 +174,7 @@ def _coco(outcomes: Sequence[Outcome]) -> Response:
     for position, outcome in enumerate(outcomes):
         if isinstance(outcome, Prediction):
             results += coco_results(position, outcome.image, _detections(outcome))
-    return json_response(results, {"X-Failed-Images": ",".join(map(str, errors))} if errors else {})
+    return JsonResponse(results, [(b"x-failed-images", ",".join(map(str, errors)).encode())] if errors else [])
 
 
 async def _picture(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
@@ -221,7 +182,7 @@ async def _picture(request: Request, deployment: Deployment, answered: Answered,
     if isinstance(outcome, Exception) or isinstance(image, InvalidRequest):
         raise TypeError(outcome)
     drawing = deployment.draw(image, _detections(outcome), media_type, answered.deadline)
-    return Response(await while_connected(request.receive, drawing), media_type=media_type)
+    return Response(await while_connected(exchange_of(request.scope), drawing), media_type=media_type)
 
 
 def _detections(prediction: Prediction) -> Detections:
@@ -240,6 +201,11 @@ def _refuse_coco_conflict(query: DetectQuery) -> None:
             raise InvalidParameter(msg)
 
 
-def json_response(content: Any, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401  any JSON value
-    """The answer in as few bytes as it takes."""
-    return Response(to_json(content, inf_nan_mode="null"), headers=headers, media_type=JSON)
+class JsonResponse(Response):
+    """The answer in as few bytes as it takes, without what ``Response`` does for other kinds of content."""
+
+    def __init__(self, content: Any, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:  # noqa: ANN401  any JSON value
+        self.status_code = 200
+        self.background = None
+        self.body = to_json(content, inf_nan_mode="null")
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", JSON.encode()), *headers]

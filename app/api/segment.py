@@ -7,12 +7,13 @@ from fastapi import APIRouter, Request, Response
 from app.api.accept import negotiate
 from app.api.answers import segment_answer
 from app.api.door import call_of
+from app.api.exchange import exchange_of
+from app.api.leaving import while_connected
 from app.api.openapi import SEGMENT
-from app.api.predict import JSON, PICTURES, Answered, Outcome, answer_uploads, json_response, while_connected
+from app.api.predict import JSON, PICTURES, Answered, JsonResponse, Outcome, answer_uploads
 from app.api.problems import problem_for
 from app.api.query import read_query
 from app.api.schemas import SegmentQuery
-from app.api.services import services_of
 from app.engine.deployment import Deployment
 from app.errors import InvalidParameter, InvalidRequest
 from app.vision.draw import PictureType
@@ -24,15 +25,14 @@ router = APIRouter(tags=["predict"])
 @router.post("/segment", response_model=None, **SEGMENT)
 async def segment(request: Request) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
-    services = services_of(request)
-    query = read_query(request, SegmentQuery)
-    accept = request.headers.get("accept")
+    query = read_query(request.scope["query_string"], SegmentQuery)
+    accept = exchange_of(request.scope).headers.get(b"accept")
     media_type = negotiate(accept, PICTURES if query.format == "overlay" else (JSON, *PICTURES))
     call = call_of(request)
     deployment = call.deployment
     parameters = SegmentParameters(full_decode=query.full_decode)
-    with services.bodies.share() as hold:
-        answered = await answer_uploads(request, services.settings, hold, call, parameters)
+    with call.services.bodies.share() as share:
+        answered = await answer_uploads(request, share, call, parameters)
         if answered.uploads.several:  # a picture shows one image
             if query.format == "overlay":
                 msg = "format = 'overlay': allowed is one image; this request may have several."
@@ -45,7 +45,7 @@ async def segment(request: Request) -> Response:
                 request, deployment, answered, "image/png" if media_type == "image/png" else "image/jpeg"
             )
     answers = [_segmented(deployment, outcome) for outcome in answered.outcomes]
-    return json_response({"results": answers} if answered.uploads.several else answers[0])
+    return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
 
 
 def _segmented(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _segmented(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
 
 async def _labels(request: Request, deployment: Deployment, answered: Answered) -> Response:
     writing = deployment.write_class_map(_segmentation(answered.outcomes[0]), answered.deadline)
-    return Response(await while_connected(request.receive, writing), media_type="image/png")
+    return Response(await while_connected(exchange_of(request.scope), writing), media_type="image/png")
 
 
 async def _overlay(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
@@ -64,7 +64,7 @@ async def _overlay(request: Request, deployment: Deployment, answered: Answered,
     if isinstance(image, InvalidRequest):
         raise TypeError(image)
     drawing = deployment.draw(image, _segmentation(outcome), media_type, answered.deadline)
-    return Response(await while_connected(request.receive, drawing), media_type=media_type)
+    return Response(await while_connected(exchange_of(request.scope), drawing), media_type=media_type)
 
 
 def _segmentation(outcome: Outcome) -> Segmentation:

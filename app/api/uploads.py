@@ -3,17 +3,17 @@
 import asyncio
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastapi import Request
 from pydantic import ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 
-from app.api.bodies import Hold, read_body
+from app.api.bodies import Share, read_body
+from app.api.exchange import Exchange
 from app.api.schemas import JsonImages
 from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
@@ -40,32 +40,33 @@ class Uploads:
     several: bool
 
 
-async def read_uploads(request: Request, hold: Hold, max_images: int, timeout_seconds: float) -> Uploads:
-    """The images in the body of ``request``.
+async def read_uploads(exchange: Exchange, share: Share, max_images: int, timeout_seconds: float) -> Uploads:
+    """The images in the body of a request, which is held in ``share``.
 
     Raises UnsupportedMediaType where the Content-Type is none of the three kinds, InvalidRequest where the body is not
     what it says or holds no image or more than ``max_images``, HTTPException 408 where it takes longer than
-    ``timeout_seconds`` to arrive; what the body limit and ``hold`` raise passes through.
+    ``timeout_seconds`` to arrive; what ``read_body`` raises passes through.
     """
-    take = _reader(request, max_images)
+    take = _reader(exchange.headers, max_images)
     try:
         async with asyncio.timeout(timeout_seconds):
-            pieces = await read_body(request, hold)
+            pieces = await read_body(exchange, share)
     except TimeoutError as error:
         raise HTTPException(408, f"The body did not arrive within {timeout_seconds:g} seconds.") from error
+    if len(pieces) == 1 and take is _raw:
+        return _raw(pieces[0])
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))
 
 
-def _reader(request: Request, max_images: int) -> Callable[[bytes], Uploads]:
+def _reader(headers: Mapping[bytes, bytes], max_images: int) -> Callable[[bytes], Uploads]:
     """What takes a body of this Content-Type apart."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
     if encoding != "identity":
         msg = f"Content-Encoding {encoding[:50]!r} is not understood; send the body as it is."
         raise UnsupportedMediaType(msg)
-    header = request.headers.get("content-type", "")
-    media_type, options = parse_options_header(header)
+    media_type, options = parse_options_header(headers.get(b"content-type", b""))
     kind = media_type.decode("latin-1").strip().lower()
     if kind.startswith("image/") or kind == "application/octet-stream":
         return _raw

@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 class ReportingProtocol(HttpProtocol):
     """The same HTTP, which says when its connection has ended."""
 
-    on_lost: Callable[[], None]
+    on_ended: Callable[[], None]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
         super().connection_lost(exc)
-        self.on_lost()
+        self.on_ended()
 
 
 class Intake:
@@ -86,7 +86,7 @@ class Intake:
 
     async def _serve(self, connection: socket.socket, kind: bytes) -> None:
         protocol = self._protocols[kind]()
-        protocol.on_lost = self._lost
+        protocol.on_ended = self._lost
         connection.settimeout(0)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)

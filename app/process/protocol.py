@@ -1,8 +1,11 @@
 """uvicorn's HTTP, with answers that leave in one piece."""
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.api.exchange import CONNECTION
 
 
 class OnePiece(asyncio.Transport):
@@ -42,12 +45,28 @@ class OnePiece(asyncio.Transport):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own, on such a transport."""
+    """uvicorn's own, on such a transport; the application gets to know at once when a connection has ended."""
+
+    is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Write through it."""
         super().connection_made(transport)
         self.transport: OnePiece = OnePiece(transport)
+        self.on_lost: Callable[[], None] | None = None
+        self._extensions = {CONNECTION: self}
+
+    def on_message_begin(self) -> None:
+        """Let the application have the connection."""
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain values
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        super().connection_lost(exc)
+        self.is_lost = True
+        if self.on_lost is not None:
+            self.on_lost()
 
     def eof_received(self) -> None:
         """The client sends no more: the event loop closes the connection next, but what was written still goes out."""

@@ -28,12 +28,12 @@ AVAILABLE = ("application/json", "image/png", "image/jpeg")
     ],
 )
 def test_the_best_media_type_the_client_accepts_is_chosen(accept: str | None, chosen: str) -> None:
-    assert negotiate(accept, AVAILABLE) == chosen
+    assert negotiate(accept.encode() if accept is not None else None, AVAILABLE) == chosen
 
 
 @pytest.mark.parametrize("accept", ["image/webp", "text/html", "application/json;q=0, image/*;q=0", "*/*;q=0"])
 def test_what_cannot_be_produced_is_refused_with_406_and_the_list_of_what_can(accept: str) -> None:
     with pytest.raises(HTTPException) as refusal:
-        negotiate(accept, AVAILABLE)
+        negotiate(accept.encode(), AVAILABLE)
     assert refusal.value.status_code == 406
     assert "image/png" in refusal.value.detail

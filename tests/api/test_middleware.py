@@ -8,7 +8,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.middleware import RequestFrame, notes_of, server_timing
+from app.api.exchange import exchange_of, server_timing
+from app.api.middleware import RequestFrame
 from app.logs import request_id
 from app.metrics import Metrics
 from app.vision.results import Timings
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def get(app: ASGIApp, headers: dict[bytes, bytes] | None = None) -> httpx.Response:
-    transport = httpx.ASGITransport(RequestFrame(app, Metrics(), asyncio.Event()))
+    transport = httpx.ASGITransport(RequestFrame(app, Metrics(), asyncio.Event(), 1000))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         return await client.get("/path", headers=headers)
 
@@ -51,7 +52,7 @@ async def test_concurrent_requests_keep_their_own_ids() -> None:
 
 async def test_server_timing_sums_the_stages_of_all_images_and_gives_the_wall_total() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        notes_of(scope["state"]).timings.extend([Timings(0.001, 0.002, 0.003, 0.004, 0.005, 9)] * 2)
+        exchange_of(scope).timings.extend([Timings(0.001, 0.002, 0.003, 0.004, 0.005, 9)] * 2)
         await PlainTextResponse("done")(scope, receive, send)
 
     timing = (await get(app)).headers["Server-Timing"]
@@ -64,7 +65,7 @@ async def test_server_timing_sums_the_stages_of_all_images_and_gives_the_wall_to
 async def test_server_timing_names_the_fractions_at_which_images_were_decoded() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         timings = [Timings(0.001, 0, 0, 0, 0, 1, scale) for scale in (4, 1, 2, 4)]
-        notes_of(scope["state"]).timings.extend(timings)
+        exchange_of(scope).timings.extend(timings)
         await PlainTextResponse("done")(scope, receive, send)
 
     timing = (await get(app)).headers["Server-Timing"]
@@ -93,7 +94,7 @@ async def test_an_unexpected_error_is_a_500_problem_that_tells_only_the_request_
 
 async def test_each_request_is_one_log_line_with_status_and_timings(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        notes_of(scope["state"]).timings.append(Timings(0.001, 0.002, 0.003, 0.004, 0.005, 1))
+        exchange_of(scope).timings.append(Timings(0.001, 0.002, 0.003, 0.004, 0.005, 1))
         await PlainTextResponse("done", 202)(scope, receive, send)
 
     with caplog.at_level(logging.INFO, "app.access"):
@@ -116,7 +117,7 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
 
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": []}
     with caplog.at_level(logging.INFO, "app.access"):
-        await RequestFrame(app, metrics := Metrics(), asyncio.Event())(scope, nothing, never)
+        await RequestFrame(app, metrics := Metrics(), asyncio.Event(), 1000)(scope, nothing, never)
     assert caplog.records[-1].__dict__["status"] == 499
     counted = {"method": "GET", "route": "other", "status": "none"}
     assert metrics.registry.get_sample_value("emo_http_request_seconds_count", counted) == 1

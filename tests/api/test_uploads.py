@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fastapi import Request
 from starlette.exceptions import HTTPException
-from starlette.types import Message
+from starlette.types import Message, Receive
 
+from app.api.bodies import BodyBudget, Share
+from app.api.exchange import Exchange
 from app.api.uploads import Uploads, read_uploads
 from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
@@ -18,7 +19,7 @@ BOUNDARY = "frontier"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 
-def request(body: bytes, content_type: str | None, headers: dict[str, str] | None = None, chunk: int = 7) -> Request:
+def request(body: bytes, content_type: str | None, headers: dict[str, str] | None = None, chunk: int = 7) -> Exchange:
     pairs = {**({"content-type": content_type} if content_type else {}), **(headers or {})}
     chunks: Iterator[bytes] = iter([body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""])
     left = (len(body) + chunk - 1) // chunk or 1
@@ -28,18 +29,23 @@ def request(body: bytes, content_type: str | None, headers: dict[str, str] | Non
         left -= 1
         return {"type": "http.request", "body": next(chunks), "more_body": left > 0}
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/",
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in pairs.items()],
-    }
-    return Request(scope, receive)
+    return over(receive, pairs)
+
+
+def over(receive: Receive, headers: dict[str, str]) -> Exchange:
+    async def never(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+    return Exchange(scope, receive, never, 1 << 30, asyncio.Event())
+
+
+def share() -> Share:
+    return BodyBudget(1 << 30).share()
 
 
 async def read(body: bytes, content_type: str | None, headers: dict[str, str] | None = None) -> Uploads:
-    return await read_uploads(request(body, content_type, headers), print, 3, 5)
+    return await read_uploads(request(body, content_type, headers), share(), 3, 5)
 
 
 def multipart(*images: bytes, name: str = "file") -> bytes:
@@ -159,9 +165,9 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    stuck = Request({**request(b"", "image/png").scope}, receive)
+    stuck = over(receive, {"content-type": "image/png"})
     with pytest.raises(HTTPException) as given_up:
-        await read_uploads(stuck, print, 1, 0.01)
+        await read_uploads(stuck, share(), 1, 0.01)
     assert given_up.value.status_code == 408
 
 
@@ -211,7 +217,7 @@ async def _longest_wait(content_type: str, body: bytes) -> float:
     given = request(body, content_type, chunk=1024 * 1024)
     watching = asyncio.create_task(watch())
     with contextlib.suppress(InvalidRequest):
-        await read_uploads(given, print, 3, 60)
+        await read_uploads(given, share(), 3, 60)
     watching.cancel()
     return longest
 
@@ -221,7 +227,7 @@ async def test_base64_with_padding_in_the_middle_is_refused_wherever_it_is() -> 
     for text in (piece[:-1] + "=" + piece, piece[:-2] + "==" + piece, "QUI=" + piece):
         with pytest.raises(ImageUndecodable, match="base64"):
             await read_uploads(
-                request(json.dumps({"image": text}).encode(), "application/json", chunk=9999), print, 3, 60
+                request(json.dumps({"image": text}).encode(), "application/json", chunk=9999), share(), 3, 60
             )
 
 
@@ -229,7 +235,7 @@ async def test_long_base64_is_decoded_whole() -> None:
     image = bytes(range(256)) * 12_345
     for prefix in ("", "data:image/png;base64,"):
         body = json.dumps({"image": prefix + b64(image)}).encode()
-        uploads = await read_uploads(request(body, "application/json", chunk=9999), print, 3, 60)
+        uploads = await read_uploads(request(body, "application/json", chunk=9999), share(), 3, 60)
         assert uploads == Uploads((image,), several=False)
 
 

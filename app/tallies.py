@@ -1,0 +1,122 @@
+"""Metrics that cost next to nothing to count in; prometheus_client collects and writes them like its own.
+
+Its own check each value and take a lock for each sum and bucket, which a process with one event loop does not need:
+with them the dozen values that are counted for an image were a tenth of what a request costs the event loop.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+
+class Total:
+    """A counter or a gauge; changed by one thread, collected by any."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self) -> None:
+        """One more."""
+        self.value += 1
+
+    def dec(self) -> None:
+        """One less, for a gauge."""
+        self.value -= 1
+
+
+class Histogram:
+    """Values by size; observed by one thread, collected by any."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """``bounds``: the largest value of each bucket, ascending; one more takes what is larger than all."""
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count it in the first bucket whose bound it does not exceed."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """Bound -> how many values do not exceed it, as the text format has it; and the sum of all values."""
+        names = (*map(floatToGoString, self._bounds), "+Inf")
+        return list(zip(names, map(float, accumulate(self._counts)), strict=True)), self._sum
+
+
+S = TypeVar("S")
+
+
+class Family(Collector, Generic[S]):
+    """All series of one name, one for each combination of label values."""
+
+    def __init__(self, make: Callable[[], S], collect: Callable[[Iterable[tuple[tuple[str, ...], S]]], Metric]) -> None:
+        self._make = make
+        self._collect = collect
+        self._series: dict[tuple[str, ...], S] = {}
+
+    def labels(self, *values: str) -> S:
+        """The series of these label values, made where there is none yet."""
+        if values not in self._series:
+            self._series[values] = self._make()
+        return self._series[values]
+
+    def collect(self) -> Iterable[Metric]:
+        """All series as they are now."""
+        yield self._collect(list(self._series.items()))
+
+
+def counters(name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> Family[Total]:
+    """Counters in the ``registry``; what is written is called ``name_total``."""
+    return _totals(CounterMetricFamily, name, documentation, labels, registry)
+
+
+def gauges(name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> Family[Total]:
+    """Gauges in the ``registry``."""
+    return _totals(GaugeMetricFamily, name, documentation, labels, registry)
+
+
+def histograms(
+    name: str, documentation: str, labels: Sequence[str], buckets: Sequence[float], registry: CollectorRegistry
+) -> Family[Histogram]:
+    """Histograms in the ``registry``; ``buckets`` are their upper bounds, ascending, without infinity."""
+    bounds = tuple(map(float, buckets))
+
+    def collect(series: Iterable[tuple[tuple[str, ...], Histogram]]) -> Metric:
+        family = HistogramMetricFamily(name, documentation, labels=labels)
+        for values, histogram in series:
+            family.add_metric(values, *histogram.buckets())
+        return family
+
+    return _registered(Family(lambda: Histogram(bounds), collect), registry)
+
+
+def _totals(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    documentation: str,
+    labels: Sequence[str],
+    registry: CollectorRegistry,
+) -> Family[Total]:
+    def collect(series: Iterable[tuple[tuple[str, ...], Total]]) -> Metric:
+        family = kind(name, documentation, labels=labels)
+        for values, total in series:
+            family.add_metric(values, total.value)
+        return family
+
+    return _registered(Family(Total, collect), registry)
+
+
+def _registered(family: Family[S], registry: CollectorRegistry) -> Family[S]:
+    registry.register(family)
+    return family
