@@ -7,8 +7,7 @@ images under way and those that have their turn before it. What is refused is to
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from app.engine.costs import Costs
@@ -74,30 +73,31 @@ class Admission:
         while self._visits:
             await self._nobody.wait()
 
-    @contextmanager
-    def admit(self, visit: Visit, deadline: float | None) -> Iterator[None]:
-        """Take a place for one image for the time of the block; raises as ``enter``, at once, before any work."""
+    def admit(self, visit: Visit, deadline: float | None) -> "Place":
+        """A place for one image for the time of a block; raises as ``enter``, at once, before any work."""
         self._check(visit, deadline)
-        self._held[visit.client] += 1
-        try:
-            with self.carry_on():
-                yield
-        finally:
-            self._held[visit.client] -= 1
-            if not self._held[visit.client]:
-                del self._held[visit.client]
+        return Place(self, visit.client)
 
-    @contextmanager
-    def carry_on(self) -> Iterator[None]:
-        """Take a place for more work on what was admitted before; never refused, so that a drain loses nothing."""
+    def carry_on(self) -> "Place":
+        """A place for more work on what was admitted before; never refused, so that a drain loses nothing."""
+        return Place(self, None)
+
+    def take(self, client: str | None) -> None:
+        """Take a place, which counts as the client's where one is named."""
         self._count += 1
         self._empty.clear()
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._empty.set()
+        if client is not None:
+            self._held[client] += 1
+
+    def give_back(self, client: str | None) -> None:
+        """Give back what ``take`` took."""
+        self._count -= 1
+        if not self._count:
+            self._empty.set()
+        if client is not None:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
 
     def close(self) -> None:
         """Refuse all that comes from now on."""
@@ -146,3 +146,19 @@ class Admission:
             most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
             visit.retry_after_seconds = self._returns.book(visit.request, now, earliest, interval, max(1, int(most)))
         return visit.retry_after_seconds
+
+
+class Place:
+    """A place among the images under way, for the time of a block."""
+
+    __slots__ = ("_admission", "_client")
+
+    def __init__(self, admission: Admission, client: str | None) -> None:
+        self._admission = admission
+        self._client = client
+
+    def __enter__(self) -> None:
+        self._admission.take(self._client)
+
+    def __exit__(self, *ended: object) -> None:
+        self._admission.give_back(self._client)

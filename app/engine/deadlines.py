@@ -2,23 +2,34 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from app.errors import DeadlineExceeded
 
 
-@asynccontextmanager
-async def before(deadline: float | None) -> AsyncIterator[None]:
+class _Before:
+    __slots__ = ("_timeout",)
+
+    def __init__(self, deadline: float | None) -> None:
+        self._timeout = asyncio.timeout_at(deadline)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            msg = "The answer did not come before the request's deadline."
+            raise DeadlineExceeded(msg) from late
+
+
+def before(deadline: float | None) -> AbstractAsyncContextManager[None, None]:
     """Cancel what is awaited inside at the deadline and raise DeadlineExceeded instead; None: wait for ever."""
-    try:
-        async with asyncio.timeout_at(deadline) as scope:
-            yield
-    except TimeoutError as error:
-        if not scope.expired():
-            raise
-        msg = "The answer did not come before the request's deadline."
-        raise DeadlineExceeded(msg) from error
+    return _Before(deadline)
 
 
 def seconds_left(deadline: float | None) -> float:

@@ -157,10 +157,10 @@ class Deployment:
         came = time.perf_counter()
         try:
             with self._admission.admit(visit, deadline):
-                async with before(deadline), self._line.slot(visit.client) as give_back:
+                async with before(deadline), self._line.slot(visit.client) as slot:
                     self._drop_if_hopeless(deadline)
                     waited = time.perf_counter() - came
-                    on_computed = self._learning(give_back)
+                    on_computed = self._learning(slot.give_back)
                     prediction = await self._pipeline.predict(upload, parameters, deadline, waited, on_computed)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")

@@ -8,9 +8,9 @@ more than one of them.
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from app.metrics import ModelMetrics
 
@@ -76,28 +76,21 @@ class Line:
         oldest = min((image.since for image in self._heap if not image.turn.done()), default=None)
         return 0.0 if oldest is None else time.monotonic() - oldest
 
-    @asynccontextmanager
-    async def slot(self, client: str) -> AsyncIterator[Callable[[], None]]:
-        """Wait for a slot and hold it for the time of the block, or until what is given is called.
+    def slot(self, client: str) -> "Slot":
+        """A slot to wait for."""
+        return Slot(self, client)
 
-        Cancelled before that, the image has cost nothing.
-        """
+    async def take(self, client: str) -> None:
+        """Take a slot when the turn has come; cancelled before that, the image has cost nothing."""
         if self.has_room:
             self._taken += 1
         else:
             await self._wait(client)
-        is_held = True
 
-        def give_back() -> None:
-            nonlocal is_held
-            if is_held:
-                is_held = False
-                self._give_back()
-
-        try:
-            yield give_back
-        finally:
-            give_back()
+    def give_back(self) -> None:
+        """Give a slot that was taken to the next."""
+        self._taken -= 1
+        self._give_out()
 
     async def _wait(self, client: str) -> None:
         own = self._clients.setdefault(client, _Client())
@@ -116,7 +109,7 @@ class Line:
                 self._leave(client)
                 self._forget_those_who_left()
             else:  # it had got its slot in this very turn of the event loop
-                self._give_back()
+                self.give_back()
             raise
 
     def _leave(self, client: str) -> None:
@@ -133,10 +126,6 @@ class Line:
             heapq.heapify(self._heap)
             self._left = 0
 
-    def _give_back(self) -> None:
-        self._taken -= 1
-        self._give_out()
-
     def _give_out(self) -> None:
         while self._heap and self._taken < self._slots():
             image = heapq.heappop(self._heap)
@@ -147,3 +136,28 @@ class Line:
             self._taken += 1
             self._leave(image.client)
             image.turn.set_result(None)
+
+
+class Slot:
+    """A slot that is held for the time of a block, or until it is given back before."""
+
+    __slots__ = ("_client", "_is_held", "_line")
+
+    def __init__(self, line: Line, client: str) -> None:
+        self._line = line
+        self._client = client
+        self._is_held = False
+
+    async def __aenter__(self) -> Self:
+        await self._line.take(self._client)
+        self._is_held = True
+        return self
+
+    async def __aexit__(self, *ended: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give it to the next, once."""
+        if self._is_held:
+            self._is_held = False
+            self._line.give_back()

@@ -151,11 +151,11 @@ async def test_the_age_is_that_of_the_longest_wait() -> None:
 
 async def test_a_slot_can_be_given_back_early_and_only_once() -> None:
     queue = Queue()
-    async with queue.line.slot("first") as give_back:
+    async with queue.line.slot("first") as slot:
         waiting = queue.start("second")
         await turns()
         assert queue.given == []
-        give_back()
+        slot.give_back()
         await turns()
         assert queue.given == ["second"]
     assert queue.line.taken == 1
