@@ -8,7 +8,7 @@ import time
 from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from app.tallies import Histogram, Total, counters, gauges, histograms
+from app.tallies import Histogram, Total, counters, histograms
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
 Reason = Literal["queue_full", "deadline", "inflight_bytes", "not_ready", "shutting_down"]
@@ -38,6 +38,15 @@ OTHER = "other"
 
 MAX_CLASSES = 1000
 """So many classes of a model, the first of its labels, are counted by name."""
+
+
+class Queue(NamedTuple):
+    """What can be asked of a queue."""
+
+    depth: Callable[[], int]
+    """How many images wait."""
+    age: Callable[[], float]
+    """Seconds that the one which has waited longest has waited; 0 where none waits."""
 
 
 class Metrics:
@@ -64,8 +73,8 @@ class Metrics:
         self.batch_size = histograms(
             "emo_batch_size", "Images in one run of the model.", ["model"], _BATCH_BUCKETS, registry
         )
-        self.queue_depth = gauges(
-            "emo_queue_depth", "Images that wait for their turn or for a batch now.", ["model"], registry
+        self.queue_depth = Gauge(
+            "emo_queue_depth", "Images that wait for their turn or for a batch now.", ["model"], registry=registry
         )
         self.queue_age = Gauge(
             "emo_queue_age_seconds",
@@ -73,7 +82,7 @@ class Metrics:
             ["model"],
             registry=registry,
         )
-        self.queue_ages: defaultdict[str, list[Callable[[], float]]] = defaultdict(list)  # a model may have versions
+        self.queues: defaultdict[str, list[Queue]] = defaultdict(list)  # a model may have versions
         self.rejections = counters(
             "emo_rejections",
             "Images turned away because the model could not take them, by reason.",
@@ -195,7 +204,10 @@ class ModelMetrics:
         self._model = model
         self._task = task
         self._batch_size = metrics.batch_size.labels(model)
-        self.queue_depth = metrics.queue_depth.labels(model)
+        queues = metrics.queues[model]
+        metrics.queue_depth.labels(model).set_function(lambda: sum(queue.depth() for queue in queues))
+        metrics.queue_age.labels(model).set_function(lambda: max((queue.age() for queue in queues), default=0.0))
+        self._queues = queues
         self._cancelled = metrics.cancelled.labels(model)
         metrics.requests.labels(model, task, "ok")
         self._outcomes: dict[str, Total] = {}  # to look a series up costs more than to count in it
@@ -218,15 +230,13 @@ class ModelMetrics:
             del self._metrics.served[labels]
             self._metrics.model_info.remove(*labels)
 
-    def watch_queue_age(self, age: Callable[[], float]) -> None:
-        """Ask ``age()`` for the longest wait in seconds, whenever it is scraped; of several versions the longest."""
-        ages = self._metrics.queue_ages[self._model]
-        ages.append(age)
-        self._metrics.queue_age.labels(self._model).set_function(lambda: max((age() for age in ages), default=0.0))
+    def watch(self, queue: Queue) -> None:
+        """Ask the queue whenever it is scraped; of several versions all images count, and the longest wait."""
+        self._queues.append(queue)
 
-    def unwatch_queue_age(self, age: Callable[[], float]) -> None:
+    def unwatch(self, queue: Queue) -> None:
         """Ask no more: this version of the model has ended."""
-        self._metrics.queue_ages[self._model].remove(age)
+        self._queues.remove(queue)
 
     def batch(self, size: int) -> None:
         """Count one run of the model over ``size`` images."""

@@ -10,13 +10,13 @@ from itertools import accumulate
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
 class Total:
-    """A counter or a gauge; changed by one thread, collected by any."""
+    """A counter; changed by one thread, collected by any."""
 
     __slots__ = ("value",)
 
@@ -26,10 +26,6 @@ class Total:
     def inc(self) -> None:
         """One more."""
         self.value += 1
-
-    def dec(self) -> None:
-        """One less, for a gauge."""
-        self.value -= 1
 
 
 class Histogram:
@@ -78,12 +74,14 @@ class Family(Collector, Generic[S]):
 
 def counters(name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> Family[Total]:
     """Counters in the ``registry``; what is written is called ``name_total``."""
-    return _totals(CounterMetricFamily, name, documentation, labels, registry)
 
+    def collect(series: Iterable[tuple[tuple[str, ...], Total]]) -> Metric:
+        family = CounterMetricFamily(name, documentation, labels=labels)
+        for values, total in series:
+            family.add_metric(values, total.value)
+        return family
 
-def gauges(name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> Family[Total]:
-    """Gauges in the ``registry``."""
-    return _totals(GaugeMetricFamily, name, documentation, labels, registry)
+    return _registered(Family(Total, collect), registry)
 
 
 def histograms(
@@ -99,22 +97,6 @@ def histograms(
         return family
 
     return _registered(Family(lambda: Histogram(bounds), collect), registry)
-
-
-def _totals(
-    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
-    name: str,
-    documentation: str,
-    labels: Sequence[str],
-    registry: CollectorRegistry,
-) -> Family[Total]:
-    def collect(series: Iterable[tuple[tuple[str, ...], Total]]) -> Metric:
-        family = kind(name, documentation, labels=labels)
-        for values, total in series:
-            family.add_metric(values, total.value)
-        return family
-
-    return _registered(Family(Total, collect), registry)
 
 
 def _registered(family: Family[S], registry: CollectorRegistry) -> Family[S]:

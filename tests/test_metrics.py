@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from app.metrics import MAX_CLASSES, Metrics
+from app.metrics import MAX_CLASSES, Metrics, Queue
 from app.snapshots import exposition, snapshot
 
 STAGES = {"decode": 0.002, "preprocess": 0.001, "queue": 0.0, "infer": 0.01, "postprocess": 0.0, "total": 0.013}
@@ -17,9 +17,8 @@ def exposed() -> tuple[Metrics, str]:
     model.finished("cancelled")
     model.rejected("queue_full")
     model.batch(2)
-    model.queue_depth.inc()
-    model.watch_queue_age(lambda: 0.5)
-    model.watch_queue_age(lambda: 1.5)
+    model.watch(Queue(lambda: 1, lambda: 0.5))
+    model.watch(Queue(lambda: 2, lambda: 1.5))
     model.observe(STAGES)
     model.found([1], [0.75], ("cat", "dog"))
     metrics.for_model("finder", "detect").found([0, 0], [0.6, 0.4], ("car",))
@@ -37,7 +36,7 @@ def exposed() -> tuple[Metrics, str]:
         'emo_cancelled_total{model="toy"} 1.0',
         'emo_rejections_total{model="toy",reason="queue_full"} 1.0',
         'emo_batch_size_bucket{le="2.0",model="toy"} 1.0',
-        'emo_queue_depth{model="toy"} 1.0',
+        'emo_queue_depth{model="toy"} 3.0',
         'emo_queue_age_seconds{model="toy"} 1.5',
         'emo_stage_seconds_sum{model="toy",stage="total"} 0.013',
         'emo_model_info{model="toy",precision="float32",provider="cpu",version="1"} 1.0',

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import Metrics, SupervisorMetrics
+from app.metrics import Metrics, Queue, SupervisorMetrics
 from app.snapshots import Snapshot, exposition, merge, snapshot
 
 
@@ -14,7 +14,7 @@ def process(images: int, seconds: float = 0.2, queued: int = 0) -> Snapshot:
     metrics = Metrics()
     model = metrics.for_model("toy", "classify")
     model.served("1", "cpu", "float32")
-    model.queue_depth.value = queued
+    model.watch(Queue(lambda: queued, lambda: 0.0))
     metrics.workers_configured.set(2)
     metrics.memory_limit.set(1e9)
     for _ in range(images):

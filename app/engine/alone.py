@@ -1,10 +1,11 @@
-"""Images that an instance takes from their bytes to their answer in one visit to its thread.
+"""Images that the thread of an instance takes from their bytes to their answer in one go.
 
 Where batches do not pay, an image has nothing to gain from steps of their own: each hand-over between threads costs
 more than what it lets overlap, as every core is busy anyway.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engine.costs import Costs
+from app.engine.hand import Hand, Turn
 from app.engine.inference import infer
 from app.engine.priority import lower_priority
 from app.engine.session import Outputs, Session
@@ -54,6 +56,7 @@ class Alone:
         session: Session,
         idle: asyncio.Semaphore,
         threads: ThreadPoolExecutor,
+        hand: Hand[Callable[[], None]],
         costs: Costs,
         metrics: ModelMetrics,
     ) -> None:
@@ -61,23 +64,38 @@ class Alone:
         self._session = session
         self._idle = idle
         self._threads = threads
+        self._hand = hand
         self._costs = costs
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._answers: set[asyncio.Future[Any]] = set()
+        self._at_work = 0
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether an instance is idle or takes what is at hand when it has ended its image."""
+        return self._at_work > 0 or not self._idle.locked()
 
     async def run(
-        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None]
+        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None], turn: Turn
     ) -> R:
         """Prepare one image, compute it and finish it; ``on_computed`` is called on the event loop before that is told.
 
-        An image whose waiter left while it was prepared is not computed. Raises what the functions and the session
-        raise, as ServiceErrors.
+        An image whose waiter left before it was computed never is. Raises what the functions and the session raise, as
+        ServiceErrors. To be called where an instance ``has_thread``, in the same turn of the event loop.
         """
-        await self._idle.acquire()
         answer: asyncio.Future[R] = self._loop.create_future()
         self._answers.add(answer)
-        self._threads.submit(self._visit, self._costs.is_heavy, prepare, finish, on_computed, answer)
+        submitted = time.perf_counter()
+
+        def visit() -> None:
+            self._visit(submitted, prepare, finish, on_computed, answer)
+
+        self._hand.put(turn, visit)
+        if not self._idle.locked():
+            await self._idle.acquire()  # at once
+            self._at_work += 1
+            self._threads.submit(self._work)
         try:
             return await answer
         finally:
@@ -88,37 +106,48 @@ class Alone:
         for answer in self._answers:
             _fail(answer, why())
 
+    # ---- in the threads --------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Take what is at hand until there is nothing."""
+        while (visit := self._hand.take()) is not None:
+            visit()
+        self._tell(self._stopped)
+
     def _visit(
         self,
-        is_heavy: bool,  # noqa: FBT001  submit() passes by position
+        submitted: float,
         prepare: Callable[[], P],
         finish: Callable[[P, Answer], R],
         on_computed: Callable[[], None],
         answer: asyncio.Future[R],
     ) -> None:
-        """In the thread: all steps; the event loop is told how they ended."""
-        if is_heavy:
+        """All steps of one image; the event loop is told how they ended."""
+        if answer.done():  # its client left, or its deadline passed
+            return
+        if self._costs.is_heavy:
             lower_priority()
+        queued = time.perf_counter() - submitted
         try:
-            settle = guarded(self._take_through, prepare, finish, on_computed, answer)
+            settle = guarded(self._take_through, queued, prepare, finish, on_computed, answer)
         except ServiceError as error:
             settle = partial(_fail, answer, error)
-        with suppress(RuntimeError):  # the event loop has ended, and nobody waits
-            self._loop.call_soon_threadsafe(self._visited, settle)
+        self._tell(settle)
 
     def _take_through(
         self,
+        queued: float,
         prepare: Callable[[], P],
         finish: Callable[[P, Answer], R],
         on_computed: Callable[[], None],
         answer: asyncio.Future[R],
     ) -> Callable[[], None]:
         prepared = prepare()
-        if answer.done():  # its client left, or its deadline passed
+        if answer.done():
             return lambda: None
         computed = infer(self._session, [prepared.tensor])
         rows = {name: values[0] for name, values in computed.outputs.items()}
-        result = finish(prepared, Answer(rows, 0.0, computed.seconds))
+        result = finish(prepared, Answer(rows, queued, computed.seconds))
 
         def settle() -> None:
             self._metrics.batch(1)
@@ -129,9 +158,19 @@ class Alone:
 
         return settle
 
-    def _visited(self, settle: Callable[[], None]) -> None:
+    def _tell(self, settle: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and nobody waits
+            self._loop.call_soon_threadsafe(settle)
+
+    # ---- on the event loop -----------------------------------------------------------------------------------------
+
+    def _stopped(self) -> None:
+        if self._hand:  # put in when the thread had just looked
+            with suppress(RuntimeError):  # the threads have ended, and nobody waits
+                self._threads.submit(self._work)
+            return
+        self._at_work -= 1
         self._idle.release()
-        settle()
 
 
 def _fail(answer: asyncio.Future[Any], error: ServiceError) -> None:

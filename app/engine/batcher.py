@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from app.engine.alone import Alone, Answer, P, R
 from app.engine.costs import Costs
 from app.engine.deadlines import before, too_late
+from app.engine.hand import FIRST, Hand, Turn
 from app.engine.inference import Inference, infer
 from app.engine.priority import lower_priority
 from app.engine.session import Session
@@ -56,11 +57,13 @@ class Batcher:
         instances: int,
         costs: Costs,
         metrics: ModelMetrics,
+        hand: Hand[Callable[[], None]],
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
         """Start to batch for the model called ``name``, ``instances`` batches at a time.
 
-        What the runs cost is told to ``costs`` and asked of it; ``on_death`` is called if the batcher ends unasked.
+        What the runs cost is told to ``costs`` and asked of it; images that are alone lie in the ``hand`` until a
+        thread has time for them; ``on_death`` is called if the batcher ends unasked.
         """
         self._max_batch_size = options.largest_batch
         self._name = name
@@ -79,7 +82,7 @@ class Batcher:
         self._closed = False
         self._dead = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alone = Alone(session, self._idle_instances, self._threads, costs, metrics)
+        self._alone = Alone(session, self._idle_instances, self._threads, hand, costs, metrics)
         self._former: asyncio.Task[None] | None = self._start(self._form_batches(), f"batcher {name}")
 
     @property
@@ -96,7 +99,6 @@ class Batcher:
             raise self._gone()
         image = _Queued(tensor, deadline, self._loop.create_future(), time.perf_counter())
         self._queue[image] = None
-        self._metrics.queue_depth.inc()
         self._note_arrival()
         self._arrived.set()
         try:
@@ -106,14 +108,21 @@ class Batcher:
             self._leave_queue(image)
 
     @property
+    def waiting(self) -> int:
+        """How many images wait for a batch."""
+        return len(self._queue)
+
+    @property
     def lets_alone(self) -> bool:
-        """Whether an image has nothing to gain from others: batches do not pay, an instance is idle, nobody waits."""
-        return not (
-            self._queue or self._idle_instances.locked() or self._costs.batches_pay(self._options.largest_batch)
-        )
+        """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs."""
+        return not (self._queue or self._costs.batches_pay(self._options.largest_batch)) and self._alone.has_thread
 
     async def run_alone(
-        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None]
+        self,
+        prepare: Callable[[], P],
+        finish: Callable[[P, Answer], R],
+        on_computed: Callable[[], None],
+        turn: Turn = FIRST,
     ) -> R:
         """Take one image through all steps in the thread of an instance, as ``Alone.run``; raises as ``submit``.
 
@@ -121,7 +130,7 @@ class Batcher:
         """
         if self._dead or self._closed:
             raise self._gone()
-        return await self._alone.run(prepare, finish, on_computed)
+        return await self._alone.run(prepare, finish, on_computed, turn)
 
     async def close(self) -> None:
         """Reject what is not answered yet, and end."""
@@ -212,9 +221,7 @@ class Batcher:
         return [image for image in batch if image not in late]
 
     def _leave_queue(self, image: _Queued) -> None:
-        if image in self._queue:
-            del self._queue[image]
-            self._metrics.queue_depth.dec()
+        self._queue.pop(image, None)
 
     # ---- running them ----------------------------------------------------------------------------------------------
 

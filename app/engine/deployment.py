@@ -12,10 +12,11 @@ from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
 from app.engine.costs import NOTHING_MEASURED, Costs
 from app.engine.cpus import usable_cores
-from app.engine.deadlines import before, seconds_left, too_late
+from app.engine.deadlines import before, too_late
 from app.engine.findings import findings
+from app.engine.hand import Hand
 from app.engine.line import Line
-from app.engine.pipeline import Pipeline, Prediction
+from app.engine.pipeline import Pipeline, Prediction, Stay
 from app.engine.repository import Artefact
 from app.engine.selftest import self_test
 from app.engine.session import OrtSession, Session
@@ -33,7 +34,7 @@ from app.errors import (
     Unavailable,
 )
 from app.manifest import Manifest
-from app.metrics import Metrics, ModelMetrics, Reason
+from app.metrics import Metrics, ModelMetrics, Queue, Reason
 from app.settings import Settings
 from app.vision.draw import PictureType, draw_detections, draw_segmentation, encode, encode_class_map
 from app.vision.image import ImageLimits, decode
@@ -86,6 +87,7 @@ class Deployment:
         self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)
         self._metrics.served(*self._description)
         self._is_served = True
+        self._loop = asyncio.get_running_loop()
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._request_seconds = settings.request_timeout_seconds
@@ -95,12 +97,14 @@ class Deployment:
         decode_threads = settings.decode_threads or usable_cores()
         # Not a method: a circle of references would keep the model in memory when it has ended.
         slots = partial(_slots, self._costs, decode_threads, self._instances, settings.batching.largest_batch)
-        self._line = Line(slots, self._metrics)
-        self._metrics.watch_queue_age(self._line.age)
+        hand: Hand[Callable[[], None]] = Hand()
+        self._line = Line(slots, hand)
         self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
         self._batcher = Batcher(
-            self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, on_death
+            self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, hand, on_death
         )
+        self._queue = _queue(self._line, hand, self._batcher)
+        self._metrics.watch(self._queue)
         self._pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact), workers, self._batcher)
 
     @classmethod
@@ -158,10 +162,13 @@ class Deployment:
         try:
             with self._admission.admit(visit, deadline):
                 async with before(deadline), self._line.slot(visit.client) as slot:
-                    self._drop_if_hopeless(deadline)
-                    waited = time.perf_counter() - came
-                    on_computed = self._learning(slot.give_back)
-                    prediction = await self._pipeline.predict(upload, parameters, deadline, waited, on_computed)
+                    stay = Stay(
+                        slot.turn,
+                        time.perf_counter() - came,
+                        partial(self._drop_if_hopeless, deadline),
+                        self._learning(slot.give_back),
+                    )
+                    prediction = await self._pipeline.predict(upload, parameters, deadline, stay)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
@@ -230,12 +237,16 @@ class Deployment:
             await self._batcher.close()
             if self._is_served:
                 self._is_served = False
-                self._metrics.unwatch_queue_age(self._line.age)
+                self._metrics.unwatch(self._queue)
                 self._metrics.retired(*self._description)
 
     def _drop_if_hopeless(self, deadline: float | None) -> None:
-        """Raise DeadlineExceeded for an image that has its slot too late; alone it is tried all the same."""
-        if seconds_left(deadline) < self._costs.slot_seconds / 2 and self._line.is_shared:
+        """Raise DeadlineExceeded for an image that is begun too late; alone it is tried all the same. In any thread."""
+        if (
+            deadline is not None
+            and deadline - self._loop.time() < self._costs.slot_seconds / 2
+            and self._line.is_shared
+        ):
             raise too_late()
 
     def _learning(self, give_back: Callable[[], None]) -> Callable[[], None]:
@@ -271,17 +282,22 @@ class Deployment:
         logger.error("an image failed", extra={"model": self.manifest.name}, exc_info=error)
 
 
+def _queue(line: Line, hand: Hand[Callable[[], None]], batcher: Batcher) -> Queue:
+    """All places where images wait."""
+    return Queue(lambda: line.waiting + len(hand) + batcher.waiting, lambda: max(line.age(), hand.age()))
+
+
 def _slots(costs: Costs, decode_threads: int, instances: int, max_batch_size: int) -> int:
     """How many images are decoded and computed at a time.
 
     Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
-    Where they do not, an image needs one core at a time: as many as there are cores at work, and where those are
-    many some more for the moments between two steps. The rest would only wait inside, where nobody's turn counts.
+    Where they do not, an image needs one core at a time: as many as there are cores at work, and one or some more at
+    hand, so that no core waits for the event loop. The rest would only wait inside.
     """
     if costs.batches_pay(max_batch_size):
         return decode_threads + 2 * instances * max_batch_size
     workers = max(decode_threads, instances)
-    return workers + workers // 4
+    return workers + max(1, workers // 4)
 
 
 def _draw(

@@ -8,20 +8,19 @@ more than one of them.
 import asyncio
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
-from app.metrics import ModelMetrics
+from app.engine.hand import FIRST, Hand, Turn
 
 
 @dataclass(slots=True, order=True)
 class _Waiting:
     """An image in the line, in the order of turns."""
 
-    round: int
-    own_before: int  # images of the same client that waited when it came: who waits for nothing else goes first
-    number: int
+    place: Turn
     client: str = field(compare=False)
     turn: asyncio.Future[None] = field(compare=False)
     since: float = field(compare=False)  # time.monotonic()
@@ -38,11 +37,16 @@ class _Client:
 class Line:
     """Gives slots to clients in turn; used from one event loop."""
 
-    def __init__(self, slots: Callable[[], int], metrics: ModelMetrics) -> None:
-        """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each."""
+    def __init__(self, slots: Callable[[], int], hand: Hand[Any]) -> None:
+        """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each.
+
+        Who has a slot and lies in the ``hand`` has not begun: an image whose turn is before that one's gets a slot too.
+        """
         self._slots = slots
-        self._metrics = metrics
+        self._hand = hand
         self._taken = 0
+        self._waiting = 0
+        self._held: Counter[str] = Counter()  # client -> its slots
         self._round = 0
         self._came = 0
         self._clients: dict[str, _Client] = {}
@@ -53,6 +57,11 @@ class Line:
     def taken(self) -> int:
         """How many slots are taken now."""
         return self._taken
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait for a slot."""
+        return self._waiting
 
     @property
     def has_room(self) -> bool:
@@ -80,27 +89,46 @@ class Line:
         """A slot to wait for."""
         return Slot(self, client)
 
-    async def take(self, client: str) -> None:
+    async def take(self, client: str) -> Turn:
         """Take a slot when the turn has come; cancelled before that, the image has cost nothing."""
+        self._came += 1
         if self.has_room:
-            self._taken += 1
+            self._hold(client)
+            return Turn(self._present_round, self._held[client] - 1, self._came)
+        own = self._clients.get(client) or _Client()
+        place = Turn(max(self._present_round + 1, own.next_round), own.waiting + self._held[client], self._came)
+        last = self._hand.last
+        if last is not None and place < last:
+            self._hold(client)
         else:
-            await self._wait(client)
+            await self._wait(client, place)
+        return place
 
-    def give_back(self) -> None:
-        """Give a slot that was taken to the next."""
+    def _hold(self, client: str) -> None:
+        self._taken += 1
+        self._held[client] += 1
+
+    def give_back(self, client: str) -> None:
+        """Give a slot that ``client`` took to the next."""
         self._taken -= 1
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
         self._give_out()
 
-    async def _wait(self, client: str) -> None:
+    @property
+    def _present_round(self) -> int:
+        """The round in which images begin now."""
+        first = self._hand.first
+        return self._round if first is None else min(self._round, first.round - 1)
+
+    async def _wait(self, client: str, place: Turn) -> None:
         own = self._clients.setdefault(client, _Client())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = max(self._round + 1, own.next_round)
-        self._came += 1
-        heapq.heappush(self._heap, _Waiting(place, own.waiting, self._came, client, turn, time.monotonic()))
-        own.next_round = place + 1
+        heapq.heappush(self._heap, _Waiting(place, client, turn, time.monotonic()))
+        own.next_round = place.round + 1
         own.waiting += 1
-        self._metrics.queue_depth.inc()
+        self._waiting += 1
         self._give_out()  # the number of slots may have grown
         try:
             await turn
@@ -109,11 +137,11 @@ class Line:
                 self._leave(client)
                 self._forget_those_who_left()
             else:  # it had got its slot in this very turn of the event loop
-                self.give_back()
+                self.give_back(client)
             raise
 
     def _leave(self, client: str) -> None:
-        self._metrics.queue_depth.dec()
+        self._waiting -= 1
         own = self._clients[client]
         own.waiting -= 1
         if not own.waiting:
@@ -132,8 +160,8 @@ class Line:
             if image.turn.done():  # its client left
                 self._left = max(0, self._left - 1)
                 continue
-            self._round = image.round
-            self._taken += 1
+            self._round = image.place.round
+            self._hold(image.client)
             self._leave(image.client)
             image.turn.set_result(None)
 
@@ -141,15 +169,17 @@ class Line:
 class Slot:
     """A slot that is held for the time of a block, or until it is given back before."""
 
-    __slots__ = ("_client", "_is_held", "_line")
+    __slots__ = ("_client", "_is_held", "_line", "turn")
 
     def __init__(self, line: Line, client: str) -> None:
         self._line = line
         self._client = client
         self._is_held = False
+        self.turn = FIRST
+        """When it was given."""
 
     async def __aenter__(self) -> Self:
-        await self._line.take(self._client)
+        self.turn = await self._line.take(self._client)
         self._is_held = True
         return self
 
@@ -160,4 +190,4 @@ class Slot:
         """Give it to the next, once."""
         if self._is_held:
             self._is_held = False
-            self._line.give_back()
+            self._line.give_back(self._client)

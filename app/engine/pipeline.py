@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.engine.alone import Answer
 from app.engine.batcher import Batcher
+from app.engine.hand import Turn
 from app.engine.tasks import Parameters, Result, Task
 from app.engine.workers import PixelWorkers
 from app.manifest import Preprocessing
@@ -55,6 +56,19 @@ def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing, least_side:
     return Prepared(tensor, geometry, picture.scale, decoded - started, time.perf_counter() - decoded)
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """An image's time in its slot."""
+
+    turn: Turn
+    waited: float
+    """Seconds before it, which count as time in the queue."""
+    begin: Callable[[], None]
+    """Called in the thread that works on the image, before it does; what it raises is the image's end."""
+    end: Callable[[], None]
+    """Called as soon as the cores are free for the next image, before the answer is given."""
+
+
 class Pipeline:
     """The steps of one model."""
 
@@ -74,24 +88,26 @@ class Pipeline:
         upload: bytes,
         parameters: Parameters,
         deadline: float | None,
-        waited: float = 0.0,
-        on_computed: Callable[[], None] = lambda: None,
+        stay: Stay,
     ) -> Prediction:
-        """Answer one encoded image that has ``waited`` so many seconds for its turn, which counts as time in the queue.
+        """Answer one encoded image that has its slot.
 
-        ``on_computed`` is called as soon as the cores are free for the next image, before the answer is given. Raises
-        InvalidRequest, Unavailable, DeadlineExceeded or InferenceFailed. It can be cancelled at every step; a step that
-        has not begun by then never does.
+        Raises what ``stay.begin`` raises, InvalidRequest, Unavailable, DeadlineExceeded or InferenceFailed. It can be
+        cancelled at every step; a step that has not begun by then never does.
         """
         started = time.perf_counter()
         least_side = None if parameters.full_decode else self._least_side
-        ready = partial(prepare, upload, self._limits, self._rule, least_side)
-        finish = partial(self._finish, parameters, started, waited)
+        finish = partial(self._finish, parameters, started, stay.waited)
+
+        def ready() -> Prepared:
+            stay.begin()
+            return prepare(upload, self._limits, self._rule, least_side)
+
         if self._batcher.lets_alone:
-            return await self._batcher.run_alone(ready, finish, on_computed)
+            return await self._batcher.run_alone(ready, finish, stay.end, stay.turn)
         prepared = await self._workers.run(ready)
         answer = await self._batcher.submit(prepared.tensor, deadline)  # this image's rows of the batch
-        on_computed()
+        stay.end()
         if self._task.is_quick:
             return finish(prepared, answer)
         return await self._workers.run_first(finish, prepared, answer)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from app.engine.alone import Answer
 from app.engine.batcher import Batcher
 from app.engine.costs import Costs
+from app.engine.hand import Hand
 from app.engine.session import Session
 from app.metrics import Metrics
 from app.settings import Batching
@@ -32,7 +33,7 @@ async def batching(
 ) -> AsyncIterator[Batcher]:
     options = Batching(max_batch_size=max_batch_size, max_queue_delay_seconds=delay)
     metrics = Metrics().for_model("toy", "classify")
-    batcher = Batcher("toy", session, options, instances, costs or Costs(instances), metrics, on_death)
+    batcher = Batcher("toy", session, options, instances, costs or Costs(instances), metrics, Hand(), on_death)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             yield batcher

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from app.engine.admission import Admission
 from app.engine.costs import Costs
 from app.engine.deadlines import before
+from app.engine.hand import Hand
 from app.engine.line import Line
 from app.errors import DeadlineExceeded, Unavailable
-from app.metrics import Metrics
 
 CORES = 2
 DECODE_SECONDS, RUN_SECONDS = 0.016, 0.024
@@ -78,7 +78,7 @@ class Model:
     def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
         self.chance = random.Random(seed)
         self.costs = Costs(instances=CORES)
-        self.line = Line(lambda: slots, Metrics().for_model("toy", "classify"))
+        self.line = Line(lambda: slots, Hand())
         self.admission = Admission("toy", limit, self.line, self.costs)
         self._cores = asyncio.Semaphore(CORES)
 

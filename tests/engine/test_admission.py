@@ -7,9 +7,9 @@ import pytest
 
 from app.engine.admission import Admission, Visit
 from app.engine.costs import Costs
+from app.engine.hand import Hand
 from app.engine.line import Line
 from app.errors import Overloaded, QueueFull, ShuttingDown
-from app.metrics import Metrics
 from tests.engine.batching import now
 from tests.engine.simulation import simulate
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def admission(limit: int, costs: Costs | None = None, slots: int = 2) -> Admission:
-    line = Line(lambda: slots, Metrics().for_model("toy", "classify"))
+    line = Line(lambda: slots, Hand())
     return Admission("toy", limit, line, costs or Costs(1))
 
 

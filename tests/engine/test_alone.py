@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from app.engine.alone import Answer
 from app.engine.batcher import Batcher
 from app.engine.costs import Costs
+from app.engine.hand import FIRST, Turn
 from app.errors import ImageUndecodable, InferenceFailed, ShuttingDown
 from tests.engine.batching import all_of, batching, start, tensor, turns
 from tests.support import FakeSession
@@ -46,10 +48,10 @@ class Steps:
         self.threads.add(threading.current_thread().name)
         return float(answer.outputs["scores"][0])
 
-    def start(self, batcher: Batcher, value: int) -> asyncio.Task[None]:
+    def start(self, batcher: Batcher, value: int, turn: Turn = FIRST) -> asyncio.Task[None]:
         async def image() -> None:
             computed = await batcher.run_alone(
-                self.prepare(value), self.finish, lambda: self.events.append(f"{value} computed")
+                self.prepare(value), self.finish, lambda: self.events.append(f"{value} computed"), turn
             )
             self.events.append(f"{value} answered {computed:g}")
 
@@ -77,7 +79,7 @@ async def test_the_next_image_may_begin_before_the_answer_is_given() -> None:
     assert steps.events == ["7 computed", "7 answered 7"]
 
 
-async def test_an_image_is_alone_only_where_batches_do_not_pay_an_instance_is_idle_and_nobody_waits() -> None:
+async def test_an_image_is_alone_only_where_batches_do_not_pay_and_nobody_waits_for_one() -> None:
     steps, session = Steps(), FakeSession(is_open=False)
     async with batching(session, max_batch_size=2, costs=Costs(1)) as batcher:
         assert not batcher.lets_alone  # nothing is known about batches
@@ -85,8 +87,10 @@ async def test_an_image_is_alone_only_where_batches_do_not_pay_an_instance_is_id
         assert batcher.lets_alone
         task = steps.start(batcher, 1)
         await turns()
-        assert not batcher.lets_alone  # the instance is taken
+        assert batcher.lets_alone  # the thread takes the next one when it has ended this
         waiting = start(batcher, 2)
+        await turns()
+        assert not batcher.lets_alone
         steps.gate.set()
         session.gate.set()
         await task
@@ -105,6 +109,53 @@ async def test_an_image_whose_client_leaves_while_it_is_prepared_is_not_computed
         await steps.start(batcher, 2)
     assert session.batches == [[2]]
     assert steps.events == ["2 computed", "2 answered 2"]
+
+
+async def test_what_lies_at_hand_is_taken_in_the_order_of_turns_and_without_the_event_loop() -> None:
+    steps, session = Steps(), FakeSession()
+    async with batching(session, costs=no_gain()) as batcher:
+        tasks = [steps.start(batcher, 1)]
+        await turns()
+        tasks += [steps.start(batcher, value, Turn(value, 0, value)) for value in (4, 3, 2)]
+        await turns()
+        steps.gate.set()
+        deadline = time.monotonic() + 10
+        while len(session.batches) < 4 and time.monotonic() < deadline:
+            time.sleep(0.001)  # noqa: ASYNC251  the event loop stands still
+        assert session.batches == [[1], [2], [3], [4]]
+        await asyncio.gather(*tasks)
+
+
+async def test_an_image_whose_client_leaves_while_it_lies_at_hand_is_not_even_prepared() -> None:
+    steps, session = Steps(), FakeSession()
+    async with batching(session, costs=no_gain()) as batcher:
+        first = steps.start(batcher, 1)
+        await turns()
+        leaver = asyncio.create_task(batcher.run_alone(_never, steps.finish, lambda: None))
+        await turns()
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        steps.gate.set()
+        await first
+        await steps.start(batcher, 2)
+    assert session.batches == [[1], [2]]
+
+
+def _never() -> Ready:
+    raise AssertionError
+
+
+async def test_an_image_that_is_put_at_hand_while_a_batch_runs_waits_for_its_end() -> None:
+    steps, session = Steps(), FakeSession(is_open=False)
+    steps.gate.set()
+    async with batching(session, max_batch_size=2, costs=no_gain()) as batcher:
+        together = start(batcher, 1)
+        await session.entered()
+        assert not batcher.lets_alone
+        session.gate.set()
+        await together
+        await steps.start(batcher, 2)
+    assert session.batches == [[1], [2]]
 
 
 async def test_what_a_step_raises_reaches_the_one_who_asked_and_nobody_else() -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.engine.batcher import Batcher
 from app.engine.costs import Costs
+from app.engine.hand import Hand
 from app.engine.session import Outputs
 from app.errors import InferenceFailed, ModelNotReady, ShuttingDown
 from app.metrics import Metrics
@@ -160,20 +161,22 @@ async def test_a_killed_batcher_leaves_nobody_waiting(victim: str) -> None:
             await batcher.submit(tensor(9))
 
 
-async def test_the_queue_depth_and_batch_sizes_are_measured() -> None:
+async def test_who_waits_and_the_batch_sizes_are_counted() -> None:
     session = FakeSession(is_open=False)
     metrics = Metrics()
-    batcher = Batcher("toy", session, Batching(max_batch_size=2), 1, Costs(1), metrics.for_model("toy", "classify"))
+    batcher = Batcher(
+        "toy", session, Batching(max_batch_size=2), 1, Costs(1), metrics.for_model("toy", "classify"), Hand()
+    )
     tasks = [start(batcher, value) for value in range(5)]
     await session.entered()
     await turns()
     tasks[4].cancel()
     await turns()
     value = metrics.registry.get_sample_value
-    assert value("emo_queue_depth", {"model": "toy"}) == 2
+    assert batcher.waiting == 2
     session.gate.set()
     await all_of(tasks)
-    assert value("emo_queue_depth", {"model": "toy"}) == 0
+    assert batcher.waiting == 0
     assert value("emo_batch_size_count", {"model": "toy"}) == 2
     assert value("emo_batch_size_sum", {"model": "toy"}) == 4
     await batcher.close()

@@ -3,8 +3,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from app.engine.hand import Hand, Turn
 from app.engine.line import Line
-from app.metrics import Metrics
 from tests.engine.batching import turns
 
 pytestmark = pytest.mark.anyio
@@ -14,9 +14,9 @@ class Queue:
     """A line with one slot, which is taken until it is passed on, and the order in which slots were given."""
 
     def __init__(self, slots: int = 1) -> None:
-        self.metrics = Metrics()
         self.slots = slots
-        self.line = Line(lambda: self.slots, self.metrics.for_model("toy", "classify"))
+        self.hand: Hand[str] = Hand()
+        self.line = Line(lambda: self.slots, self.hand)
         self.given: list[str] = []
         self.next = asyncio.Semaphore(0)
 
@@ -28,10 +28,6 @@ class Queue:
             self.given.append(name)
             await self.next.acquire()
 
-    @property
-    def depth(self) -> float | None:
-        return self.metrics.registry.get_sample_value("emo_queue_depth", {"model": "toy"})
-
 
 async def test_clients_take_turns() -> None:
     queue = Queue()
@@ -40,12 +36,12 @@ async def test_clients_take_turns() -> None:
     tasks += [queue.start("one", f"one {number}") for number in range(2)]
     tasks += [queue.start("two")]
     await turns()
-    assert (queue.depth, queue.line.taken) == (6, 1)
+    assert (queue.line.waiting, queue.line.taken) == (6, 1)
     for _ in tasks:
         queue.next.release()
     await asyncio.gather(*tasks)
-    assert queue.given == ["bulk 0", "bulk 1", "one 0", "two", "bulk 2", "one 1", "bulk 3"]
-    assert (queue.depth, queue.line.taken) == (0, 0)
+    assert queue.given == ["bulk 0", "one 0", "two", "bulk 1", "one 1", "bulk 2", "bulk 3"]
+    assert (queue.line.waiting, queue.line.taken) == (0, 0)
 
 
 async def test_new_clients_again_and_again_do_not_starve_a_bulk_job() -> None:
@@ -88,7 +84,7 @@ async def test_who_leaves_gets_no_slot_and_holds_up_nobody() -> None:
     for task in tasks[1:150]:
         task.cancel()
     await turns()
-    assert queue.depth == 50
+    assert queue.line.waiting == 50
     assert queue.line.ahead_of("client") == 50
     for _ in tasks:
         queue.next.release()
@@ -161,4 +157,30 @@ async def test_a_slot_can_be_given_back_early_and_only_once() -> None:
     assert queue.line.taken == 1
     queue.next.release()
     await waiting
+    assert queue.line.taken == 0
+
+
+async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_turn_is_before_its_own() -> None:
+    queue = Queue(slots=2)
+    bulk = [queue.start("bulk", f"bulk {number}") for number in range(4)]
+    await turns()
+    queue.next.release()
+    await turns()
+    assert queue.given == ["bulk 0", "bulk 1", "bulk 2"]
+    queue.hand.put(Turn(1, 1, 3), "bulk 2")  # the thread is at bulk 1
+    overtaking = queue.start("single")
+    await turns()
+    assert queue.given[3:] == ["single"]
+    assert queue.line.taken == 3
+    later = queue.start("later")
+    await turns()
+    assert queue.given[4:] == ["later"]  # it, too, goes before the second image of the same client
+    queue.hand.take()
+    waits = queue.start("latest")
+    await turns()
+    assert len(queue.given) == 5
+    for _ in range(10):
+        queue.next.release()
+    await asyncio.gather(*bulk, overtaking, later, waits)
+    assert queue.given[5:] == ["latest", "bulk 3"]
     assert queue.line.taken == 0

@@ -7,7 +7,8 @@ import pytest
 
 from app.engine.batcher import Batcher
 from app.engine.costs import Costs
-from app.engine.pipeline import Pipeline, prepare
+from app.engine.hand import FIRST, Hand
+from app.engine.pipeline import Pipeline, Stay, prepare
 from app.engine.session import Outputs
 from app.engine.tasks import ClassifyTask, DetectTask, Parameters
 from app.engine.workers import PixelWorkers
@@ -48,10 +49,11 @@ async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on
     is_quick: bool,
 ) -> None:
     task, session, workers = FakeTask(is_quick), FakeSession(), PixelWorkers(threads=1)
-    batcher = Batcher("toy", session, Batching(), 1, Costs(1), Metrics().for_model("toy", "classify"))
+    batcher = Batcher("toy", session, Batching(), 1, Costs(1), Metrics().for_model("toy", "classify"), Hand())
     pipeline = Pipeline(RULE, ImageLimits(), task, workers, batcher)
+    stay = Stay(FIRST, 0.0, lambda: None, lambda: None)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        prediction = await pipeline.predict(encode_image(plain("white")), ClassifyParameters(), None)
+        prediction = await pipeline.predict(encode_image(plain("white")), ClassifyParameters(), None, stay)
     assert prediction.image == ImageSize(width=48, height=40)
     assert session.seen == [255]
     assert task.outputs[0]["scores"].tolist() == [255, 255, 255]  # one image's row, without the batch axis

@@ -194,7 +194,7 @@ async def test_a_version_that_has_ended_is_released_at_once(root: Path, *, batch
             await catalog.follow()
             await until(lambda: sessions[0]() is None)
             assert sessions[1]() is not None
-            assert len(metrics.queue_ages[NAME]) == 1
+            assert len(metrics.queues[NAME]) == 1
 
 
 # ---- how it comes to be followed ----
