@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, with answers that leave in one piece."""
+"""uvicorn's HTTP, with bodies that come and answers that leave in one piece."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.exchange import CONNECTION
+
+_MUCH = 512 * 1024  # bytes; most photos have less
 
 
 class OnePiece(asyncio.Transport):
@@ -45,7 +47,11 @@ class OnePiece(asyncio.Transport):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own, on such a transport; the application gets to know at once when a connection has ended."""
+    """uvicorn's own, on such a transport.
+
+    The application gets a usual body whole, instead of being woken for each piece, and gets to know at once when the
+    connection has ended.
+    """
 
     is_lost = False
 
@@ -55,11 +61,39 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport: OnePiece = OnePiece(transport)
         self.on_lost: Callable[[], None] | None = None
         self._extensions = {CONNECTION: self}
+        self._pieces: list[bytes] = []
+        self._size = 0
 
     def on_message_begin(self) -> None:
         """Let the application have the connection."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain values
+
+    def on_body(self, body: bytes) -> None:
+        """Keep it until it is all there, or much; one of unknown length is checked as it grows."""
+        if not self._pieces and b"content-length" not in dict(self.headers):
+            super().on_body(body)
+            return
+        if self.cycle.response_complete:
+            return
+        self._pieces.append(body)
+        self._size += len(body)
+        if self._size > _MUCH:
+            self.flow.pause_reading()
+            self._pass_on()
+            self.cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """Let the application have the rest."""
+        self._pass_on()
+        super().on_message_complete()
+
+    def _pass_on(self) -> None:
+        if self._pieces:
+            # uvicorn only copies and replaces what is there, which is free where it is bytes.
+            self.cycle.body = b"".join((self.cycle.body, *self._pieces))  # type: ignore[assignment]
+            self._pieces.clear()
+            self._size = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
