@@ -1,13 +1,16 @@
 """Files that would keep a decoder busy are refused by their structure; what decoding takes is counted right."""
 
 import struct
+import time
 import zlib
+from contextlib import suppress
 
 import pytest
 
 from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
 from app.vision import headers
 from app.vision.headers import read_header
+from app.vision.image import ImageLimits, decode
 from tests.vision.files import (
     APP1,
     EOI,
@@ -37,6 +40,29 @@ def test_scans_are_counted() -> None:
 
 def test_scans_of_thumbnails_and_of_what_follows_the_picture_do_not_count() -> None:
     assert read_header(with_segments(BASELINE, THUMBNAIL) + SOS * 50 + PROGRESSIVE).scans == 1
+
+
+def test_a_sequential_picture_has_one_scan_that_is_decoded_and_what_follows_costs_nothing() -> None:
+    many = with_scans(BASELINE, 200)
+    assert many.count(SOS) == 200
+    assert read_header(many).scans == 1
+    limits = ImageLimits(max_bytes=len(many))
+    decode(BASELINE, limits)
+    once, repeated = (min(_cpu_seconds(data, limits) for _ in range(5)) for data in (BASELINE, many))
+    assert repeated < 10 * once
+
+
+def _cpu_seconds(data: bytes, limits: ImageLimits) -> float:
+    began = time.process_time()
+    with suppress(ImageUndecodable):
+        decode(data, limits)
+    return time.process_time() - began
+
+
+def test_the_scans_of_a_sequential_picture_whose_first_holds_one_component_are_counted() -> None:
+    one_component = jpeg_segment(0xDA, bytes([1, 1, 0, 0, 63, 0]))
+    start = BASELINE.index(SOS)
+    assert read_header(BASELINE[:start] + one_component * 7 + EOI).scans == 7
 
 
 @pytest.mark.parametrize(
