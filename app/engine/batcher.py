@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from app.engine.alone import Alone, Answer, P, R
 from app.engine.costs import Costs
 from app.engine.deadlines import before, too_late
-from app.engine.hand import FIRST, Hand, Turn
+from app.engine.hand import Hand, Turn
 from app.engine.inference import Inference, infer
 from app.engine.priority import lower_priority
 from app.engine.session import Session
@@ -63,7 +63,7 @@ class Batcher:
         """Start to batch for the model called ``name``, ``instances`` batches at a time.
 
         What the runs cost is told to ``costs`` and asked of it; images that are alone lie in the ``hand`` until a
-        thread has time for them; ``on_death`` is called if the batcher ends unasked.
+        thread has time; ``on_death`` is called if the batcher ends unasked.
         """
         self._max_batch_size = options.largest_batch
         self._name = name
@@ -115,14 +115,10 @@ class Batcher:
     @property
     def lets_alone(self) -> bool:
         """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs."""
-        return not (self._queue or self._costs.batches_pay(self._options.largest_batch)) and self._alone.has_thread
+        return not (self._queue or self._costs.batches_pay(self._max_batch_size)) and self._alone.has_thread
 
     async def run_alone(
-        self,
-        prepare: Callable[[], P],
-        finish: Callable[[P, Answer], R],
-        on_computed: Callable[[], None],
-        turn: Turn = FIRST,
+        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None], turn: Turn
     ) -> R:
         """Take one image through all steps in the thread of an instance, as ``Alone.run``; raises as ``submit``.
 

@@ -36,8 +36,8 @@ from app.errors import (
 from app.manifest import Manifest
 from app.metrics import Metrics, ModelMetrics, Queue, Reason
 from app.settings import Settings
-from app.vision.draw import PictureType, draw_detections, draw_segmentation, encode, encode_class_map
-from app.vision.image import ImageLimits, decode
+from app.vision.draw import PictureType, draw_found, encode_class_map
+from app.vision.image import ImageLimits
 from app.vision.results import Detections, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Deployment:
 
         Part of a request that was admitted, so it is never refused for want of room.
         """
-        return await self._finish(deadline, _draw, upload, self._limits, result, self.labels, media_type)
+        return await self._finish(deadline, draw_found, upload, self._limits, result, self.labels, media_type)
 
     async def write_class_map(self, result: Segmentation, deadline: float | None = None) -> bytes:
         """The PNG file whose pixels are labels; as ``draw``."""
@@ -298,16 +298,3 @@ def _slots(costs: Costs, decode_threads: int, instances: int, max_batch_size: in
         return decode_threads + 2 * instances * max_batch_size
     workers = max(decode_threads, instances)
     return workers + max(1, workers // 4)
-
-
-def _draw(
-    upload: bytes,
-    limits: ImageLimits,
-    result: Detections | Segmentation,
-    labels: tuple[str, ...],
-    media_type: PictureType,
-) -> bytes:
-    image = decode(upload, limits).upright()
-    if isinstance(result, Segmentation):
-        return encode(draw_segmentation(image, result, labels), media_type)
-    return encode(draw_detections(image, result, labels), media_type)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from app.vision.image import ImageLimits, decode
 from app.vision.results import Detections, Segmentation
 from app.vision.segment import enlarged
 
@@ -23,6 +24,20 @@ _Colour = tuple[int, int, int]
 
 PictureType = Literal["image/png", "image/jpeg"]
 """What pictures can be encoded as."""
+
+
+def draw_found(
+    data: bytes,
+    limits: ImageLimits,
+    result: Detections | Segmentation,
+    names: tuple[str, ...],
+    media_type: PictureType,
+) -> bytes:
+    """The encoded image ``data`` with what was found in it drawn on it, encoded again; raises as ``decode``."""
+    image = decode(data, limits).upright()
+    if isinstance(result, Segmentation):
+        return encode(draw_segmentation(image, result, names), media_type)
+    return encode(draw_detections(image, result, names), media_type)
 
 
 def draw_detections(image: PillowImage.Image, detections: Detections, names: tuple[str, ...]) -> PillowImage.Image:

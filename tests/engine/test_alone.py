@@ -131,7 +131,7 @@ async def test_an_image_whose_client_leaves_while_it_lies_at_hand_is_not_even_pr
     async with batching(session, costs=no_gain()) as batcher:
         first = steps.start(batcher, 1)
         await turns()
-        leaver = asyncio.create_task(batcher.run_alone(_never, steps.finish, lambda: None))
+        leaver = asyncio.create_task(batcher.run_alone(_never, steps.finish, lambda: None, FIRST))
         await turns()
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
@@ -170,9 +170,9 @@ async def test_what_a_step_raises_reaches_the_one_who_asked_and_nobody_else() ->
     steps.gate.set()
     async with batching(FakeSession(), costs=no_gain()) as batcher:
         with pytest.raises(ImageUndecodable, match="no image"):
-            await batcher.run_alone(undecodable, steps.finish, lambda: None)
+            await batcher.run_alone(undecodable, steps.finish, lambda: None, FIRST)
         with pytest.raises(InferenceFailed):
-            await batcher.run_alone(broken, steps.finish, lambda: None)
+            await batcher.run_alone(broken, steps.finish, lambda: None, FIRST)
         await steps.start(batcher, 3)
     assert steps.events[-1] == "3 answered 3"
 
@@ -187,4 +187,4 @@ async def test_closing_leaves_no_image_waiting_that_is_alone() -> None:
             await task
         steps.gate.set()
         with pytest.raises(ShuttingDown):
-            await batcher.run_alone(steps.prepare(2), steps.finish, lambda: None)
+            await batcher.run_alone(steps.prepare(2), steps.finish, lambda: None, FIRST)

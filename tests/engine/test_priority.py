@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.engine.alone import Answer
 from app.engine.batcher import Batcher
 from app.engine.costs import Costs
+from app.engine.hand import FIRST
 from tests.engine.batching import batching, tensor
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")]
@@ -41,7 +42,7 @@ async def ask(batcher: Batcher, *, alone: bool) -> None:
     def finish(_image: Image, answer: Answer) -> Answer:
         return answer
 
-    await (batcher.run_alone(Image, finish, lambda: None) if alone else batcher.submit(Image.tensor))
+    await (batcher.run_alone(Image, finish, lambda: None, FIRST) if alone else batcher.submit(Image.tensor))
 
 
 @pytest.mark.parametrize("alone", [False, True])

@@ -1,0 +1,103 @@
+"""How the application gets the body of a request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from app.process.protocol import HttpProtocol
+from tests.support import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.anyio
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+
+
+class Application:
+    """Keeps what it receives, after it was let."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.came: asyncio.Queue[Message] = asyncio.Queue()
+        self.may_read = asyncio.Event()
+        self.may_read.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await self.may_read.wait()
+        while True:
+            self.messages.append(await receive())
+            self.came.put_nowait(self.messages[-1])
+            if not self.messages[-1].get("more_body"):
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.messages)
+
+
+@asynccontextmanager
+async def connected(application: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = uvicorn.Config(application, ws="none", lifespan="off", log_config=None, access_log=False)
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            yield reader, writer
+            writer.close()
+    finally:
+        server.close()
+
+
+async def test_a_usual_body_comes_whole_in_however_many_pieces_it_is_sent() -> None:
+    application, body = Application(), bytes(range(256)) * 400
+    async with connected(application) as (reader, writer):
+        for _ in range(2):  # the second over the same connection
+            application.messages.clear()
+            writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+            for start in range(0, len(body), 30_000):
+                writer.write(body[start : start + 30_000])
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            assert await reader.readuntil(b"\r\n\r\n")
+            assert application.messages == [{"type": "http.request", "body": body, "more_body": False}]
+            assert type(application.messages[0]["body"]) is bytes
+
+
+async def test_a_large_body_comes_in_pieces_and_is_not_kept_for_an_application_that_does_not_read() -> None:
+    application, body = Application(), bytes(range(256)) * 80_000
+    application.may_read.clear()
+    async with connected(application) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await asyncio.sleep(0.2)
+        application.may_read.set()
+        assert await reader.readuntil(b"\r\n\r\n")
+    assert application.body == body
+    assert len(application.messages) > 5
+    assert max(len(message["body"]) for message in application.messages) < 2_000_000
+
+
+async def test_a_body_of_unknown_length_comes_as_it_is_sent() -> None:
+    application = Application()
+    async with connected(application) as (reader, writer):
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for chunk in (b"one", b"two"):
+            writer.write(b"3\r\n" + chunk + b"\r\n")
+            assert (await application.came.get())["body"] == chunk
+        writer.write(b"0\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_a_client_that_breaks_off_in_its_body_is_seen_to_have_left() -> None:
+    application = Application()
+    async with connected(application) as (_, writer):
+        writer.write(HEAD + b"Content-Length: 1000\r\n\r\n" + bytes(500))
+        await writer.drain()
+        writer.close()
+        assert await application.came.get() == {"type": "http.disconnect"}
