@@ -1,4 +1,4 @@
-"""The door: who asks, until when an answer is of use, and whether the model can take it at all.
+"""The door: who asks, how much, until when an answer is of use, and whether the model can take it at all.
 
 What is refused here costs a fifth of a millisecond: no parameter is checked, no body is read. Under overload most
 requests are refused, so this decides how much is left for those that are answered. The route of a request that is let
@@ -59,7 +59,11 @@ class Door:
         self._routes = {route.path: route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
-        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange_of(scope).check_size()
+        route = self._routes.get(scope["path"]) if scope["method"] == "POST" else None
         if route is None:
             await self._app(scope, receive, send)
             return

@@ -43,7 +43,6 @@ class RequestFrame:
         scope.setdefault("state", {})["exchange"] = exchange
         token = request_id.set(exchange.request_id)
         try:
-            exchange.check_size()
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass  # nobody is there to be answered

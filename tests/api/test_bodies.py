@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.bodies import BodyBudget
+from app.api.door import Door
 from app.api.middleware import RequestFrame
 from app.errors import QueueFull
 from app.metrics import Metrics
@@ -21,7 +22,7 @@ def limited(max_bytes: int, seen: Callable[[bytes], None]) -> ASGIApp:
             seen(chunk)
         await PlainTextResponse("read")(scope, receive, send)
 
-    return RequestFrame(read, Metrics(), asyncio.Event(), max_bytes)
+    return RequestFrame(Door(read, []), Metrics(), asyncio.Event(), max_bytes)
 
 
 @pytest.mark.parametrize("length", ["11", "9" * 30])
