@@ -1,6 +1,6 @@
 """The same network twice, with the same weights: a stock ``torch.onnx`` export, and what ``emo export`` writes.
 
-    python -m bench.models emo_1m .bench/models
+    python -m bench.models emo_1m .bench/models/emo_1m
 
 Weights are random: they cost what trained ones cost. ``<folder>/emo-1m/1`` is a model that emo-serve serves,
 ``<folder>/emo_1m.onnx`` is what a user has without it.

@@ -34,6 +34,8 @@ class Hand(Generic[J]):
     def __init__(self) -> None:
         self._heap: list[tuple[Turn, int, float, J]] = []
         self._numbers: Iterator[int] = itertools.count()
+        self.begun = 0
+        """The round of what was taken last."""
 
     def put(self, turn: Turn, work: J) -> None:
         """Put work in."""
@@ -42,17 +44,11 @@ class Hand(Generic[J]):
     def take(self) -> J | None:
         """Take the first; None where there is none."""
         try:
-            return heapq.heappop(self._heap)[3]
+            turn, _, _, work = heapq.heappop(self._heap)
         except IndexError:
             return None
-
-    @property
-    def first(self) -> Turn | None:
-        """The turn of what is taken next."""
-        try:
-            return self._heap[0][0]
-        except IndexError:
-            return None
+        self.begun = turn.round
+        return work
 
     @property
     def last(self) -> Turn | None:

@@ -8,7 +8,6 @@ more than one of them.
 import asyncio
 import heapq
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -28,9 +27,10 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Client:
-    """A client with images in the line."""
+    """A client with images that wait or have a slot; in which round its next one has its turn at the earliest."""
 
     waiting: int = 0
+    held: int = 0
     next_round: int = 0
 
 
@@ -46,7 +46,7 @@ class Line:
         self._hand = hand
         self._taken = 0
         self._waiting = 0
-        self._held: Counter[str] = Counter()  # client -> its slots
+        self._clients_waiting = 0
         self._round = 0
         self._came = 0
         self._clients: dict[str, _Client] = {}
@@ -66,18 +66,18 @@ class Line:
     @property
     def has_room(self) -> bool:
         """Whether a new image would get a slot at once."""
-        return not self._clients and self._taken < self._slots()
+        return not self._waiting and self._taken < self._slots()
 
     @property
     def is_shared(self) -> bool:
         """Whether somebody else would use the slot that one image gives up."""
-        return self._taken > 1 or bool(self._clients)
+        return self._taken > 1 or self._waiting > 0
 
     def ahead_of(self, client: str) -> int:
         """How many waiting images have their turn before a new one of ``client``, at most."""
         own = self._clients[client].waiting if client in self._clients else 0
         if not own:
-            return len(self._clients)
+            return self._clients_waiting
         return own + sum(min(other.waiting, own + 1) for name, other in self._clients.items() if name != client)
 
     def age(self) -> float:
@@ -91,42 +91,46 @@ class Line:
 
     async def take(self, client: str) -> Turn:
         """Take a slot when the turn has come; cancelled before that, the image has cost nothing."""
+        own = self._clients.setdefault(client, _Client())
+        has_room = self.has_room
+        earliest = self._present_round if has_room else self._present_round + 1
         self._came += 1
-        if self.has_room:
-            self._hold(client)
-            return Turn(self._present_round, self._held[client] - 1, self._came)
-        own = self._clients.get(client) or _Client()
-        place = Turn(max(self._present_round + 1, own.next_round), own.waiting + self._held[client], self._came)
+        place = Turn(max(earliest, own.next_round), own.waiting + own.held, self._came)
+        own.next_round = place.round + 1
         last = self._hand.last
-        if last is not None and place < last:
-            self._hold(client)
+        if has_room or (last is not None and place < last):
+            self._hold(client, place)
         else:
             await self._wait(client, place)
         return place
 
-    def _hold(self, client: str) -> None:
+    def _hold(self, client: str, place: Turn) -> None:
         self._taken += 1
-        self._held[client] += 1
+        self._clients[client].held += 1
+        self._round = max(self._round, place.round)
 
     def give_back(self, client: str) -> None:
         """Give a slot that ``client`` took to the next."""
         self._taken -= 1
-        self._held[client] -= 1
-        if not self._held[client]:
-            del self._held[client]
+        own = self._clients[client]
+        own.held -= 1
+        self._forget(client, own)
         self._give_out()
 
     @property
     def _present_round(self) -> int:
         """The round in which images begin now."""
-        first = self._hand.first
-        return self._round if first is None else min(self._round, first.round - 1)
+        return self._hand.begun if self._hand else self._round
+
+    def _forget(self, client: str, own: _Client) -> None:
+        if not own.waiting and not own.held:
+            del self._clients[client]
 
     async def _wait(self, client: str, place: Turn) -> None:
-        own = self._clients.setdefault(client, _Client())
+        own = self._clients[client]
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._heap, _Waiting(place, client, turn, time.monotonic()))
-        own.next_round = place.round + 1
+        self._clients_waiting += not own.waiting
         own.waiting += 1
         self._waiting += 1
         self._give_out()  # the number of slots may have grown
@@ -144,8 +148,8 @@ class Line:
         self._waiting -= 1
         own = self._clients[client]
         own.waiting -= 1
-        if not own.waiting:
-            del self._clients[client]
+        self._clients_waiting -= not own.waiting
+        self._forget(client, own)
 
     def _forget_those_who_left(self) -> None:
         self._left += 1
@@ -160,8 +164,7 @@ class Line:
             if image.turn.done():  # its client left
                 self._left = max(0, self._left - 1)
                 continue
-            self._round = image.place.round
-            self._hold(image.client)
+            self._hold(image.client, image.place)
             self._leave(image.client)
             image.turn.set_result(None)
 

@@ -1,5 +1,8 @@
 import asyncio
+import random
+from collections import Counter
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -115,7 +118,7 @@ async def test_coming_and_leaving_without_end_takes_no_memory() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert len(queue.line._heap) < 10
-    assert not queue.line._clients
+    assert list(queue.line._clients) == ["holder"]
     queue.next.release()
     await holder
 
@@ -184,3 +187,65 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
     await asyncio.gather(*bulk, overtaking, later, waits)
     assert queue.given[5:] == ["latest", "bulk 3"]
     assert queue.line.taken == 0
+
+
+class Machine:
+    """A line whose images lie at hand until one thread begins them, and the order in which that was."""
+
+    def __init__(self) -> None:
+        self.hand: Hand[tuple[str, int]] = Hand()
+        self.line = Line(lambda: 2, self.hand)
+        self.begun: list[tuple[str, int]] = []
+        self._came: Counter[str] = Counter()
+        self._ended: dict[tuple[str, int], asyncio.Event] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, client: str) -> None:
+        image = client, self._came[client]
+        self._came[client] += 1
+        self._ended[image] = asyncio.Event()
+        self.tasks.append(asyncio.create_task(self._visit(image)))
+
+    async def _visit(self, image: tuple[str, int]) -> None:
+        async with self.line.slot(image[0]) as slot:
+            self.hand.put(slot.turn, image)
+            await self._ended[image].wait()
+
+    async def step(self) -> None:
+        """The thread ends its image and takes the next before the event loop knows."""
+        taken = self.hand.take()
+        if self.begun:
+            self._ended[self.begun[-1]].set()
+        if taken is not None:
+            self.begun.append(taken)
+        await turns()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_with_images_at_hand_each_client_keeps_its_order_and_none_is_passed_over_for_long(
+    seed: int,
+) -> None:
+    chance, machine = random.Random(seed), Machine()
+    clients = {"bulk": 9, "other bulk": 5, "single": 1, "rare": 1}  # how many each has under way at most
+    sent: Counter[str] = Counter()
+    most = 0
+    for _ in range(400):
+        for client, limit in clients.items():
+            under_way = sent[client] - sum(name == client for name, _ in machine.begun)
+            if under_way < limit and chance.random() < (0.05 if client == "rare" else 0.7):
+                machine.start(client)
+                sent[client] += 1
+        await turns()
+        most = max(most, machine.line.taken)
+        await machine.step()
+    for client in clients:
+        numbers = [number for name, number in machine.begun if name == client]
+        assert numbers == list(range(len(numbers)))
+    assert most <= 2 + len(clients)
+    for client in ("bulk", "other bulk", "single"):  # always there, so it has its turn among every few
+        places = [place for place, (name, _) in enumerate(machine.begun) if name == client]
+        assert max(after - before for before, after in pairwise(places)) <= 2 * len(clients)
+    for task in machine.tasks:
+        task.cancel()
+    await asyncio.gather(*machine.tasks, return_exceptions=True)
+    assert (machine.line.taken, machine.line.waiting, len(machine.line._clients)) == (0, 0, 0)
