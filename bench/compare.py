@@ -59,7 +59,7 @@ def main() -> None:
         check_agreement(servers)
         closed_loop(servers, options, results)
         if not options.quick:
-            by_chance(servers, options.seconds, results["servers"])
+            by_chance(servers, options, results["servers"])
             many_clients(servers, options.seconds, results["servers"])
     finally:
         for server in servers:
@@ -156,14 +156,19 @@ def limit(options: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def by_chance(servers: list[Server], seconds: float, results: dict[str, Any]) -> None:
-    """Times at shares of the median throughput of each."""
-    for share in SHARES:
-        for server in tqdm(servers, f"{share:.0%} of each", unit="server"):
+def by_chance(servers: list[Server], options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Times at shares of the median throughput of each, in turns."""
+    turns = [(share, server) for share in SHARES for server in servers]
+    bar = tqdm(total=options.rounds * len(turns), desc="by chance", unit="slice", mininterval=2)
+    for number in range(options.rounds):
+        for share, server in turns if number % 2 == 0 else reversed(turns):
             closed = results[server.name]["closed"]
             peak = statistics.median(found["rate"] for found in closed[str(REFERENCE_CLIENTS)])
             with server.awake():
-                results[server.name][f"open_{share}"] = server.load(256, 3 * seconds, rate=share * peak)
+                found = server.load(256, 3 * options.seconds, rate=share * peak)
+            results[server.name].setdefault(f"open_{share}", []).append(found)
+            bar.update()
+    bar.close()
 
 
 def many_clients(servers: list[Server], seconds: float, results: dict[str, Any]) -> None:
