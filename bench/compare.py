@@ -48,8 +48,8 @@ def main() -> None:
     parser.add_argument("--clients", nargs="+", type=int, default=list(CLIENTS), help="in the closed loop")
     parser.add_argument("--quick", action="store_true", help="the closed loop only")
     options = parser.parse_args()
-    models = MODELS / options.model  # nothing else is served
-    subprocess.run([sys.executable, "-m", "bench.models", options.model, str(models)], cwd=ROOT, check=True)
+    command = [sys.executable, "-m", "bench.models", options.model, str(models_of(options))]
+    subprocess.run(command, cwd=ROOT, check=True)
     names = [OURS, *(name for name in installed() if name != OURS and name in (options.only or installed()))]
     results: dict[str, Any] = {"about": about(options, names), "servers": {}}
     servers: list[Server] = []
@@ -88,12 +88,10 @@ def about(options: argparse.Namespace, names: list[str]) -> dict[str, Any]:
 def start(name: str, port: int, options: argparse.Namespace, results: dict[str, Any]) -> Server:
     """Start one; note how long that takes, without what it measures the first time, and what it costs to do nothing."""
     if name == OURS:  # its first start on a machine measures how to run best, and remembers it
-        first = Server(
-            name, port, options.model, MODELS / options.model, options.photo, served_graph=options.served_graph
-        )
+        first = server_of(name, port, options)
         first.wait()
         first.stop()
-    server = Server(name, port, options.model, MODELS / options.model, options.photo, served_graph=options.served_graph)
+    server = server_of(name, port, options)
     results[name] = {"start_seconds": server.wait(), "closed": {}}
     server.load(8, 1.0)
     before = server.cpu_seconds()
@@ -102,6 +100,16 @@ def start(name: str, port: int, options: argparse.Namespace, results: dict[str, 
     with server.awake():
         pass
     return server
+
+
+def server_of(name: str, port: int, options: argparse.Namespace) -> Server:
+    """One of them, on its way up."""
+    return Server(name, port, options.model, models_of(options), options.photo, served_graph=options.served_graph)
+
+
+def models_of(options: argparse.Namespace) -> Path:
+    """Where the model is, and no other, so that nothing else is served."""
+    return MODELS / str(options.model)
 
 
 def check_agreement(servers: list[Server]) -> None:
@@ -147,7 +155,7 @@ def closed_loop(servers: list[Server], options: argparse.Namespace, results: dic
 
 def limit(options: argparse.Namespace) -> dict[str, float]:
     """What ``bench.limit`` finds now."""
-    model = MODELS / options.model / options.model.replace("_", "-") / "1"
+    model = models_of(options) / options.model.replace("_", "-") / "1"
     command = [sys.executable, "-m", "bench.limit", str(model), str(options.photo.resolve())]
     command += ["--seconds", str(options.seconds), "--processes", str(len(os.sched_getaffinity(0)))]
     found: dict[str, float] = json.loads(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -27,14 +28,7 @@ async def while_connected(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T
             has_left = True
             task.cancel()
 
-    connection = exchange.connection
-    watching = None
-    if connection is None:
-        watching = asyncio.ensure_future(_watch(exchange, leave))
-    elif connection.is_lost:
-        leave()
-    else:
-        connection.on_lost = leave
+    stop = _watch(exchange, leave)
     try:
         return await work
     except asyncio.CancelledError:
@@ -43,13 +37,21 @@ async def while_connected(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T
         raise
     finally:
         at_work = False
-        if connection is not None:
-            connection.on_lost = None
-        elif watching is not None:
-            watching.cancel()
+        stop()
 
 
-async def _watch(exchange: Exchange, leave: Callable[[], None]) -> None:
+def _watch(exchange: Exchange, leave: Callable[[], None]) -> Callable[[], object]:
+    """Have ``leave`` called when the client has left, until what is given is called."""
+    connection = exchange.connection
+    if connection is None:
+        return asyncio.ensure_future(_wait(exchange, leave)).cancel
+    if connection.is_lost:
+        leave()
+    connection.on_lost = leave
+    return partial(setattr, connection, "on_lost", None)
+
+
+async def _wait(exchange: Exchange, leave: Callable[[], None]) -> None:
     with suppress(Exception):  # a connection that fails has ended too
         while (await exchange.receive())["type"] != "http.disconnect":
             pass

@@ -53,8 +53,6 @@ async def read_uploads(exchange: Exchange, share: Share, max_images: int, timeou
             pieces = await read_body(exchange, share)
     except TimeoutError as error:
         raise HTTPException(408, f"The body did not arrive within {timeout_seconds:g} seconds.") from error
-    if len(pieces) == 1 and take is _raw:
-        return _raw(pieces[0])
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))

@@ -86,12 +86,7 @@ class Alone:
         """
         answer: asyncio.Future[R] = self._loop.create_future()
         self._answers.add(answer)
-        submitted = time.perf_counter()
-
-        def visit() -> None:
-            self._visit(submitted, prepare, finish, on_computed, answer)
-
-        self._hand.put(turn, visit)
+        self._hand.put(turn, partial(self._visit, time.perf_counter(), prepare, finish, on_computed, answer))
         if not self._idle.locked():
             await self._idle.acquire()  # at once
             self._at_work += 1

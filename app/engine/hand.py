@@ -1,12 +1,10 @@
 """What lies at hand: images that have their turn, for the threads to take without asking the event loop.
 
-A thread that had to wait for the event loop between two images would find its caches cold: that was 2 % of all time.
+A thread that had to wait for the event loop between two images would find its caches cold.
 """
 
 import heapq
-import itertools
 import time
-from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 J = TypeVar("J")
@@ -32,19 +30,18 @@ class Hand(Generic[J]):
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Turn, int, float, J]] = []
-        self._numbers: Iterator[int] = itertools.count()
+        self._heap: list[tuple[Turn, float, J]] = []
         self.begun = 0
         """The round of what was taken last."""
 
     def put(self, turn: Turn, work: J) -> None:
         """Put work in."""
-        heapq.heappush(self._heap, (turn, next(self._numbers), time.monotonic(), work))
+        heapq.heappush(self._heap, (turn, time.monotonic(), work))
 
     def take(self) -> J | None:
         """Take the first; None where there is none."""
         try:
-            turn, _, _, work = heapq.heappop(self._heap)
+            turn, _, work = heapq.heappop(self._heap)
         except IndexError:
             return None
         self.begun = turn.round
@@ -60,7 +57,7 @@ class Hand(Generic[J]):
 
     def age(self) -> float:
         """Seconds that the work which has lain longest has lain; 0 where there is none."""
-        oldest = min((since for _, _, since, _ in self._heap[:]), default=None)
+        oldest = min((since for _, since, _ in self._heap[:]), default=None)
         return 0.0 if oldest is None else time.monotonic() - oldest
 
     def __len__(self) -> int:
