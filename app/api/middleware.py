@@ -55,6 +55,8 @@ class RequestFrame:
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)
             _log(scope, exchange, seconds)
             request_id.reset(token)
+            # The server's end of the exchange holds the scope: a circle would keep the model of an answer in memory.
+            del scope["state"]["exchange"]
         await exchange.linger()
 
 

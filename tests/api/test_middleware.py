@@ -1,12 +1,14 @@
 import asyncio
+import gc
 import logging
 import re
+import weakref
 
 import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.exchange import exchange_of, server_timing
 from app.api.middleware import RequestFrame
@@ -121,3 +123,27 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
     assert caplog.records[-1].__dict__["status"] == 499
     counted = {"method": "GET", "route": "other", "status": "none"}
     assert metrics.registry.get_sample_value("emo_http_request_seconds_count", counted) == 1
+
+
+async def test_what_the_server_holds_for_a_request_is_freed_with_it() -> None:
+    class Cycle:
+        """As a server has one: it knows the scope, and the application receives from it."""
+
+        def __init__(self) -> None:
+            self.scope: dict[str, object] = {"type": "http", "method": "GET", "path": "/path", "headers": []}
+
+        async def receive(self) -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(self, message: Message) -> None:
+            pass
+
+    cycle = Cycle()
+    gone = weakref.ref(cycle)
+    gc.disable()
+    try:
+        await RequestFrame(echo_id, Metrics(), asyncio.Event(), 1000)(cycle.scope, cycle.receive, cycle.send)
+        del cycle
+        assert gone() is None
+    finally:
+        gc.enable()
