@@ -24,6 +24,7 @@ from app.api.problems import ANSWERED, answer_error
 from app.api.services import AskAll, Gather, Services
 from app.api.token import RequireToken, read_token
 from app.engine.catalog import Catalog
+from app.engine.deadlines import Deadlines
 from app.engine.deployment import OpenSession, open_session
 from app.engine.memory import memory_limit
 from app.errors import StartupError
@@ -59,7 +60,7 @@ def create_app(
             metrics.workers_configured.set(settings.workers or 1)
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
-            app.state.services = Services(settings, metrics, catalog, bodies, drain, gather, ask_all)
+            app.state.services = Services(settings, metrics, catalog, bodies, Deadlines(), drain, gather, ask_all)
             document = app.openapi()  # made once, now: the first wrong parameter would wait for it
             if settings.api_keys_file is not None:
                 declare_keys(document)

@@ -109,9 +109,10 @@ async def answer_uploads(
     parameters: Parameters,
 ) -> Answered:
     """The images of the request and what became of each; raises where that is one error for all of them."""
-    exchange = exchange_of(request.scope)
+    exchange, services = exchange_of(request.scope), call.services
+    most = services.settings.max_images_per_request
     try:
-        uploads = await read_uploads(exchange, share, call.services.settings.max_images_per_request, call.seconds)
+        uploads = await read_uploads(exchange, share, most, services.deadlines, call.seconds)
     except QueueFull:
         call.deployment.count_refused_body()
         raise

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from app.api.bodies import BodyBudget
 from app.engine.catalog import Catalog
+from app.engine.deadlines import Deadlines
 from app.metrics import Metrics
 from app.settings import Settings
 from app.snapshots import Snapshot
@@ -28,6 +29,8 @@ class Services:
     metrics: Metrics
     catalog: Catalog
     bodies: BodyBudget
+    deadlines: Deadlines
+    """Until when bodies may arrive."""
     drain: asyncio.Event
     """Set when the process has been told to stop."""
     gather: Gather | None

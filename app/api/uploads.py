@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import ValidationError
 from python_multipart import MultipartParser
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from app.api.bodies import Share, read_body
 from app.api.exchange import Exchange
 from app.api.schemas import JsonImages
+from app.engine.deadlines import Deadlines
 from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
 _INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
@@ -40,7 +42,9 @@ class Uploads:
     several: bool
 
 
-async def read_uploads(exchange: Exchange, share: Share, max_images: int, timeout_seconds: float) -> Uploads:
+async def read_uploads(
+    exchange: Exchange, share: Share, max_images: int, deadlines: Deadlines, timeout_seconds: float
+) -> Uploads:
     """The images in the body of a request, which is held in ``share``.
 
     Raises UnsupportedMediaType where the Content-Type is none of the three kinds, InvalidRequest where the body is not
@@ -48,14 +52,16 @@ async def read_uploads(exchange: Exchange, share: Share, max_images: int, timeou
     ``timeout_seconds`` to arrive; what ``read_body`` raises passes through.
     """
     take = _reader(exchange.headers, max_images)
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            pieces = await read_body(exchange, share)
-    except TimeoutError as error:
-        raise HTTPException(408, f"The body did not arrive within {timeout_seconds:g} seconds.") from error
+    deadline = asyncio.get_running_loop().time() + timeout_seconds
+    with deadlines.before(deadline, partial(_too_slow, timeout_seconds)):
+        pieces = await read_body(exchange, share)
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))
+
+
+def _too_slow(seconds: float) -> HTTPException:
+    return HTTPException(408, f"The body did not arrive within {seconds:g} seconds.")
 
 
 def _reader(headers: Mapping[bytes, bytes], max_images: int) -> Callable[[bytes], Uploads]:

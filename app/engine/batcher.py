@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from app.engine.alone import Alone, Answer, P, R
 from app.engine.costs import Costs
-from app.engine.deadlines import before, too_late
+from app.engine.deadlines import Deadlines, too_late
 from app.engine.hand import Hand, Turn
 from app.engine.inference import Inference, infer
 from app.engine.priority import lower_priority
@@ -79,6 +79,7 @@ class Batcher:
         self._idle_instances = asyncio.Semaphore(instances)
         self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"infer-{name}")
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines()
         self._closed = False
         self._dead = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +103,7 @@ class Batcher:
         self._note_arrival()
         self._arrived.set()
         try:
-            async with before(deadline):
+            with self._deadlines.before(deadline):
                 return await image.answer
         finally:
             self._leave_queue(image)

@@ -12,7 +12,7 @@ from app.engine.admission import Admission, Visit
 from app.engine.batcher import Batcher
 from app.engine.costs import NOTHING_MEASURED, Costs
 from app.engine.cpus import usable_cores
-from app.engine.deadlines import before, too_late
+from app.engine.deadlines import Deadlines, too_late
 from app.engine.findings import findings
 from app.engine.hand import Hand
 from app.engine.line import Line
@@ -88,6 +88,7 @@ class Deployment:
         self._metrics.served(*self._description)
         self._is_served = True
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines()
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._request_seconds = settings.request_timeout_seconds
@@ -160,8 +161,8 @@ class Deployment:
         visit = visit or Visit()
         came = time.perf_counter()
         try:
-            with self._admission.admit(visit, deadline):
-                async with before(deadline), self._line.slot(visit.client) as slot:
+            with self._admission.admit(visit, deadline), self._deadlines.before(deadline):
+                async with self._line.slot(visit.client) as slot:
                     stay = Stay(
                         slot.turn,
                         time.perf_counter() - came,
@@ -206,9 +207,8 @@ class Deployment:
 
     async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
         try:
-            with self._admission.carry_on():
-                async with before(deadline):
-                    return await self._workers.run(function, *args)
+            with self._admission.carry_on(), self._deadlines.before(deadline):
+                return await self._workers.run(function, *args)
         except InferenceFailed as error:
             self._log(error)
             raise

@@ -7,34 +7,38 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.exchange import CONNECTION
 
+_STATUS_LINE = b"HTTP/1.1 "
+_INFORMATION = b"1"  # as in 100 Continue: no answer yet, nothing comes after it
 _MUCH = 512 * 1024  # bytes; most photos have less
 
 
 class OnePiece(asyncio.Transport):
-    """Sends together what is written in one turn of the event loop.
+    """Sends an answer's head together with what comes after it.
 
-    uvicorn writes an answer's head and then its body. A process that is killed in between would leave half an answer,
-    which a balancer cannot ask for again. It is a call of the system less, too.
+    uvicorn writes the head and then the body. A process that is killed in between would leave half an answer, which a
+    balancer cannot ask for again. It is a call of the system less, too.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         """Write to the transport, to which all else is left that is not here."""
         super().__init__()
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._pieces: list[bytes | bytearray | memoryview] = []
+        self._head: bytes | bytearray | memoryview = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send it at the end of this turn."""
-        if not self._pieces:
-            self._loop.call_soon(self.flush)
-        self._pieces.append(data)
+        """Send it, unless it is a head."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif bytes(data[:9]) == _STATUS_LINE and data[9:10] != _INFORMATION:
+            self._head = data
+        else:
+            self._transport.write(data)
 
     def flush(self) -> None:
-        """Send what was written now."""
-        pieces, self._pieces = self._pieces, []
-        if pieces and not self._transport.is_closing():
-            self._transport.writelines(pieces)
+        """Send a head after which nothing comes."""
+        if self._head:
+            self.write(b"")
 
     def close(self) -> None:
         """Send what was written, and end."""
@@ -87,6 +91,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Let the application have the rest."""
         self._pass_on()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Send an answer that has no body too."""
+        self.transport.flush()
+        super().on_response_complete()
 
     def _pass_on(self) -> None:
         if self._pieces:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from app.engine.admission import Admission
 from app.engine.costs import Costs
-from app.engine.deadlines import before
+from app.engine.deadlines import Deadlines
 from app.engine.hand import Hand
 from app.engine.line import Line
 from app.errors import DeadlineExceeded, Unavailable
@@ -80,6 +80,7 @@ class Model:
         self.costs = Costs(instances=CORES)
         self.line = Line(lambda: slots, Hand())
         self.admission = Admission("toy", limit, self.line, self.costs)
+        self.deadlines = Deadlines()
         self._cores = asyncio.Semaphore(CORES)
 
     async def warm_up(self) -> None:
@@ -98,8 +99,8 @@ class Model:
         arrived = loop.time()
         try:
             visit = self.admission.enter(client, (client, size), arrived + within)
-            with self.admission.admit(visit, arrived + within):
-                async with before(arrived + within), self.line.slot(client):
+            with self.admission.admit(visit, arrived + within), self.deadlines.before(arrived + within):
+                async with self.line.slot(client):
                     began = loop.time()
                     await self.work()
                     self.costs.answered(loop.time() - began, self.line.taken)
