@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from app.api import admin, operations, predict, segment
 from app.api import catalog as catalog_routes
@@ -79,12 +80,12 @@ def create_app(
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing goes where OpenTelemetry is set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
-    app.add_middleware(Door, routes=routes)
+    # FastAPI's own layers lie innermost: they have nothing to do for the requests that the door answers.
+    surrounded: ASGIApp = Door(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        app.add_middleware(KeyCheck, keys=read_keys(settings.api_keys_file), per_second=limits[0], at_a_time=limits[1])
-    # Added last, so it lies outermost.
-    app.add_middleware(RequestFrame, metrics=metrics, drain=drain, max_bytes=settings.max_request_bytes)
+        surrounded = KeyCheck(surrounded, read_keys(settings.api_keys_file), *limits)
+    app.middleware_stack = RequestFrame(surrounded, metrics, drain, settings.max_request_bytes)
     app.include_router(predict.router)
     app.include_router(segment.router)
     app.include_router(catalog_routes.router)
@@ -99,9 +100,9 @@ def create_admin_app(services: Services) -> FastAPI:
     token = read_token(services.settings)
     app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(ANSWERED, answer_error))
     app.state.services = services
-    app.add_middleware(RequireToken, token=token)
+    guarded = RequireToken(app.build_middleware_stack(), token)
     most = services.settings.max_request_bytes
-    app.add_middleware(RequestFrame, metrics=services.metrics, drain=services.drain, max_bytes=most)
+    app.middleware_stack = RequestFrame(guarded, services.metrics, services.drain, most)
     app.include_router(admin.router)
     return app
 

@@ -97,5 +97,4 @@ def _head(manifest: Manifest, image: ImageSize) -> dict[str, Any]:
 
 
 def _scores(scores: NDArray[np.float32]) -> list[float]:
-    rounded: list[float] = scores.astype(np.float64).round(_SCORE_DIGITS).tolist()
-    return rounded
+    return [round(score, _SCORE_DIGITS) for score in scores.tolist()]

@@ -52,8 +52,7 @@ async def read_uploads(
     ``timeout_seconds`` to arrive; what ``read_body`` raises passes through.
     """
     take = _reader(exchange.headers, max_images)
-    deadline = asyncio.get_running_loop().time() + timeout_seconds
-    with deadlines.before(deadline, partial(_too_slow, timeout_seconds)):
+    with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
         pieces = await read_body(exchange, share)
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))

@@ -11,7 +11,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from app.engine.costs import Costs
-from app.engine.deadlines import seconds_left
 from app.engine.line import Line
 from app.engine.returns import Returns
 from app.errors import Overloaded, QueueFull, ShuttingDown
@@ -48,6 +47,7 @@ class Admission:
         self._count = 0
         self._visits = 0
         self._closed = False
+        self._loop = asyncio.get_running_loop()  # to ask for it each time costs a call of the system
         self._nobody = asyncio.Event()
         self._nobody.set()
         self._empty = asyncio.Event()
@@ -55,7 +55,7 @@ class Admission:
 
     def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
         """Let a request of one image or more in, until ``leave``; raises ShuttingDown, QueueFull or Overloaded."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         visit = Visit(client, request, is_back=self._returns.redeem(request, now))
         self._check(visit, deadline)
         self._visits += 1
@@ -114,8 +114,8 @@ class Admission:
             raise ShuttingDown(msg, _SHUTTING_DOWN_RETRY_SECONDS)
         if not self._count:
             return  # whatever was learned before: an idle model tries anything
-        now = asyncio.get_running_loop().time()
-        left = seconds_left(deadline)
+        now = self._loop.time()
+        left = math.inf if deadline is None else deadline - now
         seconds = self._predict(visit.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
         expected = 0.0 if visit.is_back else self._returns.expected(now, seconds)

@@ -31,6 +31,10 @@ class Deadlines:
         """
         return nullcontext() if deadline is None else _Deadline(self, deadline, late or _did_not_come)
 
+    def within(self, seconds: float, late: Callable[[], Exception]) -> AbstractContextManager[None]:
+        """The same, so many seconds from now."""
+        return _Deadline(self, self._loop.time() + seconds, late)
+
     def opened(self, deadline: "_Deadline") -> None:
         """Ring for it too."""
         self._open.add(deadline)
@@ -86,11 +90,6 @@ class _Deadline:
         # Somebody else may want the task to end as well: that is then not for us to hide.
         if self._has_passed and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._late() from error
-
-
-def seconds_left(deadline: float | None) -> float:
-    """Seconds from now to the deadline, negative when it has passed; None: without end."""
-    return math.inf if deadline is None else deadline - asyncio.get_running_loop().time()
 
 
 def too_late() -> DeadlineExceeded:
