@@ -3,9 +3,9 @@
 import asyncio
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from pydantic import ValidationError
 from python_multipart import MultipartParser
@@ -51,7 +51,8 @@ async def read_uploads(
     what it says or holds no image or more than ``max_images``, HTTPException 408 where it takes longer than
     ``timeout_seconds`` to arrive; what ``read_body`` raises passes through.
     """
-    take = _reader(exchange.headers, max_images)
+    headers = exchange.headers
+    take = _reader(headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity"), max_images)
     with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
         pieces = await read_body(exchange, share)
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
@@ -63,13 +64,14 @@ def _too_slow(seconds: float) -> HTTPException:
     return HTTPException(408, f"The body did not arrive within {seconds:g} seconds.")
 
 
-def _reader(headers: Mapping[bytes, bytes], max_images: int) -> Callable[[bytes], Uploads]:
-    """What takes a body of this Content-Type apart."""
-    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+@lru_cache(maxsize=128)  # clients send the same again and again
+def _reader(content_type: bytes, content_encoding: bytes, max_images: int) -> Callable[[bytes], Uploads]:
+    """What takes a body with these headers apart; raises UnsupportedMediaType where nothing does."""
+    encoding = content_encoding.decode("latin-1").strip().lower()
     if encoding != "identity":
         msg = f"Content-Encoding {encoding[:50]!r} is not understood; send the body as it is."
         raise UnsupportedMediaType(msg)
-    media_type, options = parse_options_header(headers.get(b"content-type", b""))
+    media_type, options = parse_options_header(content_type)
     kind = media_type.decode("latin-1").strip().lower()
     if kind.startswith("image/") or kind == "application/octet-stream":
         return _raw

@@ -6,7 +6,6 @@ images under way and those that have their turn before it. What is refused is to
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -43,7 +42,7 @@ class Admission:
         self._line = line
         self._costs = costs
         self._returns = Returns()
-        self._held: Counter[str] = Counter()  # client -> its images
+        self._held: dict[str, int] = {}  # client -> its images, for those that have any
         self._count = 0
         self._visits = 0
         self._closed = False
@@ -87,7 +86,7 @@ class Admission:
         self._count += 1
         self._empty.clear()
         if client is not None:
-            self._held[client] += 1
+            self._held[client] = self._held.get(client, 0) + 1
 
     def give_back(self, client: str | None) -> None:
         """Give back what ``take`` took."""
@@ -95,9 +94,9 @@ class Admission:
         if not self._count:
             self._empty.set()
         if client is not None:
-            self._held[client] -= 1
-            if not self._held[client]:
-                del self._held[client]
+            held = self._held.pop(client) - 1
+            if held:
+                self._held[client] = held
 
     def close(self) -> None:
         """Refuse all that comes from now on."""
@@ -120,9 +119,10 @@ class Admission:
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
         expected = 0.0 if visit.is_back else self._returns.expected(now, seconds)
         free = self._limit - self._count
-        if free <= min(expected, self._limit / 2) or self._held[visit.client] >= _OWN_SHARE * free:
+        own = self._held.get(visit.client, 0)
+        if free <= min(expected, self._limit / 2) or own >= _OWN_SHARE * free:
             msg = (
-                f"Model {self._name!r} has {self._count} images under way, {self._held[visit.client]} of them from "
+                f"Model {self._name!r} has {self._count} images under way, {own} of them from "
                 f"this client; {self._limit} are allowed, and some places are kept for other clients."
             )
             raise QueueFull(msg, self._retry_after(visit, now, self._count * self._costs.interval / 2, left))
