@@ -131,6 +131,7 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
+	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in
 
 # --strict: a package that the service does not know was not audited, and that is a failure.
 audit: setup-dev ## ask for known vulnerabilities of the locked packages; needs the network

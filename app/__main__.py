@@ -58,13 +58,18 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _serve(settings: Settings) -> int:
-    workers = settings.workers or min(usable_cores(), _MOST_WORKERS_UNASKED)
+    workers = workers_of(settings, usable_cores())
     settings = settings.model_copy(update={"workers": workers})
     if workers > 1:
         return supervise(settings)
     from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that
 
     return serve(settings)
+
+
+def workers_of(settings: Settings, cores: int) -> int:
+    """How many processes answer."""
+    return settings.workers or (min(cores, _MOST_WORKERS_UNASKED) if settings.session.provider == "cpu" else 1)
 
 
 def _tune(settings: Settings, *, full: bool, as_json: bool) -> int:

@@ -27,6 +27,8 @@ DEFAULT_INTRA_OP_THREADS = 1
 
 TuneGoal = Literal["throughput", "latency"]
 
+Provider = Literal["cpu", "cuda"]
+
 
 class Batching(BaseModel):
     """How requests for one model become batches; the same for every model."""
@@ -37,8 +39,8 @@ class Batching(BaseModel):
         default=None,
         ge=1,
         le=256,
-        description="Most images in one run of a model, 1 to 256. Unset: measured, up to 32, or 2 without tuning. A "
-        "CPU is at its best with 1 to 8, an accelerator wants 8 to 64.",
+        description="Most images in one run of a model, 1 to 256. Unset: measured, up to 32, or 2 without tuning, 16 "
+        "on a GPU. A CPU is at its best with 1 to 8, an accelerator wants 8 to 64.",
     )
     max_queue_delay_seconds: float = Field(
         default=0.0,
@@ -61,7 +63,7 @@ class Batching(BaseModel):
         ge=1,
         le=256,
         description="Batches of one model that run at the same time, 1 to 256; they share one session. Unset: "
-        "measured, or one for each usable core without tuning.",
+        "measured, or one for each usable core without tuning; on a GPU up to 2.",
     )
 
     @property
@@ -75,6 +77,11 @@ class SessionOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    provider: Provider = Field(
+        default="cpu",
+        description="Where models are computed: cpu, or cuda for an NVIDIA GPU, which takes ONNX Runtime's package "
+        "onnxruntime-gpu. Where that cannot be had, the server does not start.",
+    )
     intra_op_threads: int | None = Field(
         default=None,
         ge=1,
@@ -103,7 +110,8 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         description="Processes that answer, 1 to 256. Each loads every model, plans threads for its share of the cores "
-        "and keeps the limits below for itself. Unset: one for each usable core, at most 8.",
+        "and keeps the limits below for itself. Unset: one for each usable core, at most 8; on a GPU one, because each "
+        "would hold the models in its memory once more.",
     )
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
     watch_seconds: float | None = Field(

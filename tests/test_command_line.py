@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.__main__ import main, settings_table
-from app.settings import all_settings
+from app.__main__ import main, settings_table, workers_of
+from app.settings import SessionOptions, Settings, all_settings
 from app.variables import group_of
 from tests.serving import emo_serve
 from tests.support import encode_image, plain, write_classifier, write_detector
@@ -62,6 +62,21 @@ def test_no_servable_model_is_a_clean_message_and_exit_code_1(tmp_path: Path) ->
     assert "no model can be served" in last
     assert "toy-detector" in last
     assert "Traceback" not in last
+
+
+def test_without_the_gpu_that_is_asked_for_nothing_is_served(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    server = emo_serve("serve", "--port", "0", "--models", str(tmp_path), EMO_SESSION__PROVIDER="cuda")
+    _, errors = server.communicate(timeout=30)
+    assert server.returncode == 1
+    assert "no CUDAExecutionProvider here" in errors[errors.index("emo-serve: ") :]
+
+
+def test_there_is_a_process_for_each_core_but_one_for_a_gpu_unless_so_many_are_asked_for() -> None:
+    gpu = SessionOptions(provider="cuda")
+    assert [workers_of(Settings(), cores) for cores in (1, 2, 64)] == [1, 2, 8]
+    assert workers_of(Settings(session=gpu), cores=64) == 1
+    assert workers_of(Settings(session=gpu, workers=3), cores=64) == 3
 
 
 def test_a_port_in_use_is_a_clean_message_and_exit_code_1(tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ class Deployment:
         self.labels = artefact.labels
         self.batch_seconds = batch_seconds
         self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)
+        # The labels of ``emo_model_info``: version, provider and precision.
+        self._description = self.manifest.version, settings.session.provider, self.manifest.outputs[0].dtype
         self._metrics.served(*self._description)
         self._is_served = True
         self._loop = asyncio.get_running_loop()
@@ -258,11 +260,6 @@ class Deployment:
             give_back()
 
         return on_computed
-
-    @property
-    def _description(self) -> tuple[str, str, str]:
-        """Version, provider and precision, the labels of ``emo_model_info``."""
-        return self.manifest.version, OrtSession.provider, self.manifest.outputs[0].dtype
 
     def _count(self, error: ServiceError) -> None:
         """Count an image that was not answered; log what is our own fault."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.engine.cpus import Machine, this_machine
 from app.engine.deployment import OpenSession, open_session
 from app.engine.repository import Artefact
-from app.engine.session import RUNTIME_VERSION, OrtSession, Session
+from app.engine.session import RUNTIME_VERSION, Session
 from app.engine.tuning import Setting, Space, Tuning, choose, search, sweep
 from app.engine.tuning_cache import Circumstances, TuningCache
 from app.settings import Settings
@@ -89,7 +89,7 @@ class Tuner:
         return tuning
 
     def _circumstances(self, artefact: Artefact) -> Circumstances:
-        runtime = f"onnxruntime {RUNTIME_VERSION} {OrtSession.provider}"
+        runtime = f"onnxruntime {RUNTIME_VERSION} {self.space.provider}"
         digest = artefact.manifest.sha256[artefact.model_path.name]
         return Circumstances(digest, runtime, self._machine, self.space)
 

@@ -1,7 +1,8 @@
 """How a model runs best on a machine: which settings there are, which are worth measuring, which one to take.
 
 A setting is instances x intra-op threads x batch size; instances x threads never exceed the cores, which decoding
-shares. Nothing here knows ONNX Runtime or the wall clock: what a setting costs comes from a ``Measure``.
+shares. On a GPU threads are of no use, and of two instances one copies its images while the other computes. Nothing
+here knows ONNX Runtime or the wall clock: what a setting costs comes from a ``Measure``.
 """
 
 import statistics
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import PositiveFloat, PositiveInt
 
-from app.settings import DEFAULT_INTRA_OP_THREADS, DEFAULT_MAX_BATCH_SIZE, Settings, TuneGoal
+from app.settings import DEFAULT_INTRA_OP_THREADS, DEFAULT_MAX_BATCH_SIZE, Provider, Settings, TuneGoal
 
 _LARGEST_BATCH = 32
+_UNTUNED_GPU_BATCH = 16  # where nothing was measured
+_GPU_INSTANCES = 2
 _SAME = 0.98  # of the best: not worth more memory, as it lies within what a short measurement can tell apart
 _GROWN = 0.9  # of the best of smaller batches: larger ones will not pay either
 _HOPELESS = 0.75  # of the best: not worth another look
@@ -87,24 +90,26 @@ class Space:
     instances: int | None
     intra_op_threads: int | None
     max_batch_size: int | None
+    provider: Provider = "cpu"
 
     @classmethod
     def of(cls, settings: Settings, cores: int) -> "Space":
         """What the settings leave free."""
-        batching, threads = settings.batching, settings.session.intra_op_threads
-        return cls(settings.tune_goal, cores, batching.instances, threads, batching.max_batch_size)
+        batching, session = settings.batching, settings.session
+        threads = session.intra_op_threads or (None if session.provider == "cpu" else DEFAULT_INTRA_OP_THREADS)
+        return cls(settings.tune_goal, cores, batching.instances, threads, batching.max_batch_size, session.provider)
 
     def untuned(self) -> Setting:
         """The setting to use where nothing is measured."""
         threads = self.intra_op_threads or DEFAULT_INTRA_OP_THREADS
-        return Setting(self.instances or self.cores, threads, self.max_batch_size or DEFAULT_MAX_BATCH_SIZE)
+        batch = DEFAULT_MAX_BATCH_SIZE if self.provider == "cpu" else _UNTUNED_GPU_BATCH
+        return Setting(self.instances or self._most_instances(1), threads, self.max_batch_size or batch)
 
     def shapes(self) -> list[tuple[int, int]]:
         """Instances x threads, those that use all cores first; for latency only those, as one caller measures."""
         shapes = []
         for threads in self._threads():
-            most = max(1, self.cores // threads)
-            several = [self.instances] if self.instances else _doubling(most)
+            several = [self.instances] if self.instances else _doubling(self._most_instances(threads))
             shapes += [(instances, threads) for instances in (several if self.goal == "throughput" else several[-1:])]
         return sorted(shapes, key=lambda shape: (-shape[0] * shape[1], shape[1]))
 
@@ -117,6 +122,10 @@ class Space:
     def callers(self, setting: Setting) -> int:
         """How many runs there are at the same time while the setting is measured."""
         return setting.instances if self.goal == "throughput" else 1
+
+    def _most_instances(self, threads: int) -> int:
+        most = max(1, self.cores // threads)
+        return most if self.provider == "cpu" else _GPU_INSTANCES
 
     def _threads(self) -> list[int]:
         if self.intra_op_threads:

@@ -65,6 +65,13 @@ def test_a_graph_that_differs_from_its_manifest_is_refused_with_both_named(tmp_p
         load(folder, changed(manifest, input=renamed))
 
 
+def test_a_gpu_that_cannot_be_had_is_an_error_and_not_the_cpu_in_its_place(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path)
+    manifest = read_manifest(folder / MANIFEST_FILE)
+    with pytest.raises(StartupError, match=r"model\.onnx.*no CUDAExecutionProvider.*CPU.*onnxruntime-gpu"):
+        OrtSession(folder / "model.onnx", manifest, SessionOptions(provider="cuda"))
+
+
 def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_classifier(tmp_path)
     (folder / "model.onnx").write_bytes(b"nothing")

@@ -8,6 +8,7 @@ from app.engine.tuning import Measurement, Setting, Space, Tuning, choose, row_o
 from app.settings import Batching, SessionOptions, Settings
 
 THROUGHPUT = Space("throughput", cores=4, instances=None, intra_op_threads=None, max_batch_size=None)
+GPU = replace(THROUGHPUT, provider="cuda", intra_op_threads=1)
 LATENCY = replace(THROUGHPUT, goal="latency")
 PLENTY_SECONDS = 1000.0
 
@@ -192,6 +193,17 @@ def test_a_larger_batch_that_was_disturbed_once_gets_a_second_look() -> None:
         return like_an_accelerator(setting) * (5 if first and setting.max_batch_size == 8 else 1)
 
     assert FakeMachine(seconds).search(replace(THROUGHPUT, cores=1)).setting == Setting(1, 1, 32)
+
+
+def test_on_a_gpu_at_most_two_instances_and_large_batches_are_tried_whatever_the_cores() -> None:
+    for cores in (1, 16):
+        space = Space.of(Settings(session=SessionOptions(provider="cuda")), cores)
+        assert space.shapes() == [(2, 1), (1, 1)]
+        assert space.untuned() == Setting(2, 1, 16)
+    machine = FakeMachine(like_an_accelerator)
+    assert machine.search(GPU).setting == Setting(1, 1, 32)
+    asked = Settings(session=SessionOptions(provider="cuda"), batching=Batching(instances=4, max_batch_size=8))
+    assert Space.of(asked, 16).untuned() == Setting(4, 1, 8)
 
 
 def test_the_full_sweep_measures_every_setting_and_tells_how_far_it_is() -> None:

@@ -50,3 +50,31 @@ def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
         response, body = read(connection)
         assert response.status == 200
         assert body
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_head_after_which_no_body_comes_is_sent_all_the_same(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "models").mkdir()
+    with (
+        commanded(tmp_path / "models", tmp_path / "log", workers, EMO_TUNE="false") as server,
+        contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection,
+    ):
+        for _ in range(2):  # the connection stays open
+            connection.request("HEAD", "/livez")
+            response, body = read(connection)
+            assert (response.status, body) == (200, b"")
+
+
+def test_who_asks_before_sending_a_body_is_told_to_go_on_at_once(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with (
+        commanded(tmp_path / "models", tmp_path / "log", 1, EMO_TUNE="false") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+    ):
+        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(IMAGE)}\r\n"
+        connection.sendall(f"{head}Content-Type: image/png\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(IMAGE)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b'"classifications"' in answer
