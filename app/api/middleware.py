@@ -55,8 +55,9 @@ class RequestFrame:
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)
             _log(scope, exchange, seconds)
             request_id.reset(token)
-            # The server's end of the exchange holds the scope: a circle would keep the model of an answer in memory.
-            del scope["state"]["exchange"]
+            # The server keeps the scope until the connection's next request, and the exchange the server's end of it:
+            # the model of an answer would stay in memory as long, or in a circle.
+            scope["state"].clear()
         await exchange.linger()
 
 

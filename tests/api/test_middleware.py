@@ -147,3 +147,25 @@ async def test_what_the_server_holds_for_a_request_is_freed_with_it() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_last_request_but_what_was_sent() -> None:
+    class Model:
+        pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        model = scope["state"]["call"] = Model()
+        models.append(weakref.ref(model))
+        await echo_id(scope, receive, send)
+
+    async def nothing() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def out(message: Message) -> None:
+        pass
+
+    models: list[weakref.ref[Model]] = []
+    scope = {"type": "http", "method": "GET", "path": "/path", "headers": [], "state": {"of the server": 1}}
+    await RequestFrame(app, Metrics(), asyncio.Event(), 1000)(scope, nothing, out)
+    assert scope["path"] == "/path"  # the server still has it
+    assert [model() for model in models] == [None]
