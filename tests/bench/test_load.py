@@ -11,6 +11,7 @@ import pytest
 from bench.load import Load, request_bytes
 
 ANSWER = b'{"label": 7}'
+CLOSED_WITHOUT_A_WORD = 202
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def serving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[tuple
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+            self.close_connection = status == CLOSED_WITHOUT_A_WORD
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the library's
             pass
@@ -75,6 +77,13 @@ def test_a_connection_that_the_server_closes_is_replaced() -> None:
         result = load(address).closed_loop(0.3)
     assert result.statuses[200] > 3
     assert result.lost == 0
+
+
+def test_a_connection_that_ends_while_nobody_uses_it_is_no_loss_and_its_client_is_there_once() -> None:
+    with serving((CLOSED_WITHOUT_A_WORD, {}, ANSWER)) as (address, bodies):
+        result = load(address, clients=2).open_loop(1.0, rate=10)
+    assert result.statuses == Counter({CLOSED_WITHOUT_A_WORD: len(bodies)})
+    assert (result.lost, result.unanswered) == (0, 0)
 
 
 def test_requests_by_chance_come_at_their_rate_whatever_became_of_earlier_ones() -> None:
