@@ -222,9 +222,9 @@ def run(workers: int, *, administered: bool, swaps: int, warm_up: int) -> bool:
             swapper.swap()
             footprints.append(footprint(processes))
         seconds = time.monotonic() - began
-    # It swings by what the threads are just doing, from swap to swap, which the median of ten evens out, and by what the
-    # C library keeps for them, in levels that last longer. What stays raises the lowest level; what stays until the
-    # collector of garbage comes raises the highest.
+    # It swings by what the threads are just doing, from swap to swap, which the median of ten evens out, and by what
+    # the C library keeps for them, in levels that last longer. What stays raises the lowest level; what stays until
+    # the collector of garbage comes raises the highest.
     before, after = footprints[warm_up - 1], footprints[-1]
     tens = [footprints[end - 10 : end] for end in range(warm_up, warm_up + swaps + 1, 10)]
     memory = [statistics.median(entry.mib for entry in ten) for ten in tens]
