@@ -25,9 +25,11 @@ CONNECTION = "emo.connection"
 
 
 class Connection(Protocol):
-    """What a server can tell of a connection, so that no task has to wait for its end."""
+    """What a server can tell of a connection, so that no task has to wait for it."""
 
     is_lost: bool
+    has_all: bool
+    """Whether the bodies of all requests that began on it have come, read or not."""
     on_lost: Callable[[], None] | None
     """Called when it ends."""
 
@@ -101,7 +103,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._framed(message.get("headers", ()))
-        elif not self._is_read and not message.get("more_body", False):
+        elif not message.get("more_body", False) and not self._has_come:
             self._is_held = True
             message = {**message, "more_body": True}
         await self._send(message)
@@ -115,6 +117,11 @@ class Exchange:
                 while (await self._receive()).get("more_body", False):  # to the end of the body, or of the client
                     pass
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @property
+    def _has_come(self) -> bool:
+        """Whether nothing of the body can arrive any more."""
+        return self._is_read or (self.connection is not None and self.connection.has_all)
 
     def _framed(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         self.stages = stage_seconds(self.timings)

@@ -58,6 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     is_lost = False
+    has_all = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Write through it."""
@@ -71,6 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Let the application have the connection."""
         super().on_message_begin()
+        self.has_all = False
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain values
 
     def on_body(self, body: bytes) -> None:
@@ -89,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Let the application have the rest."""
+        self.has_all = True
         self._pass_on()
         super().on_message_complete()
 

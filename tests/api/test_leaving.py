@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 @dataclass(slots=True)
 class Connection:
     is_lost: bool = False
+    has_all: bool = True
     on_lost: Callable[[], None] | None = None
 
 

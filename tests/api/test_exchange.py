@@ -1,0 +1,51 @@
+"""How the end of an answer is held back while its client still sends."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from starlette.types import Message
+
+from app.api.exchange import CONNECTION, Exchange
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(slots=True)
+class Connection:
+    has_all: bool
+    is_lost: bool = False
+    on_lost: Callable[[], None] | None = None
+
+
+async def refused(connection: Connection | None) -> tuple[list[bool], int]:
+    """Of an answer before the body was read: what each piece says of more to come, and how often was read on."""
+    sent: list[bool] = []
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": b"picture", "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["more_body"])
+
+    extensions = {} if connection is None else {CONNECTION: connection}
+    scope = {"type": "http", "headers": [(b"content-length", b"7")], "extensions": extensions}
+    exchange = Exchange(scope, receive, send, 1000, asyncio.Event())
+    await exchange.send({"type": "http.response.start", "status": 503})
+    await exchange.send({"type": "http.response.body", "body": b"later", "more_body": False})
+    await exchange.linger()
+    return sent, read
+
+
+@pytest.mark.parametrize("connection", [None, Connection(has_all=False)])
+async def test_the_end_of_a_refusal_waits_until_the_body_has_been_read(connection: Connection | None) -> None:
+    assert await refused(connection) == ([True, False], 1)
+
+
+async def test_nothing_waits_for_a_body_that_has_come_already() -> None:
+    assert await refused(Connection(has_all=True)) == ([False], 0)
