@@ -55,7 +55,6 @@ class _Client:
     began: float = 0.0
     is_waiting: bool = False
     rests_until: float = 0.0
-    watched_for: int = selectors.EVENT_WRITE
 
 
 class Load:
@@ -124,12 +123,11 @@ class Load:
             client.link.setblocking(False)  # noqa: FBT003  the function's own signature
             client.link.connect_ex(self._address)
             self._selector.register(client.link, selectors.EVENT_WRITE, client)
-            client.watched_for = selectors.EVENT_WRITE
         else:
             try:
                 self._send(client)
-            except OSError:
-                self._watch(client, selectors.EVENT_WRITE)  # the server has ended it: the next turn finds that too
+            except OSError:  # the server has ended it: the next turn finds that too
+                self._selector.modify(client.link, selectors.EVENT_WRITE, client)
 
     def _turn(self, seconds: float) -> list[_Client]:
         """Send and receive what can be; gives the clients that are free again."""
@@ -152,12 +150,8 @@ class Load:
         assert client.link is not None  # noqa: S101  it is registered
         with contextlib.suppress(BlockingIOError):
             client.unsent = client.unsent[client.link.send(client.unsent) :]
-        self._watch(client, selectors.EVENT_WRITE if client.unsent else selectors.EVENT_READ)
-
-    def _watch(self, client: _Client, event: int) -> None:
-        if client.watched_for != event and client.link is not None:
-            self._selector.modify(client.link, event, client)
-            client.watched_for = event
+        wanted = selectors.EVENT_WRITE if client.unsent else selectors.EVENT_READ
+        self._selector.modify(client.link, wanted, client)  # costs nothing where nothing changes
 
     def _receive(self, client: _Client) -> bool:
         """Whether the answer is whole."""

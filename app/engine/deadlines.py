@@ -22,17 +22,12 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
 
-    def before(
-        self, deadline: float | None, late: Callable[[], Exception] | None = None
-    ) -> AbstractContextManager[None]:
-        """Cancel what is awaited inside at the deadline, and raise what ``late`` gives, else DeadlineExceeded, instead.
-
-        With None it may take for ever.
-        """
-        return nullcontext() if deadline is None else _Deadline(self, deadline, late or _did_not_come)
+    def before(self, deadline: float | None) -> AbstractContextManager[None]:
+        """Cancel what is awaited inside at the deadline and raise DeadlineExceeded instead; None: wait for ever."""
+        return nullcontext() if deadline is None else _Deadline(self, deadline, _did_not_come)
 
     def within(self, seconds: float, late: Callable[[], Exception]) -> AbstractContextManager[None]:
-        """The same, so many seconds from now."""
+        """The same, so many seconds from now, and raise what ``late`` gives."""
         return _Deadline(self, self._loop.time() + seconds, late)
 
     def opened(self, deadline: "_Deadline") -> None:

@@ -89,9 +89,8 @@ class Tuner:
         return tuning
 
     def _circumstances(self, artefact: Artefact) -> Circumstances:
-        runtime = f"onnxruntime {RUNTIME_VERSION} {self.space.provider}"
         digest = artefact.manifest.sha256[artefact.model_path.name]
-        return Circumstances(digest, runtime, self._machine, self.space)
+        return Circumstances(digest, f"onnxruntime {RUNTIME_VERSION}", self._machine, self.space)
 
     def _log(self, artefact: Artefact, tuning: Tuning, seconds: float, *, is_remembered: bool) -> None:
         logger.info(

@@ -30,7 +30,7 @@ class OnePiece(asyncio.Transport):
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
-        elif bytes(data[:9]) == _STATUS_LINE and data[9:10] != _INFORMATION:
+        elif data[:9] == _STATUS_LINE and data[9:10] != _INFORMATION:
             self._head = data
         else:
             self._transport.write(data)
@@ -113,7 +113,3 @@ class HttpProtocol(HttpToolsProtocol):
         self.is_lost = True
         if self.on_lost is not None:
             self.on_lost()
-
-    def eof_received(self) -> None:
-        """The client sends no more: the event loop closes the connection next, but what was written still goes out."""
-        self.transport.flush()

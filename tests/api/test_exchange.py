@@ -1,22 +1,14 @@
 """How the end of an answer is held back while its client still sends."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 from starlette.types import Message
 
 from app.api.exchange import CONNECTION, Exchange
+from tests.api.connections import Connection
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass(slots=True)
-class Connection:
-    has_all: bool
-    is_lost: bool = False
-    on_lost: Callable[[], None] | None = None
 
 
 async def refused(connection: Connection | None) -> tuple[list[bool], int]:

@@ -1,8 +1,6 @@
 """Work ends when its client leaves, however the server tells that."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -10,16 +8,10 @@ from starlette.types import Message
 
 from app.api.exchange import CONNECTION, Exchange
 from app.api.leaving import while_connected
+from tests.api.connections import Connection
 from tests.engine.batching import turns
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass(slots=True)
-class Connection:
-    is_lost: bool = False
-    has_all: bool = True
-    on_lost: Callable[[], None] | None = None
 
 
 class Client:

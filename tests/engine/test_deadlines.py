@@ -62,7 +62,7 @@ async def test_without_a_deadline_nothing_is_ended() -> None:
 
 
 async def test_the_caller_says_what_is_raised() -> None:
-    with pytest.raises(LookupError), Deadlines().before(now(), LookupError):
+    with pytest.raises(LookupError), Deadlines().within(0, LookupError):
         await asyncio.sleep(FOR_EVER)
 
 
@@ -97,7 +97,7 @@ async def test_of_two_around_the_same_work_the_earlier_one_speaks(inner: float) 
     with (
         pytest.raises(LookupError if inner < 0.1 else DeadlineExceeded),
         deadlines.before(now() + 0.1),
-        deadlines.before(now() + inner, LookupError),
+        deadlines.within(inner, LookupError),
     ):
         await asyncio.sleep(FOR_EVER)
 

@@ -32,8 +32,9 @@ def test_what_was_stored_is_found_again_by_a_later_start(tmp_path: Path) -> None
         replace(HERE, machine=replace(MACHINE, quota=None)),
         replace(HERE, space=replace(SPACE, goal="latency")),
         replace(HERE, space=replace(SPACE, intra_op_threads=1)),
+        replace(HERE, space=replace(SPACE, provider="cuda")),
     ],
-    ids=["model", "runtime", "cpu", "cores", "quota", "goal", "fixed setting"],
+    ids=["model", "runtime", "cpu", "cores", "quota", "goal", "fixed setting", "provider"],
 )
 def test_under_other_circumstances_nothing_is_remembered(tmp_path: Path, elsewhere: Circumstances) -> None:
     cache = TuningCache(tmp_path)

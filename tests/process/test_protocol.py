@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -28,14 +29,21 @@ def read(connection: HTTPConnection) -> tuple[HTTPResponse, bytes]:
     return response, response.read()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
-    (tmp_path / "models").mkdir()
+@contextlib.contextmanager
+def connected(folder: Path, workers: int) -> Iterator[HTTPConnection]:
+    """A connection to a server of its own."""
+    (folder / "models").mkdir()
     with (
-        commanded(tmp_path / "models", tmp_path / "log", workers, EMO_TUNE="false") as server,
+        commanded(folder / "models", folder / "log", workers, EMO_TUNE="false") as server,
         contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection,
     ):
         connection.connect()
+        yield connection
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
+    with connected(tmp_path, workers) as connection:
         for number in range(1, 6):
             connection.request("POST", "/classify", IMAGE, {"Content-Type": "image/png"})
             response, body = read(connection)
@@ -54,11 +62,7 @@ def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_head_after_which_no_body_comes_is_sent_all_the_same(tmp_path: Path, workers: int) -> None:
-    (tmp_path / "models").mkdir()
-    with (
-        commanded(tmp_path / "models", tmp_path / "log", workers, EMO_TUNE="false") as server,
-        contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection,
-    ):
+    with connected(tmp_path, workers) as connection:
         for _ in range(2):  # the connection stays open
             connection.request("HEAD", "/livez")
             response, body = read(connection)
@@ -66,15 +70,13 @@ def test_a_head_after_which_no_body_comes_is_sent_all_the_same(tmp_path: Path, w
 
 
 def test_who_asks_before_sending_a_body_is_told_to_go_on_at_once(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    with (
-        commanded(tmp_path / "models", tmp_path / "log", 1, EMO_TUNE="false") as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
-    ):
+    with connected(tmp_path, workers=1) as connection:
+        link = connection.sock
+        assert link is not None
         head = f"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(IMAGE)}\r\n"
-        connection.sendall(f"{head}Content-Type: image/png\r\nConnection: close\r\n\r\n".encode())
-        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        connection.sendall(IMAGE)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        link.sendall(f"{head}Content-Type: image/png\r\nConnection: close\r\n\r\n".encode())
+        assert link.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        link.sendall(IMAGE)
+        answer = b"".join(iter(lambda: link.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b'"classifications"' in answer

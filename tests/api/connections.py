@@ -1,0 +1,13 @@
+"""A connection as a server gives it to the application."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Connection:
+    """What a test says of it."""
+
+    is_lost: bool = False
+    has_all: bool = True
+    on_lost: Callable[[], None] | None = None
