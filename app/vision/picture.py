@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from app.vision.resize import Box, resize
 from app.vision.results import ImageSize
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the whole image as a person sees it."""
 
 _UPRIGHT = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -57,7 +55,8 @@ class Picture:
     def resized(self, box: Box, width: int, height: int, resample: PillowImage.Resampling) -> NDArray[np.uint8]:
         """What ``box`` shows, (height, width, 3), antialiased; what is around it counts at its edges.
 
-        Only what the box needs is resized, and turned upright after that: it is less work by then.
+        The box is in pixels of the whole image as a person sees it. Only what it needs is resized, and turned upright
+        after that: it is less work by then.
         """
         left, top, right, bottom = box
         if self.orientation in _RIGHT_TO_LEFT:
@@ -67,6 +66,6 @@ class Picture:
         if self.orientation in _ON_THEIR_SIDE:
             left, top, right, bottom, width, height = top, left, bottom, right, height, width
         stored = (left / self.scale, top / self.scale, right / self.scale, bottom / self.scale)
-        resized = self.pixels.resize((width, height), resample, stored)
+        resized = resize(self.pixels, (width, height), resample, stored)
         turn = _UPRIGHT.get(self.orientation)
         return np.array(resized if turn is None else resized.transpose(turn))
