@@ -98,7 +98,7 @@ class Server:
             env={
                 **os.environ,
                 **recipe.environment,
-                "PYTHONPATH": str(ROOT if name == OURS else PEERS),
+                "PYTHONPATH": str(ROOT) if name == OURS else f"{PEERS}:{ROOT}",
                 "PORT": str(port),
                 "BENCH_MODEL": str(graph),
                 "BENCH_PIXELS": "served" if served_graph else "plain",

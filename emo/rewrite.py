@@ -122,7 +122,11 @@ class Piece(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """EW-MHSA with the channels last, so that windows and heads are taken apart in blocks, all in one copy."""
+    """EW-MHSA with the channels last: one copy takes the map apart into windows, another puts it together again.
+
+    Between them a token is a row. ONNX Runtime's matrix product takes heads and windows where they lie (it merges the
+    transposes that come before it), so queries, keys and values are not copied.
+    """
 
     def __init__(self, attention: WindowAttention) -> None:
         """The scale is folded into the queries; a bias of the keys would shift all scores of a query alike."""
@@ -146,14 +150,15 @@ class TokenAttention(nn.Module):
             x = functional.pad(x, (0, 0, 0, right, 0, bottom))
         rows, columns = (height + bottom) // side, (width + right) // side
 
-        def tokens(maps: Tensor) -> Tensor:
-            """(N * H * W, C) -> (N * rows * columns, heads, side * side, C / heads)."""
-            blocks = maps.reshape(n, side, rows, side, columns, heads, depth).permute(0, 2, 4, 5, 1, 3, 6)
-            return blocks.reshape(n * rows * columns, heads, side * side, depth)
+        windows = n * rows * columns
+        x = x.reshape(n, side, rows, side, columns, channels).permute(1, 3, 0, 2, 4, 5).reshape(-1, channels)
 
-        x = x.reshape(-1, channels)
-        weights = (tokens(self.query(x)) @ tokens(self.key(x)).transpose(-2, -1)).softmax(-1)
-        mixed = (weights @ tokens(x)).reshape(n, rows, columns, heads, side, side, depth)
+        def heads_of(tokens: Tensor) -> Tensor:
+            """(side * side * windows, C) -> (windows, heads, side * side, C / heads)."""
+            return tokens.reshape(side * side, windows, heads, depth).permute(1, 2, 0, 3)
+
+        weights = (heads_of(self.query(x)) @ heads_of(self.key(x)).transpose(-2, -1)).softmax(-1)
+        mixed = (weights @ heads_of(x)).reshape(n, rows, columns, heads, side, side, depth)
         mixed = mixed.permute(0, 4, 1, 5, 2, 3, 6).reshape(n, height + bottom, width + right, channels)
         return functional.pad(mixed, (0, 0, 0, -right, 0, -bottom)) if padded else mixed
 

@@ -2,7 +2,7 @@
 
 ``BENCH_MODEL`` is an ONNX file that takes normalised float32 (N, 3, 224, 224) and gives logits. With
 ``BENCH_PIXELS=served`` it is the graph that emo-serve serves, which takes uint8 (N, 224, 224, 3) and gives scores, and
-only what the crop needs is resized, as emo-serve does it.
+only what the crop needs is resized, by the function that emo-serve has for it.
 """
 
 import io
@@ -11,6 +11,8 @@ import os
 import numpy as np
 import onnxruntime
 from PIL import Image
+
+from app.vision.resize import resize
 
 SIDE, SHORT, BEST = 224, 256, 5
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
@@ -30,7 +32,7 @@ def prepare(image: bytes | Image.Image) -> np.ndarray:
     if SERVED:
         x, y = width / new_width, height / new_height
         box = (left * x, top * y, (left + SIDE) * x, (top + SIDE) * y)
-        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box))
+        return np.asarray(resize(image, (SIDE, SIDE), Image.Resampling.BICUBIC, box))
     resized = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
     pixels = np.asarray(resized.crop((left, top, left + SIDE, top + SIDE)), np.float32)
     return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
