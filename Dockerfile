@@ -3,6 +3,9 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # ---- build: everything that serving needs, in one folder -------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# For the build alone: Debian's present version will do.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY requirements/build.txt requirements/runtime.txt requirements/
 # The environment itself gets no pip and no setuptools: nothing that installs travels along.
@@ -18,13 +21,14 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
     && rm /opt/venv/bin/emo
 # What the server never loads: ONNX Runtime once more, for programs in C (the module for Python holds its own), and its
-# tools; AVIF, which is not accepted; tests, stubs and sources. Licences and notices stay.
+# tools; AVIF, which is not accepted; tests, stubs, sources and what only a debugger reads. Licences and notices stay.
 # hadolint ignore=DL3003
 RUN cd /opt/venv/lib/python3*/site-packages \
     && rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
        PIL/_avif.* pillow.libs/libavif-* numpy/_core/include numpy/distutils numpy/f2py \
     && find . -type d -name tests -prune -exec rm -r {} + \
-    && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete
+    && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
+    && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so
 # Bytecode of what is loaded, the standard library's too, which the base image comes without.
 RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import app.__main__, app.process.serve, app.process.worker, app.tune'
 
