@@ -112,6 +112,8 @@ class Load:
         return result
 
     def _begin(self, client: _Client, moment: float) -> None:
+        if client.link is not None and _has_ended(client.link):
+            self._close(client)
         client.began, client.is_waiting = moment, True
         client.unsent = memoryview(self._request)
         client.received.clear()
@@ -186,6 +188,16 @@ class Load:
             self._selector.unregister(client.link)
             client.link.close()
         client.link, client.is_waiting = None, False
+
+
+def _has_ended(link: socket.socket) -> bool:
+    """Whether the server has ended a connection on which nothing is to come."""
+    try:
+        return not link.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def request_bytes(url: str, photo: bytes, multipart: str = "") -> bytes:

@@ -1,5 +1,6 @@
 """The load generator, against a server that says what it is told to."""
 
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -28,13 +29,18 @@ def serving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[tuple
             with lock:
                 status, headers, answer = answers[min(len(bodies), len(answers) - 1)]
                 bodies.append(body)
+            is_last = status == CLOSED_WITHOUT_A_WORD
+            if is_last:  # the answer and the end come in one packet
+                self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
-            self.close_connection = status == CLOSED_WITHOUT_A_WORD
+            if is_last:
+                self.connection.shutdown(socket.SHUT_WR)
+                self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the library's
             pass
@@ -81,7 +87,7 @@ def test_a_connection_that_the_server_closes_is_replaced() -> None:
 
 def test_a_connection_that_ends_while_nobody_uses_it_is_no_loss_and_its_client_is_there_once() -> None:
     with serving((CLOSED_WITHOUT_A_WORD, {}, ANSWER)) as (address, bodies):
-        result = load(address, clients=2).open_loop(1.0, rate=10)
+        result = load(address, clients=2).open_loop(1.0, rate=100)
     assert result.statuses == Counter({CLOSED_WITHOUT_A_WORD: len(bodies)})
     assert (result.lost, result.unanswered) == (0, 0)
 
