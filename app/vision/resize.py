@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the picture that is resized."""
 
 _FASTER_FROM = 128 * 128
-"""Pixels of a picture. Below it Pillow takes no longer, and golden pictures give the same tensor on every machine."""
+"""Pixels of a picture. Smaller ones are Pillow's, so that golden pictures give the same tensor on every machine."""
 
 _SUPPORT = {PillowImage.Resampling.BILINEAR: 1, PillowImage.Resampling.BICUBIC: 2}
 """How far each filter reaches, in pixels of the smaller of both pictures."""

@@ -45,8 +45,8 @@ def test_this_machine_has_the_fast_way() -> None:
         ((427, 640), (224, 224)),  # Pillow does columns first here
         ((1600, 1200), (320, 240)),
         ((150, 200), (600, 512)),  # enlarged
-        ((300, 200), (300, 100)),  # narrower only
-        ((300, 200), (120, 200)),
+        ((300, 200), (300, 100)),  # lower only
+        ((300, 200), (120, 200)),  # narrower only
         ((300, 200), (300, 200)),  # the box alone changes
     ],
 )
