@@ -11,23 +11,22 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as ExifTag
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from app.errors import ImageTooLarge, ImageUndecodable, ServiceError
 from app.vision.headers import Header, read_header
+from app.vision.jpeg import JPEG_START, decode_jpeg, read_jpeg
 from app.vision.picture import Picture
 
 # Pillow warns about odd metadata in good pictures. Nobody reads that in a server, so it must not reach its log. The
 # filter is set once, here, because a filter around each call would not be safe with threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# The one reader of each format is called directly and not through `PIL.Image.open`: nothing can be taken for another
-# format, a multi-picture JPEG stays a JPEG, and Pillow's process-wide pixel limit does not mix with ours.
+# The one reader of each format but JPEG is called directly and not through `PIL.Image.open`: nothing can be taken for
+# another format, and Pillow's process-wide pixel limit does not mix with ours.
 _READERS: dict[str, type[ImageFile]] = {
-    "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "WEBP": WebPImageFile,
     "GIF": GifImageFile,
@@ -69,35 +68,44 @@ def decode(data: bytes, limits: ImageLimits, least_side: int | None = None) -> P
     if len(data) > limits.max_bytes:
         msg = f"The image has {len(data)} bytes; allowed are {limits.max_bytes}."
         raise ImageTooLarge(msg)
-    header = read_header(data)
+    header = None if data.startswith(JPEG_START) else read_header(data)
+    name = "JPEG" if header is None else header.format
     try:
-        return _decode(header, limits, least_side)
+        if header is None:
+            return _from_jpeg(data, limits, least_side)
+        return _from_file(data, header, limits)
     except ServiceError:
         raise
     except (MemoryError, PillowImage.DecompressionBombError) as error:
-        msg = f"The {header.format} image is too large to decode."
+        msg = f"The {name} image is too large to decode."
         raise ImageTooLarge(msg) from error
     except Exception as error:  # broken bytes make Pillow raise nearly every built-in exception
         reason = f" ({error})" if isinstance(error, (OSError, SyntaxError)) and error.__cause__ is None else ""
-        msg = f"The {header.format} image cannot be decoded, it is truncated or broken{reason}."
+        msg = f"The {name} image cannot be decoded, it is truncated or broken{reason}."
         raise ImageUndecodable(msg) from error
 
 
-def _decode(header: Header, limits: ImageLimits, least_side: int | None) -> Picture:
+def _from_jpeg(data: bytes, limits: ImageLimits, least_side: int | None) -> Picture:
+    header = read_jpeg(data)
+    width, height = header.width, header.height
+    _check_cost((width, height), header.scans, limits)
+    scale = _scale(width, height, least_side) if header.is_scalable and least_side is not None else 1
+    image = decode_jpeg(data, header, scale)
+    orientation = 1
+    if header.exif or header.xmp:
+        image.info = {"exif": header.exif, "xmp": header.xmp}
+        orientation = _orientation(image)
+    return Picture.stored(_to_rgb(image), width, height, scale, orientation)
+
+
+def _from_file(data: bytes, header: Header, limits: ImageLimits) -> Picture:
     if header.size is not None:
-        _check_cost(header.size, header.scans, limits)
-    with _READERS[header.format](io.BytesIO(header.data)) as encoded:
-        _check_cost(encoded.size, header.scans, limits)
-        width, height = encoded.size
-        scale = _scale(width, height, least_side) if header.scalable and least_side is not None else 1
-        if scale > 1:
-            encoded.draft(None, (width // scale, height // scale))
+        _check_cost(header.size, 1, limits)
+    with _READERS[header.format](io.BytesIO(data)) as encoded:
+        _check_cost(encoded.size, 1, limits)
         encoded.load()
-        if scale == 1:
-            width, height = encoded.size  # a TIFF turns itself upright
-        if header.exif:
-            encoded.info["exif"] = header.exif
-        return Picture.stored(_to_rgb(encoded), width, height, scale, _orientation(encoded))
+        width, height = encoded.size  # a TIFF turns itself upright
+        return Picture.stored(_to_rgb(encoded), width, height, 1, _orientation(encoded))
 
 
 def _scale(width: int, height: int, least_side: int) -> int:

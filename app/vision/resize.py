@@ -50,6 +50,6 @@ def _pass(
     left, top, right, bottom = box
     kernel = FilterType.bilinear if resample == PillowImage.Resampling.BILINEAR else FilterType.catmull_rom
     options = ResizeOptions(ResizeAlg.convolution(kernel), crop_box=CropBox(left, top, right - left, bottom - top))
-    resized = PillowImage.new("RGB", size)
+    resized = PillowImage.new("RGB", size, None)  # every pixel is written
     Resizer().resize_pil(picture, resized, options)
     return resized

@@ -102,6 +102,10 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "jpeg of many scans": lambda: most_scans(photo(SIDE, SIDE), subsampling=0),
     "jpeg of many scans of noise": lambda: most_scans(noise(SIDE, SIDE, 3), subsampling=0, quality=30),
     "jpeg of thousands of scans": lambda: most_scans(noise(100, 100, 3), quality=10),
+    "jpeg of many tables": lambda: with_segments(
+        encoded(photo(), "JPEG"), *[jpeg_segment(0xDB, (b"\0" + b"\1" * 64) * 1000)] * 300
+    ),
+    "jpeg of much junk": lambda: with_segments(encoded(photo(), "JPEG"), b"\xff" * 10_000_000),
     "png of 16 bits with alpha": deep_png,
     "png with a transparent colour": lambda: encoded(Image.new("P", (SIDE, SIDE)), "PNG", transparency=0),
     "png of many pieces": lambda: with_chunks(encoded(photo(), "PNG"), png_chunk(b"IDAT") * 49_000),
@@ -117,9 +121,6 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "jpeg of more scans": lambda: with_scans(encoded(photo(), "JPEG", progressive=True), 6000),
     "jpeg of many frames": lambda: with_segments(
         encoded(photo(), "JPEG"), *[jpeg_segment(0xC0, b"\x08\0\x30\0\x40\3" + bytes(65_000))] * 300
-    ),
-    "jpeg of many tables": lambda: with_segments(
-        encoded(photo(), "JPEG"), *[jpeg_segment(0xDB, (b"\0" + b"\1" * 64) * 1000)] * 300
     ),
     "png of many broken texts": lambda: with_chunks(
         encoded(photo(), "PNG"), png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1_000_000))[:-4] + b"oops") * 18_000
