@@ -2,7 +2,7 @@
 
 ``BENCH_MODEL`` is an ONNX file that takes normalised float32 (N, 3, 224, 224) and gives logits. With
 ``BENCH_PIXELS=served`` it is the graph that emo-serve serves, which takes uint8 (N, 224, 224, 3) and gives scores, and
-only what the crop needs is resized, by the function that emo-serve has for it.
+only what the crop needs is resized; it is decoded and resized by the functions that emo-serve has for that.
 """
 
 import io
@@ -17,14 +17,14 @@ MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
 SERVED = os.environ.get("BENCH_PIXELS") == "served"
 if SERVED:  # else a peer does not load it: its memory and its start are measured too
+    from app.vision.jpeg import decode_jpeg, read_jpeg
     from app.vision.resize import resize
 PORT = int(os.environ.get("PORT", "8000"))
 
 
 def prepare(image: bytes | Image.Image) -> np.ndarray:
     """One image, as a file or opened already, as the graph wants it, without the batch axis."""
-    opened = image if isinstance(image, Image.Image) else Image.open(io.BytesIO(image))
-    image = opened.convert("RGB")
+    image = _decoded(image).convert("RGB")
     width, height = image.size
     short = min(width, height)
     new_width, new_height = int(SHORT * width / short), int(SHORT * height / short)
@@ -36,6 +36,12 @@ def prepare(image: bytes | Image.Image) -> np.ndarray:
     resized = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
     pixels = np.asarray(resized.crop((left, top, left + SIDE, top + SIDE)), np.float32)
     return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
+
+
+def _decoded(image: bytes | Image.Image) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    return decode_jpeg(image, read_jpeg(image), 1) if SERVED else Image.open(io.BytesIO(image))
 
 
 class Network:
