@@ -4,6 +4,7 @@ import logging
 import logging.config
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import filterfalse
 
 from pydantic_core import to_json
 
@@ -28,9 +29,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := request_id.get()) is not None:
             fields["request_id"] = current
-        for name, value in record.__dict__.items():
-            if name not in _OF_EVERY_RECORD:
-                fields.setdefault(name, value)
+        for name in filterfalse(_OF_EVERY_RECORD.__contains__, record.__dict__):
+            fields.setdefault(name, record.__dict__[name])
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:

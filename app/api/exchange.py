@@ -33,6 +33,9 @@ class Connection(Protocol):
     on_lost: Callable[[], None] | None
     """Called when it ends."""
 
+    def discard_body(self) -> None:
+        """Keep nothing of what still comes of the running request."""
+
 
 class Exchange:
     """Bounds what comes in, adds to what goes out, and remembers of both what the log and the metrics tell.
@@ -112,6 +115,8 @@ class Exchange:
         """Where the end of the answer is held back: read on for up to 5 seconds, throw that away, and let it out."""
         if not self._is_held:
             return
+        if self.connection is not None:
+            self.connection.discard_body()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 while (await self._receive()).get("more_body", False):  # to the end of the body, or of the client

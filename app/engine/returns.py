@@ -8,9 +8,11 @@ import heapq
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable
+from itertools import compress, count, repeat
+from operator import and_, lt
 
-_WIDTH = 1 / 16  # seconds: those who are told the same window come, for all we know, at once
-_SPELL = 1 / 4  # seconds: in each the model can answer those who are told it
+_WINDOWS = 16  # a second: those who are told the same window come, for all we know, at once
+_SPELLS = 4  # a second: in each the model can answer those who are told it
 _GRACE = 2.0  # seconds after its moment that a request is still waited for; Retry-After was rounded up
 _LEAST_SECONDS, _MOST_SECONDS = 0.001, 120
 _BOOKED = 0.7  # share of the model's time that is booked; first tries get the rest
@@ -36,20 +38,21 @@ class Returns:
         """
         self._forget(now)
         step = interval * self._share / _BOOKED
-        span = max(1, math.ceil(step / _SPELL))  # of a slow model there is not a place in every spell
-        places = int(span * _SPELL / step) if step else math.inf
-
-        def has_room(moment: float) -> bool:
-            spell = int(moment / _SPELL)
-            told = sum(self._spells[number] for number in range(spell - span + 1, spell + 1))
-            return told < places and len(self._windows.get(_window(moment), ())) < most
-
+        span = max(1, math.ceil(step * _SPELLS))  # of a slow model there is not a place in every spell
+        places = int(span / _SPELLS / step) if step else math.inf
         earliest = max(earliest, _LEAST_SECONDS)
         first = math.ceil(earliest)
-        seconds = next((s for s in range(first, _MOST_SECONDS) if has_room(now + s)), max(first, _MOST_SECONDS))
+        window, spell = _window(now + first), _spell(now + first)
+        # Under overload each refusal goes through all seconds that are booked, which would take a fifth of its time in
+        # Python's own loops: so these are iterators, one item for each second from the first on.
+        together = map(len, map(self._windows.get, count(window, _WINDOWS), repeat(())))
+        spells = count(spell, _SPELLS)
+        told = map(self._spells.get, spells, repeat(0)) if span == 1 else map(self._told, spells, repeat(span))
+        rooms = map(and_, map(lt, together, repeat(most)), map(lt, told, repeat(places)))
+        seconds = next(compress(range(first, _MOST_SECONDS), rooms), max(first, _MOST_SECONDS))
         exact = earliest + (seconds - first)
-        self._windows[_window(now + seconds)].append(request)
-        self._spells[int((now + seconds) / _SPELL)] += 1
+        self._windows[window + (seconds - first) * _WINDOWS].append(request)
+        self._spells[spell + (seconds - first) * _SPELLS] += 1
         heapq.heappush(self._due.setdefault(request, []), now + exact)
         return exact
 
@@ -71,17 +74,21 @@ class Returns:
             return 0.0
         self._forget(now)
         windows = range(_window(now), _window(now + min(seconds, _MOST_SECONDS)) + 1)
-        return self._share * sum(len(self._windows[number]) for number in windows if number in self._windows)
+        return self._share * sum(map(len, map(self._windows.get, windows, repeat(()))))
+
+    def _told(self, spell: int, span: int) -> int:
+        """How many were told a moment in this spell or in the ``span`` - 1 before it."""
+        return sum(self._spells.get(number, 0) for number in range(spell - span + 1, spell + 1))
 
     def _forget(self, now: float) -> None:
         """Forget the windows that have passed, and who did not come."""
         present = _window(now - _GRACE)
         if present > self._oldest:
             self._oldest = present
-            for number in [number for number in self._windows if number < present]:
+            for number in list(filter(present.__gt__, self._windows)):
                 for request in self._windows.pop(number):
                     self._give_up(request, now - _GRACE)
-            for spell in [spell for spell in self._spells if spell * _SPELL < now - _GRACE]:
+            for spell in list(filter(_spell(now - _GRACE).__gt__, self._spells)):
                 del self._spells[spell]
 
     def _give_up(self, request: Hashable, moment: float) -> None:
@@ -94,4 +101,8 @@ class Returns:
 
 
 def _window(moment: float) -> int:
-    return int(moment / _WIDTH)
+    return int(moment * _WINDOWS)
+
+
+def _spell(moment: float) -> int:
+    return int(moment * _SPELLS)

@@ -68,15 +68,24 @@ class HttpProtocol(HttpToolsProtocol):
         self._extensions = {CONNECTION: self}
         self._pieces: list[bytes] = []
         self._size = 0
+        self._discards = False
 
     def on_message_begin(self) -> None:
         """Let the application have the connection."""
         super().on_message_begin()
-        self.has_all = False
+        self.has_all = self._discards = False
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain values
+
+    def discard_body(self) -> None:
+        """Throw away what has come of the body, and what will come."""
+        self._discards = True
+        self._pieces.clear()
+        self._size = 0
 
     def on_body(self, body: bytes) -> None:
         """Keep it until it is all there, or much; one of unknown length is checked as it grows."""
+        if self._discards:
+            return
         if not self._pieces and b"content-length" not in dict(self.headers):
             super().on_body(body)
             return
