@@ -110,7 +110,8 @@ def _enter(request: Request) -> Call:
     deadline = asyncio.get_running_loop().time() + seconds
     client = scope["state"].get("key") or client_of(request, services.settings.client_header)
     # Who comes back is known by its address and the length of its body, which is that of its images.
-    visit = deployment.enter(client, (client, headers.get(b"content-length")), deadline)
+    size = headers.get(b"content-length", b"").decode("latin-1")
+    visit = deployment.enter(client, f"{client} {size}", deadline)
     return Call(services, deployment, visit, seconds, deadline)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request
 
 from app.api.bodies import BodyBudget
+from app.engine.bookings import Bookings
 from app.engine.catalog import Catalog
 from app.engine.deadlines import Deadlines
 from app.metrics import Metrics
@@ -36,6 +37,8 @@ class Services:
     gather: Gather | None
     """None where this process is the only one."""
     ask_all: AskAll | None
+    """The same."""
+    bookings: Bookings | None
     """The same."""
 
 

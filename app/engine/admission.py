@@ -6,7 +6,6 @@ images under way and those that have their turn before it. What is refused is to
 
 import asyncio
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 from app.engine.costs import Costs
@@ -24,7 +23,7 @@ class Visit:
     """A request at the door of a model."""
 
     client: str = ""
-    request: Hashable = None
+    request: str = ""
     """What is the same when the request comes back."""
     is_back: bool = False
     """It was refused before and has come back when it was told to."""
@@ -41,7 +40,7 @@ class Admission:
         self._limit = limit
         self._line = line
         self._costs = costs
-        self._returns = Returns()
+        self.returns = Returns()
         self._held: dict[str, int] = {}  # client -> its images, for those that have any
         self._count = 0
         self._visits = 0
@@ -52,10 +51,10 @@ class Admission:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
+    def enter(self, client: str, request: str, deadline: float) -> Visit:
         """Let a request of one image or more in, until ``leave``; raises ShuttingDown, QueueFull or Overloaded."""
         now = self._loop.time()
-        visit = Visit(client, request, is_back=self._returns.redeem(request, now))
+        visit = Visit(client, request, is_back=self.returns.redeem(request, now))
         self._check(visit, deadline)
         self._visits += 1
         self._nobody.clear()
@@ -117,7 +116,7 @@ class Admission:
         left = math.inf if deadline is None else deadline - now
         seconds = self._predict(visit.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
-        expected = 0.0 if visit.is_back else self._returns.expected(now, seconds)
+        expected = 0.0 if visit.is_back else self.returns.expected(now, seconds)
         free = self._limit - self._count
         own = self._held.get(visit.client, 0)
         if free <= min(expected, self._limit / 2) or own >= _OWN_SHARE * free:
@@ -144,7 +143,7 @@ class Admission:
             interval = self._costs.interval
             # Those who come back at the same moment have to fit in, and to be answered within half of their time.
             most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
-            visit.retry_after_seconds = self._returns.book(visit.request, now, earliest, interval, max(1, int(most)))
+            visit.retry_after_seconds = self.returns.book(visit.request, now, earliest, interval, max(1, int(most)))
         return visit.retry_after_seconds
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Literal
 
+from app.engine.bookings import Bookings
 from app.engine.choices import DEFAULT
 from app.engine.cpus import usable_cores
 from app.engine.deployment import Deployment, OpenSession, open_session
@@ -36,8 +37,12 @@ class Catalog:
         metrics: Metrics,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
+        bookings: Bookings | None = None,
     ) -> None:
-        """An empty catalog, not ready before ``start``; ``on_death`` is called when a watched task ends unasked."""
+        """An empty catalog, not ready before ``start``; ``on_death`` is called when a watched task ends unasked.
+
+        ``bookings`` are those of several workers.
+        """
         self._settings = settings
         self._on_death = on_death
         self._workers = PixelWorkers(settings.decode_threads or usable_cores())
@@ -46,7 +51,7 @@ class Catalog:
             "detect": settings.default_detect_model,
             "segment": settings.default_segment_model,
         }
-        self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session)
+        self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session, bookings)
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
         self._tasks: list[asyncio.Task[None]] = []

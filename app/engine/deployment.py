@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TypeVarTuple
@@ -103,6 +103,7 @@ class Deployment:
         hand: Hand[Callable[[], None]] = Hand()
         self._line = Line(slots, hand)
         self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
+        self.returns = self._admission.returns
         self._batcher = Batcher(
             self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, hand, on_death
         )
@@ -136,7 +137,7 @@ class Deployment:
         """Whether images are accepted and answered."""
         return self._batcher.alive
 
-    def enter(self, client: str, request: Hashable, deadline: float) -> Visit:
+    def enter(self, client: str, request: str, deadline: float) -> Visit:
         """Let a request in before its body is read; ``request`` is what is the same when it comes again.
 
         It visits until it is to ``leave``; what it sends meanwhile is answered even if the model is retired. Raises

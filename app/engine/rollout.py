@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from app.engine.bookings import Bookings
 from app.engine.choices import Choices, parse_choices
 from app.engine.deployment import Deployment, OpenSession
 from app.engine.memory import give_back
@@ -39,6 +40,7 @@ class Rollout:
         workers: PixelWorkers,
         on_death: Callable[[], None],
         open_session: OpenSession,
+        bookings: Bookings | None,
     ) -> None:
         """Serve nothing yet."""
         self.deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
@@ -57,6 +59,7 @@ class Rollout:
         self._workers = workers
         self._on_death = on_death
         self._open_session = open_session
+        self._bookings = bookings
         self._choices: dict[str, Choices] = {}
         self._stamps: dict[Path, Stamp] = {}  # of what is served
         self._broken: dict[Path, tuple[Stamp, str]] = {}
@@ -197,6 +200,8 @@ class Rollout:
         self._tunings[manifest.name] = tuning
         self.found[manifest.task].add(manifest.name)  # not before it works, for it may become the default by that
         self.deployments.setdefault(manifest.name, {})[manifest.version] = deployment
+        if self._bookings is not None:
+            self._bookings.join(f"{manifest.name}/{manifest.version}", deployment.returns)
         logger.info("serving", extra={"model": manifest.name, "version": manifest.version, "task": manifest.task})
         return None
 

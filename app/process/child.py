@@ -156,6 +156,11 @@ class Child:
         """Answer its question for what all workers serve."""
         self._channel.send("states", {"question": question, "states": states})
 
+    def send_news(self, news: list[Any]) -> None:
+        """Pass on what another worker tells of booked moments."""
+        if self.state == "ready":
+            self._channel.send("news", news)
+
     def _answered(self) -> None:
         if self._unanswered is not None:
             self._unanswered.set()

@@ -165,6 +165,10 @@ class Supervisor:
                 task = asyncio.create_task(work)
                 answers.add(task)
                 task.add_done_callback(answers.discard)
+            elif word == "news":
+                for other in self._children:
+                    if other is not child:
+                        other.send_news(content)
             for dispatcher in self._dispatchers:
                 dispatcher.update()
         status = await child.ended()

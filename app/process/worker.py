@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -52,7 +53,8 @@ async def _work(control: socket.socket, connections: socket.socket) -> int:
     logs.configure(settings)
     supervisor = _Supervisor(channel)
     try:
-        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all)
+        share = partial(channel.send, "news") if (settings.workers or 1) > 1 else None
+        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all, share=share)
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
             server = _ReceivingServer(app, services, channel, connections)
@@ -125,6 +127,8 @@ class _Supervisor:
             async for word, content in messages:
                 if word == "collect":
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
+                elif word == "news" and server.services.bookings is not None:
+                    server.services.bookings.learn(content)
                 elif word == "leave":
                     server.services.drain.set()
                 elif word == "state":

@@ -98,7 +98,7 @@ class Model:
         loop = asyncio.get_running_loop()
         arrived = loop.time()
         try:
-            visit = self.admission.enter(client, (client, size), arrived + within)
+            visit = self.admission.enter(client, f"{client} {size}", arrived + within)
             with self.admission.admit(visit, arrived + within), self.deadlines.before(arrived + within):
                 async with self.line.slot(client):
                     began = loop.time()
