@@ -1,0 +1,53 @@
+"""What a worker tells of booked moments reaches all others."""
+
+import asyncio
+import contextlib
+import socket
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from app.process.channel import Channel
+from app.process.child import Child
+from app.process.supervisor import Supervisor
+from app.settings import Settings
+from tests.serving import until
+
+pytestmark = pytest.mark.anyio
+
+NEWS = [["toy/1", "127.0.0.1 2000", 12.5, "booked"]]
+
+
+async def ended() -> int:
+    return 0
+
+
+async def test_the_supervisor_passes_news_on_to_all_but_the_worker_that_tells_it() -> None:
+    async with contextlib.AsyncExitStack() as closing:
+        listener = closing.enter_context(socket.socket())
+        supervisor = Supervisor(Settings(workers=3), listener, None)
+        workers: list[Channel] = []
+        children: list[Child] = []
+        for number in range(3):
+            near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            connections, its_connections = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            closing.enter_context(its_connections)
+            process = cast("Any", SimpleNamespace(pid=number, wait=ended, send_signal=print))
+            children.append(Child(process, await Channel.over(near), connections))
+            workers.append(await Channel.over(far))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for child in children:
+                group.create_task(supervisor._follow(child, asyncio.Event()))
+            for worker in workers:
+                worker.send("ready", "toy 1")
+            await until(lambda: all(child.state == "ready" for child in children))
+            for worker in workers:
+                worker.send("news", NEWS)
+            heard = [worker.messages() for worker in workers]
+            for messages in heard:
+                assert [await anext(messages), await anext(messages)] == [("news", NEWS)] * 2
+            for worker in workers:
+                await worker.close()
+        for messages in heard:
+            assert [message async for message in messages] == []  # its own does not come back
