@@ -36,10 +36,11 @@ class Bookings:
 
     def learn(self, news: News) -> None:
         """Note what another worker tells."""
+        now = asyncio.get_running_loop().time()
         for model, request, moment, event in news:
             returns = self._returns.get(model)
             if returns is not None:
-                returns.learn(request, moment, event)
+                returns.learn(request, now, moment, event)
 
     def _tell(self, model: str, request: str, moment: float, event: Event) -> None:
         if not self._news:

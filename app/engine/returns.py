@@ -76,8 +76,9 @@ class Returns:
         self._share += _NEWEST * (1 - self._share)
         return True
 
-    def learn(self, request: str, moment: float, event: Event) -> None:
+    def learn(self, request: str, now: float, moment: float, event: Event) -> None:
         """Note what another worker has told about a moment of this request."""
+        self._forget(now)
         if event == "booked":
             heapq.heappush(self._due.setdefault(request, []), moment)
             self._elsewhere[_window(moment) + _WINDOWS].append(request)  # Retry-After was rounded up

@@ -56,21 +56,20 @@ def test_places_are_kept_only_where_the_moment_was_booked() -> None:
 def test_what_nobody_redeems_is_forgotten_everywhere() -> None:
     first, second = Returns(), Returns()
     for number in range(100):
-        second.learn(str(number), first.book(str(number), 0.0, 0.0, INTERVAL, 10), "booked")
-    assert not second.redeem("0", 1000.0)
-    assert not second._due
-    assert not second._elsewhere
+        second.learn(str(number), 0.0, first.book(str(number), 0.0, 0.0, INTERVAL, 10), "booked")
+    second.learn("another", 1000.0, 1001.0, "booked")
+    assert set(second._due) == {"another"}
+    assert [name for names in second._elsewhere.values() for name in names] == ["another"]
 
 
-def test_news_of_a_model_that_is_not_served_here_are_passed_over() -> None:
-    Bookings(lambda _: None).learn([("other/1", "a", 1.0, "booked")])
+def test_a_model_that_has_ended_is_not_kept_in_memory_and_news_of_it_are_passed_over() -> None:
+    async def main() -> None:
+        bookings = Bookings(lambda _: None)
+        bookings.join("toy/1", Returns())
+        assert not bookings._returns
+        bookings.learn([("toy/1", "a", 1.0, "booked")])
 
-
-def test_a_model_that_has_ended_is_not_kept_in_memory() -> None:
-    bookings = Bookings(lambda _: None)
-    bookings.join("toy/1", Returns())
-    bookings.learn([("toy/1", "a", 1.0, "booked")])
-    assert not bookings._returns
+    simulate(main())
 
 
 def test_under_overload_second_tries_succeed_at_whatever_worker_they_come_to() -> None:
