@@ -104,8 +104,8 @@ def draw(results: Results, path: Path) -> None:
         left.set_xticks(range(len(clients)), [str(number) for number in clients])
     limit = statistics.median(found["rate"] for found in results[LIMIT])
     left.axhline(limit, color="grey", linestyle=":", label="no HTTP, our graph and pixels")
-    left.set(title=f"{results['about']['model']}: images a second", xlabel="clients", ylim=(0, None))
-    left.legend(fontsize=8)
+    left.set(title=f"{results['about']['model']}: images a second", xlabel="clients", ylim=(0, 1.45 * limit))
+    left.legend(fontsize=8, loc="upper left", ncols=2)
     share = SHARES[-1]
     names = [name for name, server in servers.items() if f"open_{share}" in server]
     for offset, quantile in enumerate(("p50", "p95", "p99")):
