@@ -24,7 +24,7 @@ from app.api.openapi import declare_keys
 from app.api.problems import ANSWERED, answer_error
 from app.api.services import AskAll, Gather, Services
 from app.api.token import RequireToken, read_token
-from app.engine.bookings import Bookings, Share
+from app.engine.bookings import Bookings
 from app.engine.catalog import Catalog
 from app.engine.deadlines import Deadlines
 from app.engine.deployment import OpenSession, open_session
@@ -43,19 +43,18 @@ def create_app(
     open_session: OpenSession = open_session,
     gather: Gather | None = None,
     ask_all: AskAll | None = None,
-    share: Share | None = None,
+    bookings: Bookings | None = None,
 ) -> FastAPI:
     """The application; models load and stop with its lifespan, which raises StartupError where none can be served.
 
     ``gather`` and ``ask_all`` give the metrics and the states of all workers where this process is one of several, and
-    ``share`` tells them what moments are booked.
+    ``bookings`` tells them what moments are booked.
     """
     drain = asyncio.Event()
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        bookings = Bookings(share) if share is not None else None
         catalog = Catalog(settings, metrics, _stop_process, open_session, bookings)
         try:
             await catalog.start()
@@ -65,9 +64,7 @@ def create_app(
             metrics.workers_configured.set(settings.workers or 1)
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
-            app.state.services = Services(
-                settings, metrics, catalog, bodies, Deadlines(), drain, gather, ask_all, bookings
-            )
+            app.state.services = Services(settings, metrics, catalog, bodies, Deadlines(), drain, gather, ask_all)
             document = app.openapi()  # made once, now: the first wrong parameter would wait for it
             if settings.api_keys_file is not None:
                 declare_keys(document)

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import Request
 
 from app.api.bodies import BodyBudget
-from app.engine.bookings import Bookings
 from app.engine.catalog import Catalog
 from app.engine.deadlines import Deadlines
 from app.metrics import Metrics
@@ -37,8 +36,6 @@ class Services:
     gather: Gather | None
     """None where this process is the only one."""
     ask_all: AskAll | None
-    """The same."""
-    bookings: Bookings | None
     """The same."""
 
 

@@ -50,7 +50,7 @@ class Returns:
         earliest = max(earliest, _LEAST_SECONDS)
         first = math.ceil(earliest)
         window, spell = _window(now + first), _spell(now + first)
-        # Under overload each refusal goes through all seconds that are booked, which would take a fifth of its time in
+        # Under overload each refusal goes through all seconds that are booked, which would take a tenth of its time in
         # Python's own loops: so these are iterators, one item for each second from the first on.
         together = map(len, map(self._windows.get, count(window, _WINDOWS), repeat(())))
         spells = count(spell, _SPELLS)

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from app import logs
 from app.api.admin import State, state_of
 from app.api.services import Services
+from app.engine.bookings import Bookings
 from app.engine.catalog import Catalog
 from app.engine.cpus import usable_cores
 from app.errors import StartupError, Unavailable
@@ -51,10 +52,10 @@ async def _work(control: socket.socket, connections: socket.socket) -> int:
     _, content = await anext(messages)  # the settings come first
     settings = with_share_of_cores(Settings(**content))
     logs.configure(settings)
-    supervisor = _Supervisor(channel)
+    bookings = Bookings(partial(channel.send, "news"))
+    supervisor = _Supervisor(channel, bookings)
     try:
-        share = partial(channel.send, "news") if (settings.workers or 1) > 1 else None
-        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all, share=share)
+        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all, bookings=bookings)
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
             server = _ReceivingServer(app, services, channel, connections)
@@ -89,8 +90,9 @@ def with_share_of_cores(settings: Settings) -> Settings:
 class _Supervisor:
     """The supervisor, as the worker sees it."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, bookings: Bookings) -> None:
         self._channel = channel
+        self._bookings = bookings
         self._questions = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -127,8 +129,8 @@ class _Supervisor:
             async for word, content in messages:
                 if word == "collect":
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
-                elif word == "news" and server.services.bookings is not None:
-                    server.services.bookings.learn(content)
+                elif word == "news":
+                    self._bookings.learn(content)
                 elif word == "leave":
                     server.services.drain.set()
                 elif word == "state":

@@ -64,15 +64,16 @@ def read_jpeg(data: bytes) -> JpegHeader:
         end = position + max(2, int.from_bytes(data[position : position + 2], "big"))
         if end > len(data):
             break
+        payload = data[position + 2 : end]
         if marker == _SOS:
             scans += 1
-            if kind in _SEQUENTIAL and data[position + 2] >= frame[5]:
+            if kind in _SEQUENTIAL and payload[:1] >= frame[5:6]:
                 break  # it holds all components: the decoder reads no other. To look through it all would take time
             pattern = _MARKER_OR_END
         elif marker in _FRAMES and not frame:
-            kind, frame = marker, _checked_frame(marker, data[position + 2 : end])
+            kind, frame = marker, _checked_frame(marker, payload)
         elif marker == _APP1 and not scans:
-            blocks.append(data[position + 2 : end])
+            blocks.append(payload)
         position = end
     else:
         msg = f"The JPEG image has more than {MAX_JPEG_SEGMENTS} segments, which would take too long to decode."

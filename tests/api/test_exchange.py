@@ -37,6 +37,7 @@ async def refused(connection: Connection | None) -> tuple[list[bool], int]:
 @pytest.mark.parametrize("connection", [None, Connection(has_all=False)])
 async def test_the_end_of_a_refusal_waits_until_the_body_has_been_read(connection: Connection | None) -> None:
     assert await refused(connection) == ([True, False], 1)
+    assert connection is None or connection.discards
 
 
 async def test_nothing_waits_for_a_body_that_has_come_already() -> None:

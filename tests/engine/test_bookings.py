@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from math import ceil
 
 from app.engine.bookings import Bookings, News
 from app.engine.returns import Returns
@@ -85,7 +86,7 @@ def test_under_overload_second_tries_succeed_at_whatever_worker_they_come_to() -
         async def client(name: str) -> None:
             wait = await chance.choice(models).request(name, 1, first)
             if wait is not None:
-                await asyncio.sleep(max(1, -(-wait // 1)))
+                await asyncio.sleep(max(1, ceil(wait)))
                 await chance.choice(models).request(name, 1, second)
 
         moments = list(poisson(chance, 2 * 4 * SUSTAINABLE, seconds))

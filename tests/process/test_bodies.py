@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from app.api.exchange import CONNECTION
 from app.process.protocol import HttpProtocol
 from tests.support import PATIENCE_SECONDS
 
@@ -24,9 +25,12 @@ class Application:
         self.came: asyncio.Queue[Message] = asyncio.Queue()
         self.may_read = asyncio.Event()
         self.may_read.set()
+        self.discards = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
+        if self.discards:
+            scope["extensions"][CONNECTION].discard_body()
         await self.may_read.wait()
         while True:
             self.messages.append(await receive())
@@ -81,6 +85,23 @@ async def test_a_large_body_comes_in_pieces_and_is_not_kept_for_an_application_t
     assert application.body == body
     assert len(application.messages) > 5
     assert max(len(message["body"]) for message in application.messages) < 2_000_000
+
+
+async def test_a_body_that_is_discarded_is_not_kept_and_that_of_the_next_request_comes_whole() -> None:
+    application, body = Application(), bytes(range(256)) * 800
+    application.discards = True
+    async with connected(application) as (reader, writer):
+        for expected in (b"", body):
+            application.messages.clear()
+            application.may_read.clear()
+            writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+            await asyncio.sleep(0.1)
+            writer.write(body)
+            await asyncio.sleep(0.1)
+            application.may_read.set()
+            assert await reader.readuntil(b"\r\n\r\n")
+            assert application.messages == [{"type": "http.request", "body": expected, "more_body": False}]
+            application.discards = False
 
 
 async def test_a_body_of_unknown_length_comes_as_it_is_sent() -> None:

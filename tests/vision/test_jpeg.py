@@ -143,6 +143,7 @@ def frame(bits: int = 8, height: int = 48, width: int = 64, components: int = 3)
         (with_segments(BASELINE, frame(width=0)), "its frame gives no size"),
         (with_segments(BASELINE, frame()), "cannot decode image data"),  # two frames
         (BASELINE[:-40], "not enough image data"),
+        (BASELINE[: BASELINE.index(SOS)] + SOS + b"\0\2", "not enough image data"),  # a scan of nothing, at the end
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_the_reason(data: bytes, problem: str) -> None:
