@@ -60,8 +60,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    take = commands.add_parser("import", help="export the weights in a checkpoint file, of the authors or of others")
-    take.add_argument("file", type=Path, help=".pth, .pt or .safetensors; nothing in it is ever run")
+    take = commands.add_parser("import", help="export the weights in a file of the authors or of others")
+    take.add_argument(
+        "file", type=Path, help=".pth, .pt or .safetensors, .onnx of a classifier; no code in it is ever run"
+    )
     take.add_argument("--name", required=True, help="of the model in the repository")
     take.add_argument("--version", default="1", help="of the model (default 1)")
     take.add_argument("--model", choices=emo.MODEL_NAMES, help="architecture that it must be (default: recognised)")

@@ -1,4 +1,4 @@
-"""Checkpoint files of others, and our own -> a version in a model repository.
+"""Checkpoint and ONNX files of others, and our own -> a version in a model repository.
 
 A file is unwrapped to its tensors, the architecture is recognised from their names and shapes, all of them must fit,
 and what comes out is exported as any trained model is.

@@ -1,4 +1,4 @@
-"""A checkpoint file -> a model: the authors' names or our own, whatever they are wrapped in."""
+"""A file with weights -> a model: the authors' names or our own, whatever they are wrapped in, or an exported graph."""
 
 import pickle
 import re
@@ -19,6 +19,7 @@ from emo.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
 from emo.anchors import SIZES as ANCHOR_SIZES
 from emo.backbone import SIZES
 from emo.checkpoint import misfits
+from emo.exported import read_exported
 from emo.heads.model import Model
 from emo.heads.retinanet import ANCHORS_PER_CELL as RETINANET_ANCHORS
 
@@ -60,16 +61,26 @@ class Restored:
 
 
 def restore(path: Path, side: int | None = None, architecture: str | None = None) -> Restored:
-    """The model in a checkpoint file, one of our own runs' or with the authors' names, for an input of ``side`` pixels.
+    """The model in a file, for an input of ``side`` pixels.
 
+    The file is a checkpoint of our own runs, one with the authors' names, or a classifier that ``torch.onnx`` exported.
     Raise ValueError when it is none, or not ``architecture``.
     """
-    content = read_checkpoint(path)
-    restored = restore_own(content, side) if is_own(content) else restore_upstream(content, side, architecture)
+    if path.suffix == ".onnx":
+        restored = _restore_exported(path, side)
+    else:
+        content = read_checkpoint(path)
+        restored = restore_own(content, side) if is_own(content) else restore_upstream(content, side, architecture)
     if architecture not in {None, restored.architecture}:
         msg = f"{path} is {restored.architecture}, not {architecture}"
         raise ValueError(msg)
     return restored
+
+
+def _restore_exported(path: Path, side: int | None) -> Restored:
+    exported = read_exported(path)
+    rule = serving_rule(exported.architecture, side or exported.side)
+    return Restored(exported.architecture, exported.model, rule)
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
