@@ -14,6 +14,8 @@ MAX_BYTES = 1024**3
 OLDEST_OPSET = 13
 """The first in which the operators of ``app.add.wrap`` have their present form."""
 
+_EMO_STEM = ((24, 3, 3, 3), (24, 1, 3, 3), (24, 24, 1, 1), (24, 24, 1, 1), (24, 24, 1, 1))
+
 _DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 
 
@@ -68,6 +70,13 @@ def read_network(path: Path) -> Network:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_describe(value) for value in model.graph.input if value.name not in weights)
     return Network(model, inputs, tuple(_describe(value) for value in model.graph.output), _labels(model))
+
+
+def begins_as_emo(model: onnx.ModelProto) -> bool:
+    """Whether its first convolutions are those of EMO's stem (arXiv 2301.01146, table 2), as exporters write them."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    found = [shapes.get(node.input[1]) for node in model.graph.node if node.op_type == "Conv"]
+    return tuple(found[: len(_EMO_STEM)]) == _EMO_STEM
 
 
 def _renewed(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -89,3 +89,20 @@ async def test_a_batch_that_is_open_in_name_only_is_computed_one_by_one(
     assert "one after the other" in capsys.readouterr().out
     answers = await ask(tmp_path / "models", "classify", plain("red"), plain("blue"))
     assert [answer[0]["name"] for answer in answers] == ["red", "blue"]
+
+
+@pytest.mark.parametrize("width", [24, 32])
+async def test_the_user_of_an_emo_file_hears_of_the_faster_way(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    file = tmp_path / "a.onnx"
+    model = onnx.load(write_classifier(file))
+    kernels = [(width, 3, 3, 3), (width, 1, 3, 3), *[(width, width, 1, 1)] * 3]
+    for number, shape in enumerate(kernels):  # beside what answers
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, np.float32), f"kernel {number}"))
+        names = [f"map {number - 1}" if number else "pixels", f"kernel {number}"]
+        node = onnx.helper.make_node("Conv", names, [f"map {number}"], group=width if shape[1] == 1 else 1)
+        model.graph.node.append(node)
+    onnx.save(model, file)
+    assert add(file, "classify", "--labels", labels) == 0
+    assert (f"emo import {file} --name theirs-emo" in capsys.readouterr().out) == (width == 24)
