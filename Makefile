@@ -54,7 +54,7 @@ bench-setup: setup-torch $(BENCH_PEERS) ## install the servers that make bench c
 bench: setup-torch ## compare with the servers that are installed, some minutes (PHOTO=photo.jpg MODEL=emo_1m ARGS=)
 	@test -f "$(PHOTO)" || { echo "make bench PHOTO=photo.jpg: a photo is needed" >&2; exit 1; }
 	$(BIN)/python -m bench.compare $(PHOTO) --model $(MODEL) $(ARGS)
-	$(BIN)/python -m bench.report .bench/results-$(MODEL)$(if $(findstring --served-graph,$(ARGS)),-served).json
+	$(BIN)/python -m bench.report
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping

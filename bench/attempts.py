@@ -24,7 +24,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor
 
 import emo
-from bench.graph import milliseconds, session_run, side_of, write_served
+from bench.graph import fresh, milliseconds, session_run, side_of, write_served
 from emo.rewrite import TokenAttention
 
 LARGE = 8192
@@ -58,10 +58,10 @@ def compare(name: str, rounds: int, folder: Path) -> None:
 def attempts(name: str, pixels: NDArray[np.uint8], folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """Name and run of each, that which is served first."""
     served = folder / "served.onnx"
-    write_served(name, served)
+    write_served(fresh(name), name, served)
     yield "served", session_run(served, pixels)
     with mock.patch.object(TokenAttention, "forward", _fused_attention):
-        write_served(name, folder / "fused.onnx")
+        write_served(fresh(name), name, folder / "fused.onnx")
     yield "attention as MultiHeadAttention", session_run(folder / "fused.onnx", pixels)
     for least, label in ((0, "all 1x1 convolutions"), (LARGE, f"1x1 of {LARGE} weights or more")):
         quantised = folder / f"int8-{least}.onnx"

@@ -1,12 +1,13 @@
 """This server beside its peers, one loaded at a time, in turns, on the same machine in the same minutes.
 
-    python -m bench.compare photo.jpg --model emo_1m [--rounds 3] [--seconds 3] [--served-graph] [--only fastapi mosec]
+    python -m bench.compare photo.jpg --model emo_1m [--stock theirs.onnx] [--rounds 3] [--seconds 3] [--served-graph]
 
 All are up and answer the same photo with the same weights; those that are not measured are held still. In each round
 each is measured at every number of clients, and so is what the cores do without HTTP (``bench.limit``); the order
 turns around from round to round. Then requests come by chance at half and at four fifths of what each can do, and from
-512 clients at once. Peers have a stock export and plain Pillow, or, with ``--served-graph``, our graph and pixels.
-All is written to ``.bench/results-<model>[-served].json``; ``bench.report`` makes tables and plots of it.
+512 clients at once. Peers have a stock export (``bench.models`` says which) and plain Pillow, or, with
+``--served-graph``, our graph and pixels. All is written to a file in ``.bench``, of which ``bench.report`` makes tables
+and plots.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import onnxruntime
 import PIL
 from tqdm import tqdm
 
+from app.manifest import sha256_of
 from bench.servers import ENVIRONMENTS, OURS, ROOT, Server, installed, version
 
 MODELS = ENVIRONMENTS / "models"
@@ -41,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", type=Path)
     parser.add_argument("--model", default="emo_1m")
+    parser.add_argument("--stock", type=Path, help="an ONNX file of the same network, which the peers serve")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
     parser.add_argument("--served-graph", action="store_true", help="give the peers our graph and our pixels")
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the closed loop only")
     options = parser.parse_args()
     command = [sys.executable, "-m", "bench.models", options.model, str(models_of(options))]
+    command += ["--stock", str(options.stock.resolve())] if options.stock else []
     subprocess.run(command, cwd=ROOT, check=True)
     names = [OURS, *(name for name in installed() if name != OURS and name in (options.only or installed()))]
     results: dict[str, Any] = {"about": about(options, names), "servers": {}}
@@ -64,7 +68,7 @@ def main() -> None:
     finally:
         for server in servers:
             server.stop()
-    target = ENVIRONMENTS / f"results-{options.model}{'-served' if options.served_graph else ''}.json"
+    target = ENVIRONMENTS / f"results-{models_of(options).name}{'-served' if options.served_graph else ''}.json"
     target.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(f"written to {target.relative_to(ROOT)}: python -m bench.report {target.relative_to(ROOT)}")
 
@@ -74,7 +78,8 @@ def about(options: argparse.Namespace, names: list[str]) -> dict[str, Any]:
     return {
         "model": options.model,
         "photo": f"{options.photo.name}, {options.photo.stat().st_size} bytes",
-        "peers have": "our graph and pixels" if options.served_graph else "a stock export and plain Pillow",
+        "stock": options.stock.name if options.stock else "of our own model",
+        "peers have": "our graph and pixels" if options.served_graph else "the stock export and plain Pillow",
         "versions": {name: version(name) for name in names},
         "runtime": f"ONNX Runtime {onnxruntime.__version__}, Pillow {PIL.__version__}",
         "python": platform.python_version(),
@@ -109,7 +114,8 @@ def server_of(name: str, port: int, options: argparse.Namespace) -> Server:
 
 def models_of(options: argparse.Namespace) -> Path:
     """Where the model is, and no other, so that nothing else is served."""
-    return MODELS / str(options.model)
+    digest = f"-{sha256_of(options.stock)[:8]}" if options.stock else ""
+    return MODELS / f"{options.model}{digest}"
 
 
 def check_agreement(servers: list[Server]) -> None:

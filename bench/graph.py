@@ -1,9 +1,11 @@
 """CPU time of a network as served against a stock ``torch.onnx`` export of the same weights, interleaved in one run.
 
     python -m bench.graph emo_1m emo_5m ssdlite_emo_1m [--rounds 100] [--batch 1]
+    python -m bench.graph emo_1m --stock theirs.onnx
 
-One thread; the stock graph gets pictures that are normalised already, the served one uint8. The smallest and the median
-time of a run are printed: on a busy machine the smallest means more.
+The stock export is this project's own model, or the file of a classifier that ``--stock`` names. One thread; the stock
+graph gets pictures that are normalised already, the served one uint8. The smallest and the median time of a run are
+printed: on a busy machine the smallest means more.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from tqdm import tqdm
 import emo
 from bench.models import write_stock
 from emo.export import write_onnx
+from emo.exported import read_exported
 from emo.heads.model import Model
 from emo.rewrite import ServedGraph
 
@@ -35,23 +38,26 @@ def main() -> None:
     parser.add_argument("models", nargs="+", choices=emo.MODEL_NAMES)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--stock", type=Path, help="an ONNX file that torch.onnx made of the one model that is named")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     print(f"{'model':16} {'batch':>5} {'graph':8} {'min ms':>8} {'median ms':>10} {'ratio':>6}")
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
-            compare(name, options.batch, options.rounds, Path(folder))
+            compare(name, options.batch, options.rounds, Path(folder), options.stock)
 
 
-def compare(name: str, batch: int, rounds: int, folder: Path) -> None:
+def compare(name: str, batch: int, rounds: int, folder: Path, stock_file: Path | None) -> None:
     """Export twice, time in turn, print a line each."""
     side = side_of(name)
-    write_stock(_fresh(name), side, folder / "stock.onnx")
-    write_served(name, folder / "served.onnx")
+    model = fresh(name) if stock_file is None else read_exported(stock_file).model
+    if stock_file is None:
+        write_stock(model, side, stock_file := folder / "stock.onnx")
+    write_served(model, name, folder / "served.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     normalised = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1
-    stock, served = session_run(folder / "stock.onnx", normalised), session_run(folder / "served.onnx", pixels)
+    stock, served = session_run(stock_file, normalised), session_run(folder / "served.onnx", pixels)
     runs = {"stock": stock, "served": served}
     times = milliseconds(runs, rounds, name)
     for graph, taken in times.items():
@@ -64,13 +70,14 @@ def side_of(name: str) -> int:
     return SIDES["ssdlite" if name.startswith("ssdlite") else "emo"]
 
 
-def write_served(name: str, path: Path) -> None:
-    """Export the model as it is served; its weights are random, and always the same."""
+def write_served(model: Model, name: str, path: Path) -> None:
+    """Export the model called ``name`` as it is served."""
     outputs = ["boxes", "scores"] if name.startswith("ssdlite") else ["scores"]
-    write_onnx(ServedGraph(_fresh(name)), side_of(name), side_of(name), outputs, path)
+    write_onnx(ServedGraph(model), side_of(name), side_of(name), outputs, path)
 
 
-def _fresh(name: str) -> Model:
+def fresh(name: str) -> Model:
+    """The model with random weights, which are always the same."""
     torch.manual_seed(0)
     return emo.create(name, 80 if name.startswith("ssdlite") else 1000).eval()
 

@@ -1,13 +1,15 @@
 """The same network twice, with the same weights: a stock ``torch.onnx`` export, and what ``emo export`` writes.
 
-    python -m bench.models emo_1m .bench/models/emo_1m
+    python -m bench.models emo_1m .bench/models/emo_1m [--stock theirs.onnx]
 
-Weights are random: they cost what trained ones cost. ``<folder>/emo-1m/1`` is a model that emo-serve serves,
-``<folder>/emo_1m.onnx`` is what a user has without it.
+``<folder>/emo-1m/1`` is a model that emo-serve serves, ``<folder>/emo_1m.onnx`` is what a user has without it: the
+file that ``--stock`` names, from which the served model is then imported, or an export of this project's own model
+with random weights, which cost what trained ones cost.
 """
 
 import argparse
 import logging
+import shutil
 import warnings
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import emo
 from app.manifest import ModelCard, Preprocessing
 from emo.augment import MEAN, STD
 from emo.export import export
+from emo.importing import Origin, Target, import_file
 
 SIDE, SHORT, CLASSES = 224, 256, 1000
 RULE = Preprocessing(
@@ -39,16 +42,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=[name for name in emo.MODEL_NAMES if name.startswith("emo_")])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--stock", type=Path, help="an ONNX file that torch.onnx made of the same network")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    name, stock = options.model.replace("_", "-"), options.folder / f"{options.model}.onnx"
+    if (options.folder / name).exists() and stock.exists():
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.stock:
+        import_file(options.stock, Target(options.folder, name, "1"), Origin(), architecture=options.model)
+        shutil.copyfile(options.stock, stock)
+        return
     torch.manual_seed(0)
     model = emo.create(options.model, CLASSES).eval()
-    name, stock = options.model.replace("_", "-"), options.folder / f"{options.model}.onnx"
-    if not (options.folder / name).exists():
-        export(model, tuple(f"class {label}" for label in range(CLASSES)), RULE, CARD, options.folder, name, "1")
-    if not stock.exists():
-        write_stock(model, SIDE, stock)
+    export(model, tuple(f"class {label}" for label in range(CLASSES)), RULE, CARD, options.folder, name, "1")
+    write_stock(model, SIDE, stock)
 
 
 def write_stock(model: torch.nn.Module, side: int, path: Path) -> None:

@@ -1,8 +1,9 @@
 """What ``bench.compare`` wrote, as a table in Markdown and as a picture.
 
-    python -m bench.report .bench/results-emo_1m.json [--picture docs/images/bench.png]
+    python -m bench.report [.bench/results-emo_1m.json] [--picture docs/images/bench.png]
 
-Ratios are between measurements of the same round, so that a machine that becomes slower meanwhile changes them little.
+Without a file it is the newest. Ratios are between measurements of the same round, so that a machine that becomes
+slower meanwhile changes them little.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 
 from bench.compare import LIMIT, MANY, REFERENCE_CLIENTS, SHARES
-from bench.servers import OURS
+from bench.servers import ENVIRONMENTS, OURS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -25,10 +26,11 @@ Results = dict[str, Any]
 def main() -> None:
     """Print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="?")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    results = json.loads(options.results.read_text(encoding="utf-8"))
+    file = options.results or max(ENVIRONMENTS.glob("results-*.json"), key=lambda file: file.stat().st_mtime)
+    results = json.loads(file.read_text(encoding="utf-8"))
     print("\n".join(table(results)))
     if options.picture:
         draw(results, options.picture)
