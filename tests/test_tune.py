@@ -44,7 +44,7 @@ def test_a_full_sweep_says_how_far_it_is_and_how_good_the_quick_choice_was(
     output, progress = capsys.readouterr()
     assert "for latency" in output
     assert output.endswith("100.0% of the best\n")
-    assert "toy-classifier: 5 of 5 bursts" in progress
+    assert "toy-classifier: 8 of 8 bursts" in progress
 
 
 def test_programs_get_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

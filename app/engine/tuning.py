@@ -5,7 +5,6 @@ shares. On a GPU threads are of no use, and of two instances one copies its imag
 here knows ONNX Runtime or the wall clock: what a setting costs comes from a ``Measure``.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ _GPU_INSTANCES = 2
 _SAME = 0.98  # of the best: not worth more memory, as it lies within what a short measurement can tell apart
 _GROWN = 0.9  # of the best of smaller batches: larger ones will not pay either
 _HOPELESS = 0.75  # of the best: not worth another look
-_ROUNDS = 5
+_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -158,7 +157,7 @@ def search(
     """Measure what is promising, each several times, within so many seconds, at least one setting."""
     trials = _Trials(space, measure, clock, clock() + seconds)
     first, *larger = space.batch_sizes()
-    for shape in space.shapes():
+    for shape in space.shapes() * 2:  # the rest of the server starts meanwhile: once may be bad luck
         trials.run(Setting(*shape, first))
     for row in trials.promising():
         trials.climb(row, larger)
@@ -202,9 +201,14 @@ class _Trials:
         return True
 
     def promising(self) -> list[Measurement]:
-        """The rows that may turn out to be the best, the best first."""
-        rows = sorted(self.table(), key=lambda row: -row.images_per_second)
-        return [row for row in rows if row.images_per_second >= rows[0].images_per_second * _HOPELESS]
+        """The rows that may turn out to be the best, the best first, and that of the smallest batch of its shape.
+
+        Against that one larger batches pay or not, and it is measured first, while the rest of the server starts.
+        """
+        best, *rows = sorted(self.table(), key=lambda row: -row.images_per_second)
+        smallest = replace(best.setting, max_batch_size=self.space.batch_sizes()[0])
+        enough = best.images_per_second * _HOPELESS
+        return [best, *(row for row in rows if row.images_per_second >= enough or row.setting == smallest)]
 
     def climb(self, start: Measurement, sizes: Iterable[int]) -> None:
         """Measure larger and larger batches until one is much worse than the best, or two in a row are worse."""
@@ -222,17 +226,19 @@ class _Trials:
             best = max(best, rate)
 
     def complete(self, chosen: Setting) -> None:
-        """Measure the batch sizes up to the chosen one that are missing: batching wants to know what they cost."""
-        sizes = (Setting(*_shape(chosen), size) for size in _doubling(chosen.max_batch_size))
-        for setting in [setting for setting in sizes if setting not in self.samples] * _ROUNDS:
-            self.run(setting)
+        """Measure the batch sizes up to the chosen one as often as that: batching wants to know what they cost."""
+        sizes = [Setting(*_shape(chosen), size) for size in _doubling(chosen.max_batch_size)]
+        for number in range(_ROUNDS):
+            for setting in sizes:
+                if len(self.samples.get(setting, ())) <= number:
+                    self.run(setting)
 
     def table(self) -> tuple[Measurement, ...]:
-        """The median of each setting's trials; of two the better one, as disturbances only make slower."""
+        """The best of each setting's trials, as disturbances only make slower."""
         return tuple(self._row(setting) for setting in self.samples)
 
     def _row(self, setting: Setting) -> Measurement:
-        return Measurement(setting, self.space.callers(setting), statistics.median_low(self.samples[setting]))
+        return Measurement(setting, self.space.callers(setting), min(self.samples[setting]))
 
 
 def _shape(setting: Setting) -> tuple[int, int]:

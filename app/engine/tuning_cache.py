@@ -35,7 +35,7 @@ class _Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2  # of what is remembered and of how it was found: 1 was more easily disturbed
     circumstances: Circumstances
     tuning: Tuning
 

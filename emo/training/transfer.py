@@ -30,10 +30,13 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """The weights in any file that ``emo import`` reads, or in one of a backbone alone; averaged where there are some.
+    """The weights in any checkpoint that ``emo import`` reads, or of a backbone alone; averaged where there are some.
 
     Raise ValueError for a file that is no checkpoint, or not safe to read.
     """
+    if path.suffix == ".onnx":
+        msg = f"{path}: an exported graph can be served, but its BatchNorms are folded; training starts from a checkpoint"
+        raise ValueError(msg)
     content = read_checkpoint(path)
     if is_own(content):
         model = content["recipe"]["model"]

@@ -195,6 +195,24 @@ def test_a_larger_batch_that_was_disturbed_once_gets_a_second_look() -> None:
     assert FakeMachine(seconds).search(replace(THROUGHPUT, cores=1)).setting == Setting(1, 1, 32)
 
 
+@pytest.mark.parametrize("space", [THROUGHPUT, replace(THROUGHPUT, cores=1), replace(THROUGHPUT, cores=4, instances=1)])
+def test_disturbances_of_the_first_measurements_decide_nothing(space: Space) -> None:
+    first = len(space.shapes())
+    machine = FakeMachine(lambda setting: like_a_cpu(setting) * (2 if len(machine.asked) < first else 1))
+    tuning = machine.search(space)
+    assert tuning.setting == FakeMachine(like_a_cpu).search(space).setting
+    assert tuning.batch_seconds[1] == like_a_cpu(tuning.setting)
+
+
+@pytest.mark.parametrize("rhythm", [2, 3, 5])
+def test_a_machine_that_others_use_now_and_then_does_not_make_batches_pay(rhythm: int) -> None:
+    machine = FakeMachine(lambda setting: like_a_cpu(setting) * (1.8 if len(machine.asked) % rhythm == 0 else 1))
+    tuning = machine.search(replace(THROUGHPUT, cores=1))
+    assert tuning.setting == Setting(1, 1, 1)
+    for size, measured in tuning.batch_seconds.items():
+        assert measured == pytest.approx(like_a_cpu(Setting(1, 1, size)))
+
+
 def test_on_a_gpu_at_most_two_instances_and_large_batches_are_tried_whatever_the_cores() -> None:
     for cores in (1, 16):
         space = Space.of(Settings(session=SessionOptions(provider="cuda")), cores)

@@ -46,7 +46,7 @@ def test_under_other_circumstances_nothing_is_remembered(tmp_path: Path, elsewhe
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "\x00\xff", "[]", '{"version": 1}', "another version", "no instances"],
+    ["", "{", "\x00\xff", "[]", '{"version": 2}', "another version", "no instances"],
 )
 def test_a_file_that_cannot_be_read_is_ignored_and_told(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_read_is_ignored_and_told(
     path = tmp_path / HERE.file_name
     entry = json.loads(path.read_text(encoding="utf-8"))
     if content == "another version":
-        content = json.dumps(entry | {"version": 2})
+        content = json.dumps(entry | {"version": 1})
     elif content == "no instances":
         content = json.dumps(entry | {"tuning": {"setting": {"instances": 0, "intra_op_threads": 1}}})
     path.write_text(content, encoding="utf-8")

@@ -104,3 +104,8 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     source = read_source(write(tmp_path / "resnet.pth", {"conv1.weight": torch.ones(2)}))
     with pytest.raises(ValueError, match=r"resnet\.pth has no backbone of emo_1m: \d+ tensors do not fit"):
         initial_tensors(source, "emo_1m", emo.create("emo_1m", 4), ("a",) * 4)
+
+
+def test_an_exported_graph_is_refused_as_it_has_lost_what_training_needs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"its BatchNorms are folded; training starts from a checkpoint"):
+        read_source(tmp_path / "net.onnx")
