@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ from emo.heads.model import Model
 
 _AGREEMENT = 1e-4
 """Largest difference of the model's answers to the file's, as a share of the largest answer."""
+
+_USUAL = (2, 3, 224, 224)  # where the file leaves a size open
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _KINDS = {
@@ -74,7 +77,7 @@ def read_exported(path: Path) -> Exported:
     except ValueError as error:
         msg = f"{path} was taken for {architecture} as torch.onnx writes it, not rearranged by a runtime, but {error}"
         raise ValueError(msg) from error
-    _compare(model, path, side or 224)
+    _compare(model, path)
     return Exported(architecture, model, side)
 
 
@@ -203,22 +206,31 @@ def _side_of(graph: onnx.GraphProto) -> int | None:
     return height if height == width and height > 0 else None
 
 
-def _compare(model: Model, path: Path, side: int) -> None:
+def _compare(model: Model, path: Path) -> None:
     """Raise ValueError unless the model answers as the file does."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    wanted = session.get_inputs()[0]
-    count = wanted.shape[0] if isinstance(wanted.shape[0], int) else 2
-    pictures = np.random.default_rng(0).standard_normal((count, 3, side, side), np.float32)
-    answer = session.run(None, {wanted.name: pictures})[0]
+    rng = np.random.default_rng(0)
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        given = session.get_inputs()[0]
+        sizes = [size if isinstance(size, int) else usual for size, usual in zip(given.shape, _USUAL, strict=True)]
+        pictures = rng.standard_normal(sizes, np.float32)
+        answer = session.run(None, {given.name: pictures})[0]
+    except Exception as error:  # ONNX Runtime raises various errors
+        reason, *_ = str(error).split("\n")
+        msg = f"{path} cannot be run: {reason}"
+        raise ValueError(msg) from error
     with torch.no_grad():
         logits = model(torch.from_numpy(pictures))
-    differences = [
-        float(np.abs(answer - own.numpy()).max()) / float(own.abs().max()) for own in (logits, logits.softmax(-1))
-    ]
-    if not min(differences) <= _AGREEMENT:
+    difference = min(_difference(answer, own.numpy()) for own in (logits, logits.softmax(-1)))
+    if not difference <= _AGREEMENT:
         msg = (
-            f"{path} has the layers of EMO, but computes something else: its answers differ by {min(differences):.1e} "
-            f"of the largest, allowed is {_AGREEMENT}"
+            f"{path} has the layers of EMO, but computes something else: its answers differ by {difference:.1e} of "
+            f"the largest, allowed is {_AGREEMENT}"
         )
         raise ValueError(msg)
-    print(f"the model answers as the file does: the largest difference is {min(differences):.1e} of the largest answer")
+    print(f"the model answers as the file does: the largest difference is {difference:.1e} of the largest answer")
+
+
+def _difference(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """The largest, as a share of the largest value that is wanted."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max()) if found.shape == wanted.shape else np.inf

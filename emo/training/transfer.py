@@ -35,7 +35,9 @@ def read_source(path: Path) -> Source:
     Raise ValueError for a file that is no checkpoint, or not safe to read.
     """
     if path.suffix == ".onnx":
-        msg = f"{path}: an exported graph can be served, but its BatchNorms are folded; training starts from a checkpoint"
+        msg = (
+            f"{path}: an exported graph can be served, but its BatchNorms are folded; training starts from a checkpoint"
+        )
         raise ValueError(msg)
     content = read_checkpoint(path)
     if is_own(content):

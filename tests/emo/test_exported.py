@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 import emo
 from app.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
@@ -21,6 +21,7 @@ from emo.importing import Origin, Target, import_file
 from tests.emo.parity import upstream_state
 
 SIDE = 64
+SQUARE = torch.zeros(1, 3, SIDE, SIDE)
 
 
 def varied_model() -> Model:
@@ -36,12 +37,18 @@ def fresh_model() -> Model:
     return emo.create("emo_2m", 7).eval()
 
 
-def write(model: nn.Module, path: Path, opset: int = 18, *, dynamo: bool = True, **options: Any) -> Path:  # noqa: ANN401
+def write(
+    model: nn.Module,
+    path: Path,
+    opset: int = 18,
+    *,
+    dynamo: bool = True,
+    pictures: Tensor = SQUARE,
+    **options: Any,  # noqa: ANN401  of the exporter
+) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model, (torch.zeros(1, 3, SIDE, SIDE),), path, dynamo=dynamo, opset_version=opset, verbose=False, **options
-        )
+        torch.onnx.export(model, (pictures,), path, dynamo=dynamo, opset_version=opset, verbose=False, **options)
     return path
 
 
@@ -88,11 +95,19 @@ def test_norms_that_were_not_folded_are_taken_with_their_own_epsilon(tmp_path: P
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.eps = 1e-2
-    options = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
+    options: dict[str, Any] = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     file = write(model, tmp_path / "net.onnx", 17, dynamo=False, **options)
     kinds = [node.op_type for node in onnx.load(file).graph.node]
     assert kinds.count("BatchNormalization") == sum(isinstance(norm, nn.BatchNorm2d) for norm in model.modules())
     assert_same_answers(model, read_exported(file).model)
+
+
+def test_a_file_for_oblong_pictures_says_nothing_of_the_side_to_serve(tmp_path: Path) -> None:
+    model = fresh_model()
+    file = write(model, tmp_path / "net.onnx", 17, dynamo=False, pictures=torch.zeros(1, 3, 96, 64))
+    exported = read_exported(file)
+    assert exported.side is None
+    assert_same_answers(model, exported.model)
 
 
 def test_import_serves_it_rearranged_at_its_own_size(
@@ -142,6 +157,16 @@ def take_bytes(proto: onnx.ModelProto) -> None:
     proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
 
 
+def ask_for_a_newer_runtime(proto: onnx.ModelProto) -> None:
+    proto.opset_import[0].version = 1000
+
+
+def answer_with_a_map(proto: onnx.ModelProto) -> None:
+    """Beside what all the layers compute."""
+    proto.graph.output[0].name = next(node.output[0] for node in proto.graph.node if node.op_type == "Conv")
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+
+
 def leave_another_width(proto: onnx.ModelProto) -> None:
     while sum(node.op_type == "Conv" for node in proto.graph.node) > 20:
         proto.graph.node.pop()
@@ -156,6 +181,8 @@ def leave_another_width(proto: onnx.ModelProto) -> None:
         (repeat_the_last_layer, "1 more layers with weights follow its last"),
         (keep_halves, "torch.float16"),
         (take_bytes, r"wanted is one of float32 \(N, 3, H, W\)"),
+        (ask_for_a_newer_runtime, "other.onnx cannot be run: .*opset"),
+        (answer_with_a_map, "its answers differ by inf"),
         (leave_another_width, "is no EMO classifier: 80 channels leave .* 168 .emo_1m., .*; emo-serve add takes any"),
     ],
 )
