@@ -16,7 +16,7 @@ from app.settings import DEFAULT_INTRA_OP_THREADS, DEFAULT_MAX_BATCH_SIZE, Provi
 _LARGEST_BATCH = 32
 _UNTUNED_GPU_BATCH = 16  # where nothing was measured
 _GPU_INSTANCES = 2
-_SAME = 0.98  # of the best: not worth more memory, as it lies within what a short measurement can tell apart
+_SAME = 0.96  # of the best: not worth more memory, as it lies within what a short measurement can tell apart
 _GROWN = 0.9  # of the best of smaller batches: larger ones will not pay either
 _HOPELESS = 0.75  # of the best: not worth another look
 _ROUNDS = 8
@@ -137,7 +137,7 @@ Measure = Callable[[Setting, int], float]
 
 
 def choose(table: Iterable[Measurement], space: Space) -> Setting:
-    """The best setting for the goal; what is as good within 2 % is decided by the smaller batch, then fewer threads."""
+    """The best setting for the goal; what is as good within 4 % is decided by the smaller batch, then fewer threads."""
     sizes = space.batch_sizes()
     rows = [row for row in table if row.setting.max_batch_size in sizes]
     good = max(row.images_per_second for row in rows) * _SAME
