@@ -24,7 +24,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import Tensor
 
 import emo
-from bench.graph import fresh, milliseconds, session_run, side_of, write_served
+from bench.graph import milliseconds, session_run, side_of, write_served
+from bench.models import fresh
 from emo.rewrite import TokenAttention
 
 LARGE = 8192

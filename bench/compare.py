@@ -51,7 +51,8 @@ def main() -> None:
     parser.add_argument("--clients", nargs="+", type=int, default=list(CLIENTS), help="in the closed loop")
     parser.add_argument("--quick", action="store_true", help="the closed loop only")
     options = parser.parse_args()
-    command = [sys.executable, "-m", "bench.models", options.model, str(models_of(options))]
+    options.models = models_of(options)
+    command = [sys.executable, "-m", "bench.models", options.model, str(options.models)]
     command += ["--stock", str(options.stock.resolve())] if options.stock else []
     subprocess.run(command, cwd=ROOT, check=True)
     names = [OURS, *(name for name in installed() if name != OURS and name in (options.only or installed()))]
@@ -68,7 +69,7 @@ def main() -> None:
     finally:
         for server in servers:
             server.stop()
-    target = ENVIRONMENTS / f"results-{models_of(options).name}{'-served' if options.served_graph else ''}.json"
+    target = ENVIRONMENTS / f"results-{options.models.name}{'-served' if options.served_graph else ''}.json"
     target.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(f"written to {target.relative_to(ROOT)}: python -m bench.report {target.relative_to(ROOT)}")
 
@@ -109,7 +110,7 @@ def start(name: str, port: int, options: argparse.Namespace, results: dict[str, 
 
 def server_of(name: str, port: int, options: argparse.Namespace) -> Server:
     """One of them, on its way up."""
-    return Server(name, port, options.model, models_of(options), options.photo, served_graph=options.served_graph)
+    return Server(name, port, options.model, options.models, options.photo, served_graph=options.served_graph)
 
 
 def models_of(options: argparse.Namespace) -> Path:
@@ -161,7 +162,7 @@ def closed_loop(servers: list[Server], options: argparse.Namespace, results: dic
 
 def limit(options: argparse.Namespace) -> dict[str, float]:
     """What ``bench.limit`` finds now."""
-    model = models_of(options) / options.model.replace("_", "-") / "1"
+    model = options.models / options.model.replace("_", "-") / "1"
     command = [sys.executable, "-m", "bench.limit", str(model), str(options.photo.resolve())]
     command += ["--seconds", str(options.seconds), "--processes", str(len(os.sched_getaffinity(0)))]
     found: dict[str, float] = json.loads(

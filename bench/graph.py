@@ -19,11 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
 from tqdm import tqdm
 
 import emo
-from bench.models import write_stock
+from bench.models import fresh, write_stock
 from emo.export import write_onnx
 from emo.exported import read_exported
 from emo.heads.model import Model
@@ -51,9 +50,11 @@ def main() -> None:
 def compare(name: str, batch: int, rounds: int, folder: Path, stock_file: Path | None) -> None:
     """Export twice, time in turn, print a line each."""
     side = side_of(name)
-    model = fresh(name) if stock_file is None else read_exported(stock_file).model
     if stock_file is None:
-        write_stock(model, side, stock_file := folder / "stock.onnx")
+        model, stock_file = fresh(name), folder / "stock.onnx"
+        write_stock(model, side, stock_file)
+    else:
+        model = read_exported(stock_file).model
     write_served(model, name, folder / "served.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     normalised = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1
@@ -74,12 +75,6 @@ def write_served(model: Model, name: str, path: Path) -> None:
     """Export the model called ``name`` as it is served."""
     outputs = ["boxes", "scores"] if name.startswith("ssdlite") else ["scores"]
     write_onnx(ServedGraph(model), side_of(name), side_of(name), outputs, path)
-
-
-def fresh(name: str) -> Model:
-    """The model with random weights, which are always the same."""
-    torch.manual_seed(0)
-    return emo.create(name, 80 if name.startswith("ssdlite") else 1000).eval()
 
 
 def milliseconds(runs: Mapping[str, Callable[[], object]], rounds: int, title: str) -> dict[str, list[float]]:

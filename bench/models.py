@@ -19,6 +19,7 @@ import emo
 from app.manifest import ModelCard, Preprocessing
 from emo.augment import MEAN, STD
 from emo.export import export
+from emo.heads.model import Model
 from emo.importing import Origin, Target, import_file
 
 SIDE, SHORT, CLASSES = 224, 256, 1000
@@ -47,17 +48,23 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     name, stock = options.model.replace("_", "-"), options.folder / f"{options.model}.onnx"
-    if (options.folder / name).exists() and stock.exists():
-        return
-    options.folder.mkdir(parents=True, exist_ok=True)
+    is_served = (options.folder / name).exists()  # whole, or not there
     if options.stock:
-        import_file(options.stock, Target(options.folder, name, "1"), Origin(), architecture=options.model)
+        if not is_served:
+            import_file(options.stock, Target(options.folder, name, "1"), Origin(), architecture=options.model)
         shutil.copyfile(options.stock, stock)
         return
+    model = fresh(options.model)
+    if not is_served:
+        export(model, tuple(f"class {label}" for label in range(CLASSES)), RULE, CARD, options.folder, name, "1")
+    if not stock.exists():
+        write_stock(model, SIDE, stock)
+
+
+def fresh(name: str) -> Model:
+    """The model with random weights, which are always the same."""
     torch.manual_seed(0)
-    model = emo.create(options.model, CLASSES).eval()
-    export(model, tuple(f"class {label}" for label in range(CLASSES)), RULE, CARD, options.folder, name, "1")
-    write_stock(model, SIDE, stock)
+    return emo.create(name, 80 if name.startswith("ssdlite") else CLASSES).eval()
 
 
 def write_stock(model: torch.nn.Module, side: int, path: Path) -> None:

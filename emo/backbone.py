@@ -39,6 +39,9 @@ EMO_5M = EMOConfig(
 EMO_6M = EMOConfig((3, 3, 9, 3), 24, (48, 72, 160, 320), (2.0, 3.0, 4.0, 5.0), (16, 24, 20, 32))
 
 SIZES = {"emo_1m": EMO_1M, "emo_2m": EMO_2M, "emo_5m": EMO_5M, "emo_6m": EMO_6M}
+SIZE_OF_WIDTH = {config.widths[-1]: size for size, config in SIZES.items()}
+"""Channels of the last stage -> size; no two sizes have the same."""
+KNOWN_WIDTHS = ", ".join(f"{width} ({size})" for width, size in SIZE_OF_WIDTH.items())
 
 
 class EMO(nn.Module):

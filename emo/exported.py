@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import emo
-from emo.backbone import SIZES
+from emo.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
 from emo.heads.model import Model
 
 _AGREEMENT = 1e-4
@@ -114,15 +114,13 @@ def _tensor(proto: onnx.TensorProto) -> Tensor:
 def _size_of(layers: list[_Layer], path: Path) -> str:
     """The name of the backbone with as many channels behind its last convolution; raise ValueError without any."""
     width = next((len(layer.tensors[0]) for layer in reversed(layers) if layer.kind == "Conv"), 0)
-    for size, config in SIZES.items():
-        if config.widths[-1] == width:
-            return size
-    known = ", ".join(f"{config.widths[-1]} ({size})" for size, config in SIZES.items())
-    msg = (
-        f"{path} is no EMO classifier: {width} channels leave its last convolution, those of EMO have {known}; "
-        "emo-serve add takes any network"
-    )
-    raise ValueError(msg)
+    if width not in SIZE_OF_WIDTH:
+        msg = (
+            f"{path} is no EMO classifier: {width} channels leave its last convolution, those of EMO have "
+            f"{KNOWN_WIDTHS}; emo-serve add takes any network"
+        )
+        raise ValueError(msg)
+    return SIZE_OF_WIDTH[width]
 
 
 def _fill(model: Model, layers: list[_Layer]) -> None:

@@ -17,7 +17,7 @@ from app.manifest import Preprocessing
 from emo import classification, detection
 from emo.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
 from emo.anchors import SIZES as ANCHOR_SIZES
-from emo.backbone import SIZES
+from emo.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
 from emo.checkpoint import misfits
 from emo.exported import read_exported
 from emo.heads.model import Model
@@ -192,12 +192,10 @@ def size_of(state: Mapping[str, Tensor], prefix: str = "") -> str:
     """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError when it is none."""
     key = f"{prefix}stage4.0.proj.conv.weight"
     width = len(state[key]) if key in state and state[key].ndim else None
-    sizes = [size for size, config in SIZES.items() if config.widths[-1] == width]
-    if not sizes:
-        known = ", ".join(f"{config.widths[-1]} ({size})" for size, config in SIZES.items())
-        msg = f"no size of EMO has {key} of {width} channels; there are {known}"
+    if width not in SIZE_OF_WIDTH:
+        msg = f"no size of EMO has {key} of {width} channels; there are {KNOWN_WIDTHS}"
         raise ValueError(msg)
-    return sizes[0]
+    return SIZE_OF_WIDTH[width]
 
 
 def serving_rule(architecture: str, side: int | None = None) -> Preprocessing:
