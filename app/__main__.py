@@ -12,6 +12,7 @@ from app import logs
 from app.add.options import Options, add_arguments
 from app.engine.cpus import usable_cores
 from app.errors import StartupError
+from app.process.connections import raise_file_limit
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from app.process.supervisor import supervise
 from app.settings import PREFIX, Settings, all_settings
@@ -60,6 +61,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     workers = workers_of(settings, usable_cores())
     settings = settings.model_copy(update={"workers": workers})
+    raise_file_limit()
     if workers > 1:
         return supervise(settings)
     from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that

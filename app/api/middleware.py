@@ -43,6 +43,7 @@ class RequestFrame:
         scope.setdefault("state", {})["exchange"] = exchange
         token = request_id.set(exchange.request_id)
         try:
+            exchange.check_wire()
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass  # nobody is there to be answered

@@ -5,10 +5,10 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from app.process.address import listen
 from app.process.channel import REQUESTS
 from app.process.child import Child
 
-_BACKLOG = 2048
 _AT_A_TIME = 64
 _PAUSE_SECONDS = 1.0
 
@@ -28,9 +28,9 @@ class Dispatcher:
         self._accepting = False
 
     def open(self) -> None:
-        """Begin to listen."""
+        """Begin to listen; raises OSError, which says which address cannot be had."""
         self._listener.settimeout(0)
-        self._listener.listen(_BACKLOG)
+        listen(self._listener)
         self.is_open = True
         self.update()
 
