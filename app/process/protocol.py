@@ -25,7 +25,6 @@ _MUCH = 512 * 1024  # bytes; most photos have less
 _MOST_WAITING = 64 * 1024  # bytes behind a request that is not answered yet; no more are read then
 _MOST_THROWN_AWAY = 16 * 1024 * 1024  # bytes of a client that was refused; no more are read then
 _LEAST_SILENCE_SECONDS = 1.0  # a new connection is not idle as soon as it is there
-_LOOK_SECONDS = 0.1
 
 
 class _Flow(FlowControl):
@@ -89,7 +88,7 @@ class HttpProtocol(HttpToolsProtocol):
             try:
                 self._connections.enter(self._address)
             except Unavailable as error:
-                self._connections.turn_away(self.end)
+                self._connections.turn_away(self.transport.abort)
                 self._refuse(error)
                 return
             self._is_counted = True
@@ -106,13 +105,9 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_counted:
                 self._connections.leave(self._address)
             else:
-                self._connections.gone(self.end)
+                self._connections.gone(self.transport.abort)
         if self.on_lost is not None:
             self.on_lost()
-
-    def end(self) -> None:
-        """End the connection at once."""
-        self.transport.abort()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio has it
         """Go on where a whole request is to be answered: that its client is still there, only sending to it shows."""
@@ -120,18 +115,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.lingers = False  # nothing can come any more
         if self.transport.is_closing() or not self._is_busy:
             return None
-        if not self.cycle.response_started:
-            self.transport.begin_answer()
-        self._look()
+        self.transport.stay(has_begun=self.cycle.response_started)
         return True
-
-    def _look(self) -> None:
-        if self.is_lost or self.transport.is_closing():
-            return
-        if self.transport.is_heard:
-            self.loop.call_later(_LOOK_SECONDS, self._look)
-        else:
-            self.end()
 
     def pause_writing(self) -> None:
         """Do not wait for ever until the client takes its answer."""

@@ -7,6 +7,7 @@ _STATUS_LINE = b"HTTP/1.1 "
 _INFORMATION = b"1"  # as in 100 Continue: no answer yet, nothing comes after it
 _LINGER_SECONDS = 5.0
 _STALL_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 _CLOSE_WAIT = 8  # in Linux's tcp_states.h: the other side has ended, and takes what is sent
 
 
@@ -94,14 +95,21 @@ class OnePiece(asyncio.Transport):
         """Whether it is."""
         return self._is_ending or self._transport.is_closing()
 
-    def begin_answer(self) -> None:
-        """Send how every answer begins: a client that is not there any more lets that be known."""
-        if not self._head and not self._has_begun:
+    def stay(self, *, has_begun: bool) -> None:
+        """Stay open though the client sends no more, until the answer is out or it turns out that the client has left.
+
+        That shows only when something is sent to it, and every answer begins in the same way.
+        """
+        if not has_begun and not self._has_begun:
             self._has_begun = True
             self._transport.write(_STATUS_LINE)
+        self._look()
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether a client that has ended its own side may still take what is sent."""
+    def _look(self) -> None:
+        if self.is_closing():
+            return
         connection: socket.socket = self._transport.get_extra_info("socket")
-        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT
+        if connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT:
+            self._loop.call_later(_LOOK_SECONDS, self._look)
+        else:
+            self.abort()

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -147,9 +147,9 @@ class Neighbour:
         self._is_over.set()
         self._thread.join()
 
-    def findings(self) -> list[Finding]:
+    def findings(self, most_seconds: float = 1.0) -> list[Finding]:
         return [
-            Finding("a neighbour's longest request", self.longest, "s", 1.0),
+            Finding("a neighbour's longest request", self.longest, "s", most_seconds),
             Finding("a neighbour's failed requests", self.failed, "", 0),
         ]
 
@@ -157,6 +157,11 @@ class Neighbour:
 def head(method: str, path: str, *headers: str) -> bytes:
     """The head of a request."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+
+
+CHUNKED = head("POST", "/classify", "Content-Type: image/png", "Transfer-Encoding: chunked")
+LIVE = head("GET", "/livez")
+LAST = head("GET", "/livez", "Connection: close")
 
 
 def cost_of(server: Server, act: Callable[[], object]) -> tuple[float, float]:
@@ -176,8 +181,3 @@ def allow_many_files() -> None:
     """Let this process have as many connections as the scenarios need."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def total(findings: Sequence[Finding]) -> bool:
-    """Whether all of them hold."""
-    return all(finding.holds for finding in findings)

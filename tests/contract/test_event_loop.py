@@ -95,12 +95,17 @@ def multipart_text(text: bytes) -> Body:
     return {"content": content, "headers": {"content-type": "multipart/form-data; boundary=b"}}
 
 
+def long(text: str) -> str:
+    return ",".join([text] * (LINE // (len(text) + 1)))
+
+
 def noise(size: int) -> bytes:
     return random.Random(1).randbytes(size)
 
 
 SMALL = encode_image(plain("red"))
 PROGRESSIVE = with_scans(encoded(Image.new("RGB", (600, 500)), "JPEG", progressive=True), 10_000)
+LINE = 8000  # of the 8192 bytes that one of a head may have
 LONGEST = 60 * MIB  # of the 64 that a request may have
 
 REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
@@ -138,8 +143,20 @@ REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
     "almost boundaries": ("POST", "/classify", lambda: multipart_text(b"\r\n--" * (LONGEST // 4))),
     "too many parts": ("POST", "/classify", lambda: multipart(*[SMALL] * 1000)),
     "an unknown path": ("GET", "/nothing", dict),
-    "a long parameter": ("POST", "/classify?model=" + "x" * 60_000, lambda: raw(SMALL)),
-    "many parameters": ("POST", "/detect?" + "classes=red&" * 5000, lambda: raw(SMALL)),
+    "a long parameter": ("POST", "/classify?model=" + "x" * LINE, lambda: raw(SMALL)),
+    "many parameters": ("POST", "/detect?" + "classes=red&" * (LINE // 12), lambda: raw(SMALL)),
+    "many names": ("POST", "/detect?" + "x&" * (LINE // 2), lambda: raw(SMALL)),
+    "a target that is too long": ("POST", "/classify?model=" + "x" * 60_000, lambda: raw(SMALL)),
+    "a long content type": (
+        "POST",
+        "/classify",
+        lambda: raw(SMALL, **{"content-type": "multipart/form-data" + "; a=b" * (LINE // 5)}),
+    ),
+    "a long accept": ("POST", "/detect", lambda: raw(SMALL, accept=long("a/b;q=0.1"))),
+    "a long key": ("POST", "/detect", lambda: raw(SMALL, authorization=long("Bearer"))),
+    "a large head": ("GET", "/livez", lambda: {"headers": {f"x-{n}": "x" * (LINE - 10) for n in range(8)}}),
+    "many headers": ("GET", "/livez", lambda: {"headers": {f"x-{n}": "x" for n in range(90)}}),
+    "too many headers": ("GET", "/livez", lambda: {"headers": {f"x-{n}": "x" for n in range(2000)}}),
 }
 
 
