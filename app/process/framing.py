@@ -37,22 +37,24 @@ class HeadMeter:
     def count(self, piece: bytes) -> None:
         """Count what comes next, at most ``room`` bytes; raises HTTPException 414 or 431 where that is too much."""
         self.size += len(piece)
-        ended, *rest = piece.split(b"\n")
-        most = self._limits.max_line_bytes + 1  # and what ends it
-        if self._line + len(ended) > most:
-            raise self._line_too_long(is_target=not self._lines)
-        if rest:
-            if max(map(len, rest)) > most:
-                raise self._line_too_long(is_target=False)
-            self._lines += len(rest)
-            self._line = len(rest[-1])
-        else:
-            self._line += len(ended)
+        if self.size > self._limits.max_line_bytes:
+            self._check_lines(piece)
+        last = piece.rfind(b"\n")
+        self._line = len(piece) - last - 1 if last >= 0 else self._line + len(piece)
+        self._lines += piece.count(b"\n")
         if self._lines > self._limits.max_headers + 2:  # the line of the target and the empty one
             raise HTTPException(431, f"The request has more than the {self._limits.max_headers} headers it may have.")
         if self.size > self._limits.max_head_bytes:
             msg = f"The head of the request is larger than the {self._limits.max_head_bytes} bytes that are allowed."
             raise HTTPException(431, msg)
+
+    def _check_lines(self, piece: bytes) -> None:
+        ended, *others = map(len, piece.split(b"\n"))
+        most = self._limits.max_line_bytes + 1  # and what ends it
+        if self._line + ended > most:
+            raise self._line_too_long(is_target=not self._lines)
+        if max(others, default=0) > most:
+            raise self._line_too_long(is_target=False)
 
     def _line_too_long(self, *, is_target: bool) -> HTTPException:
         what = "The line with the request's target" if is_target else "A header"
@@ -97,7 +99,7 @@ class Framing:
         """
         if not self.is_in_head and not self.is_chunked:
             return min(len(data), start + self.left)
-        end = self._end_begun_before(data, start)
+        end = self._end_begun_before(data, start) if self._tail else None
         if end is None:
             found = data.find(_END, start)
             end = found + len(_END) if found >= 0 else len(data)
@@ -178,6 +180,11 @@ def origin_form(target: bytes) -> bytes:
         return target
     path: bytes = parsed.path or b"/"
     return path if parsed.query is None else b"%s?%s" % (path, parsed.query)
+
+
+def malformed(cause: BaseException) -> HTTPException:
+    """What is answered where the parser does not know what came."""
+    return HTTPException(400, f"The request is not well-formed HTTP: {str(cause)[:_SHOWN]}.")
 
 
 def _shown(value: bytes) -> str:

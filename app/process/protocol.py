@@ -10,32 +10,21 @@ from typing import Any
 import httptools
 import uvicorn
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api.exchange import CONNECTION
 from app.errors import Unavailable
 from app.limits import HttpLimits
 from app.process.connections import Connections
-from app.process.framing import Framing, body_length, origin_form
-from app.process.transport import OnePiece
+from app.process.framing import Framing, body_length, malformed, origin_form
+from app.process.transport import Flow, OnePiece
 
 _MUCH = 512 * 1024  # bytes; most photos have less
 _MOST_WAITING = 64 * 1024  # bytes behind a request that is not answered yet; no more are read then
 _MOST_THROWN_AWAY = 16 * 1024 * 1024  # bytes of a client that was refused; no more are read then
 _LEAST_SILENCE_SECONDS = 1.0  # a new connection is not idle as soon as it is there
-
-
-class _Flow(FlowControl):
-    """uvicorn's own, which does not resume while more waits than may."""
-
-    is_full = False
-
-    def resume_reading(self) -> None:
-        """Resume, unless it is full."""
-        if not self.is_full:
-            super().resume_reading()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -83,7 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Expect a request, or turn the client away."""
         super().connection_made(transport)
         self.transport: OnePiece = OnePiece(transport, self.loop)
-        self.flow: _Flow = _Flow(transport)
+        self.flow: Flow = Flow(transport)
         if self._connections is not None:
             try:
                 self._connections.enter(self._address)
@@ -192,7 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(error)
         except httptools.HttpParserError as error:
             cause = error.__context__ or error
-            self._refuse(cause if isinstance(cause, HTTPException) else _malformed(cause))
+            self._refuse(cause if isinstance(cause, HTTPException) else malformed(cause))
 
     def _stay(self) -> None:
         """Go on with the body of a request that offers another protocol, which the parser takes for that protocol."""
@@ -226,25 +215,13 @@ class HttpProtocol(HttpToolsProtocol):
         """Make a request of what there is of one."""
         if not self._is_begun:
             self.on_message_begin()
-        self.has_all = True
-        target = self.url.partition(b"?")[0]
-        self.scope["method"] = self.parser.get_method().decode("ascii") if self.url else ""
+        self.has_all, self.expect_100_continue = True, False
+        target, self.url = self.url.partition(b"?")[0], b"/"
+        super().on_headers_complete()
+        self.cycle.keep_alive = False
+        if not target:
+            self.scope["method"] = ""  # the parser has not come so far
         self.scope["path"], self.scope["raw_path"] = target.decode("latin-1"), target
-        self.scope["query_string"] = b""
-        self.cycle = RequestResponseCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=False,
-            on_response=self.on_response_complete,
-        )
-        self._start_asgi_task(self.cycle, self.app)
 
     # ---- what the parser finds -------------------------------------------------------------------------------------
 
@@ -263,9 +240,13 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Pass it on, unless it is a trailer."""
-        if self._framing.is_in_head:
-            super().on_header(name, value)
+        """Keep it as uvicorn does, unless it is a trailer."""
+        if not self._framing.is_in_head:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Judge the head, once, and let the application have it."""
@@ -321,10 +302,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.lingers = not self._client_has_ended
             self.transport.close()
             return
-        self._advance()
+        if self._waiting:
+            self._advance()
         if self._client_has_ended and not self._is_busy:
             self.transport.close()
-
-
-def _malformed(cause: BaseException) -> HTTPException:
-    return HTTPException(400, f"The request is not well-formed HTTP: {str(cause)[:100]}.")

@@ -3,12 +3,25 @@
 import asyncio
 import socket
 
+from uvicorn.protocols.http.flow_control import FlowControl
+
 _STATUS_LINE = b"HTTP/1.1 "
 _INFORMATION = b"1"  # as in 100 Continue: no answer yet, nothing comes after it
 _LINGER_SECONDS = 5.0
 _STALL_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 _CLOSE_WAIT = 8  # in Linux's tcp_states.h: the other side has ended, and takes what is sent
+
+
+class Flow(FlowControl):
+    """uvicorn's own, which does not resume while more waits than may."""
+
+    is_full = False
+
+    def resume_reading(self) -> None:
+        """Resume, unless it is full."""
+        if not self.is_full:
+            super().resume_reading()
 
 
 class OnePiece(asyncio.Transport):

@@ -9,6 +9,7 @@ import io
 import json
 import random
 import selectors
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -174,6 +175,19 @@ def test_no_step_of_the_event_loop_takes_long(metered: Metered, name: str) -> No
         if longest[-1] < MAX_STEP_SECONDS:
             return
     pytest.fail(f"a step of the event loop takes {min(longest):.3f} s of CPU time")
+
+
+def test_many_headers_and_a_body_in_many_pieces_cost_no_more_than_both_alone(metered: Metered) -> None:
+    text = b"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    text += b"".join(b"x-%d: x\r\n" % number for number in range(90)) + b"\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    longest = []
+    for _ in range(ATTEMPTS):
+        metered.steps.longest = 0.0
+        with socket.create_connection(("127.0.0.1", metered.server.port), 20) as connection:
+            connection.sendall(text)
+            assert connection.recv(20).startswith(b"HTTP/1.1 4")
+        longest.append(metered.steps.longest)
+    assert min(longest) < MAX_STEP_SECONDS
 
 
 def test_no_route_is_left_out(metered: Metered) -> None:
