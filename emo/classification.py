@@ -65,6 +65,10 @@ class ClassificationTask:
         """How many pictures it is measured with."""
         return len(self.validation.files)
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The row numbers of an epoch's pictures: all of them, shuffled."""
+        return torch.randperm(self.count, generator=generator)
+
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""
         for batch in rows:

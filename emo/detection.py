@@ -89,6 +89,10 @@ class DetectionTask:
         """How many pictures it is measured with."""
         return len(self.validation.images)
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The row numbers of an epoch's pictures: all of them, shuffled."""
+        return torch.randperm(self.count, generator=generator)
+
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Target]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and targets."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))

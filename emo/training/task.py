@@ -25,6 +25,9 @@ class Task(Protocol):
     def validation_count(self) -> int:
         """How many pictures it is measured with."""
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The row numbers of an epoch's pictures."""
+
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Any]]:
         """For each batch of row numbers: normalised input (N, 3, side, side) and target."""
 
