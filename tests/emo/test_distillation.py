@@ -1,9 +1,11 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.manifest import Preprocessing, read_labels
@@ -21,10 +23,10 @@ from tests.emo.datasets import COLOURS, picture, write_folders
 RULE = Preprocessing(mode="crop", height=32, width=32, resize=32, interpolation="bilinear", mean=MEAN, std=STD)
 
 
-def by_colour(images: np.ndarray) -> np.ndarray:
+def by_colour(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A teacher that knows the channels: blue, green or red is how much there is of each."""
     amounts = images.astype(np.float32).mean((1, 2))[:, ::-1]
-    shares: np.ndarray = amounts / amounts.sum(1, keepdims=True)
+    shares: NDArray[np.float32] = amounts / amounts.sum(1, keepdims=True)
     return shares
 
 
@@ -39,22 +41,20 @@ def write_unlabelled(root: Path, count: int = 40) -> Path:
     return root
 
 
-def task_of(tmp_path: Path, **options: float) -> DistillationTask:
-    data = write_folders(tmp_path / "photos")
-    return DistillationTask.load(
-        TEACHER, data, [write_unlabelled(tmp_path / "more")], 48, tmp_path / "cache", Distillation(**options)
-    )
+def task_of(tmp_path: Path, options: Distillation) -> DistillationTask:
+    data, more = write_folders(tmp_path / "photos"), write_unlabelled(tmp_path / "more")
+    return DistillationTask.load(TEACHER, data, [more], 48, tmp_path / "cache", options)
 
 
 def test_rows_that_were_cut_off_go_on_where_they_stopped(tmp_path: Path) -> None:
     starts = []
 
-    def compute(start: int, until: int = 5000) -> "np.ndarray":
+    def compute(start: int, until: int = 5000) -> Iterator[NDArray[np.float32]]:
         starts.append(start)
         for number in range(start, 5000):
             if number == until:
                 raise KeyboardInterrupt
-            yield np.float32(number)
+            yield np.array(number, np.float32)
 
     with pytest.raises(KeyboardInterrupt):
         cached_rows(tmp_path / "a.npy", 5000, (np.float32, ()), lambda start: compute(start, 3000))
@@ -106,7 +106,7 @@ def test_answers_become_probabilities_and_a_temperature_softens_them() -> None:
 
 
 def test_true_labels_are_mixed_with_what_the_teacher_says(tmp_path: Path) -> None:
-    task = task_of(tmp_path, label_weight=0.6)
+    task = task_of(tmp_path, Distillation(label_weight=0.6))
     labelled = int((task.labels == 2).nonzero()[0][0])
     unlabelled = int((task.labels == -1).nonzero()[0][0])
     inputs, targets = next(iter(task.batches([torch.tensor([labelled, unlabelled])], 32, torch.Generator())))
@@ -126,7 +126,7 @@ def test_classes_that_the_teacher_does_not_know_come_after_its_own(tmp_path: Pat
 
 
 def test_balance_shows_rare_classes_as_often_as_frequent_ones(tmp_path: Path) -> None:
-    task = task_of(tmp_path, balance=1.0, epoch_pictures=12)
+    task = task_of(tmp_path, Distillation(balance=1.0, epoch_pictures=12))
     task.labels[:] = 0
     task.labels[:5] = 1
     generator = torch.Generator().manual_seed(0)
