@@ -6,6 +6,7 @@ from pathlib import Path
 
 import emo
 from app.errors import InvalidManifest
+from app.manifest import read_labels
 from emo.cut import cut_boxes
 from emo.data import read_coco
 from emo.evaluation.command import add_evaluate
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run")
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
+    write.add_argument("--classes", type=Path, help="text file, one class a line: those of a classifier to keep")
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     write.add_argument("--name", required=True)
     write.add_argument("--version", required=True)
@@ -98,7 +100,8 @@ def _export(options: argparse.Namespace) -> None:
             task = task_of(trained.model)
             return predicted_figures(predict, task, trained.labels, trained.rule, read_truth(task, options.data))
 
-    publish(options.checkpoint, read_texts(options.card), target, measure)
+    classes = read_labels(options.classes) if options.classes else None
+    publish(options.checkpoint, read_texts(options.card), target, measure, classes)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -220,13 +220,14 @@ def find_coco(root: Path, split: str) -> tuple[Path, Path]:
     return found[0], root / found[0].stem.removeprefix("instances_")
 
 
-def open_upright(path: Path) -> Image.Image:
+def open_upright(path: Path, least_side: int | None = None) -> Image.Image:
     """A picture file in RGB as the server decodes it: turned as EXIF says, transparency on white.
 
+    With a ``least_side`` a JPEG may come at a fraction of its size, with that many pixels on both sides.
     Raise OSError or ValueError, which name the file, when it cannot be read.
     """
     try:
-        return decode(path.read_bytes(), _LIMITS).upright()
+        return decode(path.read_bytes(), _LIMITS, least_side).upright()
     except ServiceError as error:
         msg = f"{path}: {error}"
         raise ValueError(msg) from error

@@ -19,9 +19,12 @@ _THREADS = 2
 _SHEETS = 4  # contact sheets that are kept while their tiles are cut out
 
 
-def each_picture(files: Sequence[LabelledFile], start: int, work: Callable[[int, Image.Image], R]) -> Iterator[R]:
+def each_picture(
+    files: Sequence[LabelledFile], start: int, least_side: int, work: Callable[[int, Image.Image], R]
+) -> Iterator[R]:
     """``work`` of the number and the upright RGB picture of each file from number ``start`` on, in order, in threads.
 
+    Large pictures may come smaller, but with ``least_side`` pixels on both sides.
     Raise ValueError, which names the file, when one cannot be read.
     """
     sheet = lru_cache(_SHEETS)(open_upright)
@@ -29,7 +32,7 @@ def each_picture(files: Sequence[LabelledFile], start: int, work: Callable[[int,
     def one(number: int) -> R:
         file = files[number]
         if file.rectangle is None:
-            return work(number, open_upright(file.path))
+            return work(number, open_upright(file.path, least_side))
         x, y, width, height = file.rectangle
         return work(number, sheet(file.path).crop((x, y, x + width, y + height)))
 
@@ -41,6 +44,6 @@ def stored_squares(files: Sequence[LabelledFile], side: int, path: Path) -> NDAr
     whole = np.array([0, 0, 1, 1], np.float32)
 
     def compute(start: int) -> Iterator[NDArray[np.uint8]]:
-        return each_picture(files, start, lambda _, picture: cut_view(picture, whole, side, side))
+        return each_picture(files, start, side, lambda _, picture: cut_view(picture, whole, side, side))
 
     return cached_rows(path, len(files), (np.uint8, (side, side, 3)), compute)

@@ -14,7 +14,8 @@ from emo.data import LabelledFile
 from emo.distillation.cache import cached_rows
 from emo.distillation.squares import each_picture
 from emo.distillation.teacher import Teacher
-from emo.distillation.views import cut_view, view_boxes
+from emo.distillation.views import SMALLEST_AREA, cut_view, view_boxes
+from emo.evaluation.ahead import work_ahead
 
 KEPT = 24
 """Best classes of a view that are kept; the rest of the probability is spread over all others evenly."""
@@ -29,18 +30,19 @@ def teacher_targets(teacher: Teacher, files: Sequence[LabelledFile], view: int, 
     kept = min(KEPT, len(teacher.names))
     boxes, dtype = view_boxes(len(files), view), np.dtype([("label", "<u2", (kept,)), ("score", "<f2", (kept,))])
     rule = teacher.rule
+    least_side = round(max(rule.width, rule.height) / (SMALLEST_AREA**0.5 if view else 1))
 
     def cut(number: int, picture: Image.Image) -> NDArray[np.uint8]:
         return cut_view(picture, boxes[number], rule.width, rule.height)
 
     def compute(start: int) -> Iterator[NDArray[np.void]]:
-        inputs = each_picture(files, start, cut)
-        while batch := list(islice(inputs, _BATCH)):
-            scores = teacher.predict(np.stack(batch))
-            best = np.argsort(-scores, 1)[:, :kept]
-            for labels, row in zip(best, scores, strict=True):
+        inputs = each_picture(files, start, least_side, cut)
+        batches = iter(lambda: list(islice(inputs, _BATCH)), [])
+        for scores in work_ahead(lambda batch: teacher.predict(np.stack(batch)), batches, 1):
+            for row in scores:
                 answer = np.zeros((), dtype)
-                answer["label"], answer["score"] = labels, row[labels]
+                answer["label"] = np.argsort(-row)[:kept]
+                answer["score"] = row[answer["label"]]
                 yield answer
 
     return cached_rows(path, len(files), (dtype, ()), compute)

@@ -2,10 +2,11 @@
 
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
+from emo.classes import keep_classes
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
 from emo.importing import Target
@@ -29,10 +30,17 @@ def read_texts(card: Path) -> dict[str, str]:
     return texts
 
 
-def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure: Measure | None) -> Path:
+def publish(
+    checkpoint: Path,
+    texts: Mapping[str, str],
+    target: Target,
+    measure: Measure | None,
+    classes: Sequence[str] | None = None,
+) -> Path:
     """Export ``weights.pt`` (or ``last.pt``) of a run and give the folder; says what it measures and how to ask for it.
 
-    The figures on the card are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing,
+    ``classes`` are the only ones that a classifier shall know (default: all that it learned). The figures on the card
+    are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing or a class is not known,
     FileExistsError when the version exists.
     """
     target.check()
@@ -41,6 +49,8 @@ def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure:
         msg = f"the model card wants {', '.join(missing)} too"
         raise ValueError(msg)
     trained = restore_own(read_checkpoint(checkpoint))
+    if classes is not None:
+        trained = keep_classes(trained, classes)
     folder = export(
         trained.model,
         trained.labels,
