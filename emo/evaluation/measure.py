@@ -13,6 +13,7 @@ from emo.evaluation.local import local_subject
 from emo.evaluation.pictures import encoded
 from emo.evaluation.predict import Predict
 from emo.evaluation.subject import Description, Subject
+from emo.evaluation.topk import Labelled
 from emo.evaluation.truth import Truth, match_classes
 
 
@@ -33,14 +34,22 @@ def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[st
         with closing(AnswerFile(kept, header_of(description, truth.pictures))) as file:
             answers = _ask(subject, truth, file)
     ordered = [_relabelled(answers[picture.key], to_truth) for picture in truth.pictures]
-    return truth.figures(ordered, truth.names or description.labels)
+    figures = truth.figures(ordered, truth.names or description.labels)
+    if description.groups and isinstance(truth, Labelled):
+        figures["group_top1"] = truth.group_top1(ordered, dict(zip(to_truth, description.groups, strict=True)))
+    return figures
 
 
 def predicted_figures(
-    predict: Predict, task: Task, labels: tuple[str, ...], rule: Preprocessing, truth: Truth
+    predict: Predict,
+    task: Task,
+    labels: tuple[str, ...],
+    rule: Preprocessing,
+    truth: Truth,
+    groups: tuple[str, ...] | None = None,
 ) -> dict[str, float]:
     """The figures of a network that is no file (yet)."""
-    return measure(local_subject(Description(task, labels, rule), predict), truth)
+    return measure(local_subject(Description(task, labels, rule, groups=groups), predict), truth)
 
 
 def _ask(subject: Subject, truth: Truth, file: AnswerFile | None) -> dict[str, Answer]:

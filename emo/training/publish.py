@@ -8,10 +8,12 @@ from pathlib import Path
 from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
+from emo.groups import choose_groups
 from emo.importing import Target
 from emo.restoring import Restored, read_checkpoint, restore_own
 
-Measure = Callable[[Restored, Predict], dict[str, float]]
+Measure = Callable[[Restored, Predict, tuple[str, ...] | None], dict[str, float]]
+"""Figures of a model that is exported, of what its ONNX file predicts, and of the groups of its classes."""
 TEXTS = ("training_data", "recipe", "measured_on", "intended_use", "terms")
 
 
@@ -29,11 +31,13 @@ def read_texts(card: Path) -> dict[str, str]:
     return texts
 
 
-def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure: Measure | None) -> Path:
+def publish(
+    checkpoint: Path, texts: Mapping[str, str], target: Target, measure: Measure | None, groups: Path | None = None
+) -> Path:
     """Export ``weights.pt`` (or ``last.pt``) of a run and give the folder; says what it measures and how to ask for it.
 
-    The figures on the card are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing,
-    FileExistsError when the version exists.
+    The figures on the card are what ``measure`` finds for the ONNX file. ``groups`` is a table for ``choose_groups``.
+    Raise ValueError when a text is missing, FileExistsError when the version exists.
     """
     target.check()
     missing = [key for key in TEXTS if key not in texts]
@@ -41,6 +45,7 @@ def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure:
         msg = f"the model card wants {', '.join(missing)} too"
         raise ValueError(msg)
     trained = restore_own(read_checkpoint(checkpoint))
+    chosen = choose_groups(task_of(trained.model), trained.labels, groups)
     folder = export(
         trained.model,
         trained.labels,
@@ -49,7 +54,8 @@ def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure:
         target.repository,
         target.name,
         target.version,
-        None if measure is None else lambda predict: measure(trained, predict),
+        None if measure is None else lambda predict: measure(trained, predict, chosen),
+        groups=chosen,
     )
     metrics = read_manifest(folder / MANIFEST_FILE).card.metrics
     print(f"written: {folder}" + "".join(f"\n{key:>16} {value:.4f}" for key, value in metrics.items()))
