@@ -16,7 +16,7 @@ from emo.__main__ import main
 from emo.evaluation.choice import choose_subject
 from emo.evaluation.measure import measure
 from emo.evaluation.truth import read_truth
-from tests.emo.evaluation.splits import write_split
+from tests.emo.evaluation.splits import write_labelled, write_split
 from tests.emo.parity import upstream_state
 from tests.serving import running
 from tests.support import COLOURS, write_classifier, write_detector, write_segmenter
@@ -51,6 +51,14 @@ def test_groups_are_measured_in_all_ways_where_the_model_has_some(tmp_path: Path
     assert found == {"top1": pytest.approx(6 / 9), "top5": 1.0, "group_top1": pytest.approx(7 / 9)}
     with running(Settings(models=tmp_path / "models")) as server:
         assert figures(server.url, data) == found
+
+
+def test_folders_that_are_called_as_groups_measure_the_groups_alone(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "models", groups=("warm", "cold", "cold"))
+    write_labelled(tmp_path / "data", ("warm", "cold"))  # red twice and green; green twice and blue
+    assert figures(folder, tmp_path / "data") == {"group_top1": pytest.approx(5 / 6)}
+    with pytest.raises(ValueError, match="none of the model's 3"):
+        figures(write_classifier(tmp_path / "plain"), tmp_path / "data")
 
 
 def test_answers_that_were_kept_before_the_model_had_groups_are_not_taken_for_new_ones(tmp_path: Path) -> None:
