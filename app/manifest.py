@@ -27,6 +27,8 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 """Of a file beside the manifest: no path, so that a manifest reaches nothing outside its folder."""
+GroupName = Annotated[str, StringConstraints(pattern=r"^[^\p{C}\p{Z}]+( [^\p{C}\p{Z}]+)*$")]
+"""Printable words with one blank between them."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -142,7 +144,7 @@ class Manifest(_Frozen):
     """The whole of ``manifest.json``; ``sha256`` maps each other file of the folder to its digest.
 
     A classifier has the output ``scores`` (-1, C), a detector ``boxes`` (-1, A, 4) and ``scores`` (-1, A, C), a
-    segmenter ``logits`` (-1, C, h, w).
+    segmenter ``logits`` (-1, C, h, w). ``groups`` are the broad groups of a classifier's classes, one for each label.
     """
 
     schema_version: Literal[1] = 1
@@ -153,6 +155,7 @@ class Manifest(_Frozen):
     outputs: tuple[Tensor, ...]
     preprocessing: Preprocessing
     detection: DetectionDefaults | None = None
+    groups: tuple[GroupName, ...] | None = None
     sha256: dict[FileName, Digest]
     golden: Golden
     card: ModelCard
@@ -187,6 +190,18 @@ class Manifest(_Frozen):
         if given != wanted or len(last) != rank or min(last[1:]) < 1 or not is_float:
             found = ", ".join(map(_describe, self.outputs))
             msg = f"the outputs for {self.task} must be float32 {form}, in this order, not {found}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _every_class_has_a_group(self) -> Self:
+        if self.groups is None:
+            return self
+        if self.task != "classify":
+            msg = "'groups' belongs to task 'classify' and only there"
+            raise ValueError(msg)
+        if len(self.groups) != self.num_classes:
+            msg = f"groups must name one for each of the {self.num_classes} classes, and it has {len(self.groups)}"
             raise ValueError(msg)
         return self
 

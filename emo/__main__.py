@@ -14,6 +14,7 @@ from emo.evaluation.measure import predicted_figures
 from emo.evaluation.predict import Predict
 from emo.evaluation.truth import read_truth
 from emo.export import task_of
+from emo.groups import GROUPS_HELP
 from emo.importing import Origin, Target, import_file, parse_side
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
 from emo.restoring import Restored
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
     write.add_argument("--classes", type=Path, help="text file, one class a line: those of a classifier to keep")
+    write.add_argument("--groups", type=Path, help=GROUPS_HELP)
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     write.add_argument("--name", required=True)
     write.add_argument("--version", required=True)
@@ -70,6 +72,7 @@ def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     take.add_argument("--version", default="1", help="of the model (default 1)")
     take.add_argument("--model", choices=emo.MODEL_NAMES, help="architecture that it must be (default: recognised)")
     take.add_argument("--labels", type=Path, help="text file, one class name a line")
+    take.add_argument("--groups", type=Path, help=GROUPS_HELP)
     take.add_argument(
         "--side", type=parse_side, help="of the input in pixels, a multiple of 32 (default: as the authors test)"
     )
@@ -96,17 +99,26 @@ def _export(options: argparse.Namespace) -> None:
     measure: Measure | None = None
     if options.data:
 
-        def measure(trained: Restored, predict: Predict) -> dict[str, float]:
+        def measure(trained: Restored, predict: Predict, groups: tuple[str, ...] | None) -> dict[str, float]:
             task = task_of(trained.model)
-            return predicted_figures(predict, task, trained.labels, trained.rule, read_truth(task, options.data))
+            truth = read_truth(task, options.data)
+            return predicted_figures(predict, task, trained.labels, trained.rule, truth, groups)
 
     classes = read_labels(options.classes) if options.classes else None
-    publish(options.checkpoint, read_texts(options.card), target, measure, classes)
+    publish(options.checkpoint, read_texts(options.card), target, measure, options.groups, classes)
 
 
 def _import(options: argparse.Namespace) -> None:
     target = Target(options.repository, options.name, options.version)
-    import_file(options.file, target, Origin(), architecture=options.model, labels=options.labels, side=options.side)
+    import_file(
+        options.file,
+        target,
+        Origin(),
+        architecture=options.model,
+        labels=options.labels,
+        groups=options.groups,
+        side=options.side,
+    )
 
 
 def _pull(options: argparse.Namespace) -> None:

@@ -83,9 +83,9 @@ class ClassificationTask:
         """``top1`` and ``top5`` in [0, 1] over the validation split."""
         return self.measure(serving_rule(side), torch_predict(model))
 
-    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-        """The same figures of anything that predicts."""
-        return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation))
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts, and ``group_top1`` where each class has a group."""
+        return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation), groups)
 
 
 def _check_classes(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:

@@ -133,8 +133,9 @@ class DetectionTask:
         """COCO's figures over the validation split."""
         return self.measure(serving_rule(side), torch_predict(model))
 
-    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-        """The same figures of anything that predicts."""
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts; the classes of a detector have no groups."""
+        del groups
         return predicted_figures(predict, "detect", self.names, rule, Boxed.of(self.validation, self.annotations))
 
 

@@ -14,6 +14,7 @@ from app.engine.repository import Artefact, read_artefact
 from app.engine.selftest import self_test
 from app.engine.session import OrtSession, answers_of
 from app.errors import StartupError
+from app.groups import read_groups
 from app.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -72,6 +73,7 @@ def _manifest(draft: Path, target: Path, front: Front, end: End, options: Option
         outputs=tuple(Tensor(name=name, dtype="float32", shape=(-1, *shape)) for name, shape in shapes(end).items()),
         preprocessing=rule,
         detection=_defaults(end),
+        groups=read_groups(options.groups, read_labels(draft / LABELS_FILE)) if options.groups else None,
         sha256={file: sha256_of(draft / file) for file in (MODEL_FILE, LABELS_FILE)},
         golden=golden_pair(picture, answers, _FLOAT16_LOOSENESS if is_half else 1),
         card=ModelCard(

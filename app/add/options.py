@@ -20,6 +20,7 @@ class Options:
     version: str = "1"
     models: Path = Path("models")
     labels: Path | None = None
+    groups: Path | None = None
     photo: Path | None = None
     size: tuple[int, int] | None = None
     layout: Literal["nchw", "nhwc"] | None = None
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", help="1, 2, 3, ... (1)")
     parser.add_argument(
         "--labels", type=Path, metavar="TXT", help="one class name a line (the names in the file, or numbers)"
+    )
+    parser.add_argument(
+        "--groups", type=Path, metavar="CSV", help="columns name and group: a broad group for each class (none)"
     )
     parser.add_argument("--photo", type=Path, help="a photo to try it on (a picture made here)")
     parser.add_argument("--size", type=_size, metavar="PIXELS|WxH", help="of the input, where the graph leaves it open")

@@ -54,7 +54,11 @@ _SIZE = {"width": 640, "height": 427}
 _CLASSIFIED = {
     "model": _MODEL,
     "image": _SIZE,
-    "classifications": [{"label": 12, "name": "tabby cat", "score": 0.874512}],
+    "classifications": [
+        {"label": 30, "name": "tabby", "score": 0.412034, "group": "cat"},
+        {"label": 32, "name": "Egyptian cat", "score": 0.274512, "group": "cat"},
+    ],
+    "groups": [{"name": "cat", "score": 0.853107}, {"name": "dog", "score": 0.061922}],
 }
 _DETECTED = {
     "model": {**_MODEL, "name": "ssdlite-emo-1m"},

@@ -143,14 +143,13 @@ class DistillationTask:
         """``top1``, ``top5`` in [0, 1] over the pictures with labels; agreement with the teacher over the others."""
         return self.measure(serving_rule(side), torch_predict(model))
 
-    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-        """The same figures of anything that predicts."""
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts, and of ``groups``, where each class has one."""
         figures: dict[str, float] = {}
-        if self.validation.files:
-            figures |= predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation))
-        if self.agreement.files:
-            agreed = predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.agreement))
-            figures |= {"agreement_top1": agreed["top1"], "agreement_top5": agreed["top5"]}
+        for prefix, files in (("", self.validation), ("agreement_", self.agreement)):
+            if files.files:
+                found = predicted_figures(predict, "classify", self.names, rule, Labelled.of(files), groups)
+                figures |= {prefix + key: value for key, value in found.items()}
         return figures
 
 

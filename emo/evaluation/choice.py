@@ -19,6 +19,7 @@ from emo.evaluation.predict import onnx_predict, torch_predict
 from emo.evaluation.server import served_subject
 from emo.evaluation.subject import Description, Subject, digest_of
 from emo.export import task_of
+from emo.groups import choose_groups
 from emo.importing import usual_labels
 from emo.restoring import restore
 
@@ -60,7 +61,10 @@ def _exported(file: Path) -> Subject:
         rule=manifest.preprocessing,
         detection=manifest.detection or DetectionDefaults(),
         architecture=manifest.card.architecture,
-        digest=digest_of(digests if file.name == MODEL_FILE else {**digests, file.name: sha256_of(file)}),
+        digest=digest_of(
+            digests if file.name == MODEL_FILE else {**digests, file.name: sha256_of(file)}, manifest.groups
+        ),
+        groups=manifest.groups,
     )
     return local_subject(description, onnx_predict(file))
 
@@ -69,12 +73,15 @@ def _restored(file: Path, side: int | None) -> Subject:
     """The weights of a checkpoint, on the GPU where there is one."""
     restored = restore(file, side)
     task = task_of(restored.model)
+    labels = restored.labels or usual_labels(task, restored.model.num_classes)
+    groups = choose_groups(task, labels)
     description = Description(
         task=task,
-        labels=restored.labels or usual_labels(task, restored.model.num_classes),
+        labels=labels,
         rule=restored.rule,
         architecture=restored.architecture,
-        digest=sha256_of(file),
+        digest=digest_of({"weights": sha256_of(file)}, groups),
+        groups=groups,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return local_subject(description, torch_predict(restored.model.eval().to(device)))

@@ -13,6 +13,7 @@ from emo.evaluation.local import local_subject
 from emo.evaluation.pictures import encoded
 from emo.evaluation.predict import Predict
 from emo.evaluation.subject import Description, Subject
+from emo.evaluation.topk import Labelled
 from emo.evaluation.truth import Truth, match_classes
 
 
@@ -26,21 +27,40 @@ def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[st
         msg = "the validation split has no pictures"
         raise ValueError(msg)
     description = subject.description
-    to_truth = match_classes(description.labels, truth.names)
+    grouped = _of_groups(description, truth)
+    to_truth = [] if grouped else match_classes(description.labels, truth.names)
     if kept is None:
         answers = _ask(subject, truth, None)
     else:
         with closing(AnswerFile(kept, header_of(description, truth.pictures))) as file:
             answers = _ask(subject, truth, file)
+    if grouped:
+        found = [answers[picture.key] for picture in truth.pictures]
+        return {"group_top1": grouped.group_top1(found, dict(enumerate(grouped.names)))}
     ordered = [_relabelled(answers[picture.key], to_truth) for picture in truth.pictures]
-    return truth.figures(ordered, truth.names or description.labels)
+    figures = truth.figures(ordered, truth.names or description.labels)
+    if description.groups and isinstance(truth, Labelled):
+        figures["group_top1"] = truth.group_top1(ordered, dict(zip(to_truth, description.groups, strict=True)))
+    return figures
 
 
 def predicted_figures(
-    predict: Predict, task: Task, labels: tuple[str, ...], rule: Preprocessing, truth: Truth
+    predict: Predict,
+    task: Task,
+    labels: tuple[str, ...],
+    rule: Preprocessing,
+    truth: Truth,
+    groups: tuple[str, ...] | None = None,
 ) -> dict[str, float]:
     """The figures of a network that is no file (yet)."""
-    return measure(local_subject(Description(task, labels, rule), predict), truth)
+    return measure(local_subject(Description(task, labels, rule, groups=groups), predict), truth)
+
+
+def _of_groups(description: Description, truth: Truth) -> Labelled | None:
+    """The split, if its classes are groups of the model and not all classes of it."""
+    if not isinstance(truth, Labelled) or set(truth.names) <= set(description.labels):
+        return None
+    return truth if set(truth.names) <= set(description.groups or ()) else None
 
 
 def _ask(subject: Subject, truth: Truth, file: AnswerFile | None) -> dict[str, Answer]:

@@ -39,7 +39,8 @@ def served_subject(url: str, model: str | None) -> Subject:
         rule=Preprocessing.model_validate(manifest["preprocessing"]),
         detection=DetectionDefaults.model_validate(manifest.get("detection", {})),
         architecture=manifest["card"]["architecture"],
-        digest=digest_of(manifest["sha256"]),
+        digest=digest_of(manifest["sha256"], manifest.get("groups")),
+        groups=tuple(manifest["groups"]) if "groups" in manifest else None,
     )
     query = {"model": name, "version": manifest["version"], **query_for(description)}
 

@@ -1,7 +1,7 @@
 """What is measured: a model as something that can be asked about pictures."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.manifest import DetectionDefaults, Preprocessing, Task
@@ -23,6 +23,7 @@ class Description:
     detection: DetectionDefaults = field(default_factory=DetectionDefaults)
     architecture: str = ""
     digest: str = ""
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def query_for(description: Description) -> dict[str, float]:
     return {key: value for key, value in parameters.items() if value is not None and key != "full_decode"}
 
 
-def digest_of(files: Mapping[str, str]) -> str:
-    """One digest for those of a model's files."""
-    return hashlib.sha256("\n".join(f"{name} {digest}" for name, digest in sorted(files.items())).encode()).hexdigest()
+def digest_of(files: Mapping[str, str], groups: Sequence[str] | None = None) -> str:
+    """One digest for those of a model's files and the groups of its classes."""
+    lines = [f"{name} {digest}" for name, digest in sorted(files.items())]
+    return hashlib.sha256("\n".join([*lines, *(groups or ())]).encode()).hexdigest()

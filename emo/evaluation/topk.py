@@ -1,6 +1,6 @@
-"""Top-1 and top-5 of a classifier."""
+"""Top-1 and top-5 of a classifier, and top-1 of its groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,3 +29,8 @@ class Labelled:
         both = list(zip(self.labels, answers, strict=True))
         hits1, hits5 = (sum(label in answer.labels[:k] for label, answer in both) for k in (1, 5))
         return {"top1": hits1 / len(both), "top5": hits5 / len(both)}
+
+    def group_top1(self, answers: Sequence[Answer], groups: Mapping[int, str]) -> float:
+        """How often the best group is that of the right class, in [0, 1]; ``groups``: that of each label."""
+        both = zip(self.labels, answers, strict=True)
+        return sum((answer.groups or [])[:1] == [groups[label]] for label, answer in both) / len(answers)

@@ -15,6 +15,7 @@ from emo.detection import DetectionTask
 from emo.distillation.options import Distillation
 from emo.distillation.task import DistillationTask
 from emo.distillation.teacher import find_teacher
+from emo.groups import GROUPS_HELP, choose_groups
 from emo.importing import Target
 from emo.training.loop import train
 from emo.training.processes import Processes, joined
@@ -83,6 +84,7 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     learn.add_argument("--name", help="of the model in the repository (default: that of --out, or else of --data)")
     learn.add_argument("--version", default="1", help="of the model (default 1)")
     learn.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    learn.add_argument("--groups", type=Path, help=GROUPS_HELP)
     learn.add_argument("--card", type=Path, help="TOML file with texts of the model card, instead of what is known")
     _add_distillation(learn.add_argument_group("learning from another classifier (classify only)"))
     learn.set_defaults(run=run_train)
@@ -126,6 +128,8 @@ def run_train(options: argparse.Namespace) -> None:
                 f"of {len(task.names)} classes"
             )
             _check_names(task.names)
+            if options.groups:  # before the training what publishing would refuse after it
+                choose_groups(options.task, task.names, options.groups)
             recipe = choose_recipe(options, task.count, source, processes)
             initial = None
             if source and not (folder / LAST_FILE).exists():
@@ -135,7 +139,13 @@ def run_train(options: argparse.Namespace) -> None:
             if processes.leads:
                 known = _known_texts(options, recipe, task, processes, weights)
                 print(f"trained: {weights}; curves: {folder / 'curves.png'}")
-                publish(weights, known | texts, target, lambda trained, predict: task.measure(trained.rule, predict))
+                publish(
+                    weights,
+                    known | texts,
+                    target,
+                    lambda trained, predict, groups: task.measure(trained.rule, predict, groups),
+                    options.groups,
+                )
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on with what is in {folder}")
         raise SystemExit(130) from None

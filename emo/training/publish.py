@@ -9,10 +9,12 @@ from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
 from emo.classes import keep_classes
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
+from emo.groups import choose_groups
 from emo.importing import Target
 from emo.restoring import Restored, read_checkpoint, restore_own
 
-Measure = Callable[[Restored, Predict], dict[str, float]]
+Measure = Callable[[Restored, Predict, tuple[str, ...] | None], dict[str, float]]
+"""Figures of a model that is exported, of what its ONNX file predicts, and of the groups of its classes."""
 TEXTS = ("training_data", "recipe", "measured_on", "intended_use", "terms")
 
 
@@ -35,13 +37,14 @@ def publish(
     texts: Mapping[str, str],
     target: Target,
     measure: Measure | None,
+    groups: Path | None = None,
     classes: Sequence[str] | None = None,
 ) -> Path:
     """Export ``weights.pt`` (or ``last.pt``) of a run and give the folder; says what it measures and how to ask for it.
 
-    ``classes`` are the only ones that a classifier shall know (default: all that it learned). The figures on the card
-    are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing or a class is not known,
-    FileExistsError when the version exists.
+    ``groups`` is a table for ``choose_groups``, ``classes`` are the only ones that a classifier shall know (default: all
+    that it learned). The figures on the card are what ``measure`` finds for the ONNX file.
+    Raise ValueError when a text is missing or a class is not known, FileExistsError when the version exists.
     """
     target.check()
     missing = [key for key in TEXTS if key not in texts]
@@ -51,6 +54,7 @@ def publish(
     trained = restore_own(read_checkpoint(checkpoint))
     if classes is not None:
         trained = keep_classes(trained, classes)
+    chosen = choose_groups(task_of(trained.model), trained.labels, groups)
     folder = export(
         trained.model,
         trained.labels,
@@ -59,7 +63,8 @@ def publish(
         target.repository,
         target.name,
         target.version,
-        None if measure is None else lambda predict: measure(trained, predict),
+        None if measure is None else lambda predict: measure(trained, predict, chosen),
+        groups=chosen,
     )
     metrics = read_manifest(folder / MANIFEST_FILE).card.metrics
     print(f"written: {folder}" + "".join(f"\n{key:>16} {value:.4f}" for key, value in metrics.items()))

@@ -37,5 +37,5 @@ class Task(Protocol):
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """Named figures over the validation split with a model in eval mode, the one that counts first."""
 
-    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-        """The same figures of anything that predicts."""
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts, and of ``groups``, where each class has one."""

@@ -121,6 +121,21 @@ def test_a_card_with_a_text_that_no_card_has_is_refused(tmp_path: Path, capsys: 
     assert "'licence' is no text of a card; there are training_data" in said
 
 
+def test_groups_that_do_not_fit_are_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, groups = write_folders(tmp_path / "photos"), tmp_path / "groups.csv"
+    command = ["classify", "--data", str(data), "--groups", str(groups)]
+    assert "groups.csv: cannot be read" in refused(capsys, *command)
+    groups.write_text("name,group\nred,warm\n")
+    assert "has no group for 2 of the 3 classes: 'blue', 'green'" in refused(capsys, *command)
+    boxes = write_coco(tmp_path / "boxes")
+    said = refused(capsys, "detect", "--data", str(boxes), "--groups", str(groups))
+    assert "only the classes of a classifier have groups" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_data_that_cannot_teach_a_classifier_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
