@@ -42,8 +42,8 @@ def publish(
 ) -> Path:
     """Export ``weights.pt`` (or ``last.pt``) of a run and give the folder; says what it measures and how to ask for it.
 
-    ``groups`` is a table for ``choose_groups``, ``classes`` are the only ones that a classifier shall know (default: all
-    that it learned). The figures on the card are what ``measure`` finds for the ONNX file.
+    ``groups`` is a table for ``choose_groups``; ``classes`` are the only ones that a classifier shall know, where they
+    are not all that it learned. The figures on the card are what ``measure`` finds for the ONNX file.
     Raise ValueError when a text is missing or a class is not known, FileExistsError when the version exists.
     """
     target.check()
