@@ -36,16 +36,17 @@ def find_voc(root: Path) -> Voc | None:
 
     Those are the lists ``ImageSets/Main/train.txt`` and ``val.txt``, or folders.
     """
-    folder = subfolder(root, _ANNOTATIONS)
-    everything = _xml_in(folder) if folder else []
-    if everything:
-        return _listed(root, everything)
-    by_split = {split: _xml_in(found) for split in SPLIT_NAMES if (found := subfolder(root, SPLIT_NAMES[split]))}
-    if folder:
-        by_split |= {split: _xml_in(found) for split in SPLIT_NAMES if (found := subfolder(folder, SPLIT_NAMES[split]))}
-    by_split = {split: files for split, files in by_split.items() if files and split != "test"}
+    below = subfolder(root, _ANNOTATIONS)
+    by_split = {
+        split: files
+        for folder in (root, below)
+        for split in ("train", "val")
+        if folder and (found := subfolder(folder, SPLIT_NAMES[split])) and (files := _xml_in(found))
+    }
     if by_split:
         return Voc(root, by_split)
+    if below and (everything := _xml_in(below)):
+        return _listed(root, everything)
     beside = sorted(root.glob("*.xml"))
     return Voc(root, {"train": beside}) if beside else None
 

@@ -11,7 +11,7 @@ from emo.data.boxes import BoxedImage, BoxedImages, Thing, check_names
 from emo.data.pictures import is_picture, pictures_below, sizes_of
 from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
 
-_SLACK = 0.01  # how far out of the picture a box may reach: labelling tools round
+_SLACK = 0.01  # how far out of the picture a number may point: labelling tools round
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _things(data: Yolo, labels: Path, picture: Path) -> Iterator[Thing]:
     lines = labels.read_text(encoding="utf-8-sig").splitlines()
     if not any(line.strip() for line in lines):
         return
-    width, height = sizes_of(picture).shown
+    width, height = _size(picture)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -191,6 +191,13 @@ def _things(data: Yolo, labels: Path, picture: Path) -> Iterator[Thing]:
             raise ValueError(msg) from error
         x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in box)
         yield Thing((x1 * width, y1 * height, x2 * width, y2 * height), label)
+
+
+def _size(picture: Path) -> tuple[int, int]:
+    try:
+        return sizes_of(picture).shown
+    except (OSError, ValueError):
+        return (1, 1)  # with all others that cannot be read it is named later
 
 
 def _parse(line: str, has_keypoints: bool) -> tuple[int, tuple[float, float, float, float]]:  # noqa: FBT001  # of two forms
@@ -213,7 +220,7 @@ def _parse(line: str, has_keypoints: bool) -> tuple[int, tuple[float, float, flo
     else:
         msg = f"{len(values)} numbers, wanted are a class and x, y, width, height, or a polygon"
         raise ValueError(msg)
-    if not all(-_SLACK <= value <= 1 + _SLACK for value in box):
+    if not all(-_SLACK <= value <= 1 + _SLACK for value in rest):
         msg = f"{line.strip()[:60]!r} reaches out of the picture: YOLO's boxes are fractions of it, centre and size"
         raise ValueError(msg)
     return int(number), box
