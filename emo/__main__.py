@@ -7,7 +7,7 @@ from pathlib import Path
 import emo
 from app.errors import InvalidManifest
 from emo.cut import cut_boxes
-from emo.data import read_coco
+from emo.data.coco import read_coco
 from emo.evaluation.command import add_evaluate
 from emo.evaluation.measure import predicted_figures
 from emo.evaluation.predict import Predict

@@ -5,7 +5,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from emo.data import BoxedImages, open_upright
+from emo.data.boxes import BoxedImages
+from emo.data.pictures import open_upright
 
 
 def cut_boxes(data: BoxedImages, side: int, target: Path) -> int:
@@ -15,7 +16,7 @@ def cut_boxes(data: BoxedImages, side: int, target: Path) -> int:
     that a second call goes on.
     """
     written = 0
-    for image in tqdm(data.images, "cut", unit="img", mininterval=2):
+    for image in tqdm(data.learnable().images, "cut", unit="img", mininterval=2):
         picture = open_upright(image.path)
         for k, (box, label) in enumerate(zip(image.boxes_xyxy, image.labels, strict=True)):
             path = target / data.names[label] / f"{image.path.stem}_{k}.jpg"

@@ -33,7 +33,7 @@ def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[st
         with closing(AnswerFile(kept, header_of(description, truth.pictures))) as file:
             answers = _ask(subject, truth, file)
     ordered = [_relabelled(answers[picture.key], to_truth) for picture in truth.pictures]
-    return truth.figures(ordered, truth.names or description.labels)
+    return truth.figures(ordered, description.labels)
 
 
 def predicted_figures(

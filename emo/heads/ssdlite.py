@@ -61,8 +61,12 @@ class SSDLite(nn.Module):
 
         The scores are in [0, 1]; with the background, which is left out, those of an anchor sum to 1.
         """
-        anchors, logits, deltas = self.raw(x)
-        return decode_boxes(anchors, deltas, x.shape[2], x.shape[3]), logits.softmax(-1)[..., :-1]
+        return self.decode(self.raw(x), x.shape[2], x.shape[3])
+
+    def decode(self, raw: tuple[Tensor, Tensor, Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
+        """What ``forward`` gives, of what ``raw`` gives for an input of that size in pixels."""
+        anchors, logits, deltas = raw
+        return decode_boxes(anchors, deltas, height, width), logits.softmax(-1)[..., :-1]
 
 
 def _predictor(width: int, columns: int) -> nn.Sequential:

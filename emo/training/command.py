@@ -31,6 +31,7 @@ LEARNING_RATES = {"classify": 2.5e-3, "detect": 1e-3}
 """For batches of that many; of others in proportion to the root of their size."""
 STORED = {"classify": 1, "detect": 2}
 """How large training pictures are kept, in sides of the largest input: a detector looks at windows of them too."""
+_NAMED = 10  # of the classes
 
 
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -123,7 +124,7 @@ def run_train(options: argparse.Namespace) -> None:
             task = _load(options, folder)
             print(
                 f"data: {task.count} pictures to learn from and {task.validation_count} to measure with, "
-                f"of {len(task.names)} classes"
+                f"of {len(task.names)} classes: {', '.join(task.names[:_NAMED])}{', …' * (len(task.names) > _NAMED)}"
             )
             _check_names(task.names)
             recipe = choose_recipe(options, task.count, source, processes)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from emo.cut import cut_boxes
-from emo.data import read_coco
+from emo.data.coco import read_coco
 from tests.emo.datasets import write_coco
 
 

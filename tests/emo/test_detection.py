@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from emo.detection import DetectionTask, random_window
+from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
 from tests.emo.datasets import COLOURS, write_coco
 
@@ -35,14 +36,12 @@ def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
 
 
 def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> None:
-    task = DetectionTask.load(write_coco(tmp_path))
-    results = [
-        {"image_id": k + 1, "category_id": (3, 7)[k % 2], "bbox": [10 + k, 8, 50, 42], "score": 0.9} for k in range(4)
-    ]
-    figures = coco_figures(task.annotations, results)
+    data = DetectionTask.load(write_coco(tmp_path)).validation
+    answers = [Answer(image.labels.tolist(), [0.9], image.boxes_xyxy.tolist()) for image in data.images]
+    figures = coco_figures(data, answers)
     assert figures["ap50"] == 1.0
     assert figures["ap50 red box"] == 1.0
-    assert coco_figures(task.annotations, [])["ap50"] == 0.0
+    assert coco_figures(data, [Answer([], [], [])] * 4)["ap50"] == 0.0
 
 
 def test_large_pictures_are_kept_smaller_with_their_boxes(tmp_path: Path) -> None:
