@@ -18,7 +18,8 @@ from torch.nn import functional
 from app.manifest import Preprocessing
 from emo.augment import cropped_views, random_boxes
 from emo.classification import serving_rule
-from emo.data import PICTURES, LabelledFile, LabelledFiles, find_classification
+from emo.data.folders import LabelledFile, LabelledFiles, find_classification
+from emo.data.pictures import PICTURES
 from emo.distillation.cache import digest_of
 from emo.distillation.options import Distillation
 from emo.distillation.squares import stored_squares

@@ -11,7 +11,7 @@ from PIL import Image
 from app.manifest import Preprocessing, read_labels
 from emo.__main__ import main
 from emo.augment import MEAN, STD
-from emo.data import LabelledFile
+from emo.data.folders import LabelledFile
 from emo.distillation.cache import cached_rows
 from emo.distillation.options import Distillation
 from emo.distillation.targets import dense_targets, teacher_targets
