@@ -41,7 +41,7 @@ class Target:
     """What a batch should find: label (N, A) and box (N, A, 4) of each anchor are matched from these."""
 
     boxes_xyxy: list[Tensor]  # N times (K, 4), in pixels of the input
-    labels: list[Tensor]  # N times (K,)
+    labels: list[Tensor]  # N times (K,), ``IGNORED`` for a region
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class DetectionTask:
             msg = f"{root}: the categories of the two splits differ: {differing}"
             raise ValueError(msg)
         whole, training = training, training.learnable()
-        if not any(len(image.boxes_xyxy) for image in training.images):
+        if not any((~image.crowds).any() for image in training.images):
             msg = f"{root}: there are no boxes to train on"
             raise ValueError(msg)
         validation.check_objects()
@@ -169,7 +169,7 @@ def _target(image: BoxedImage, side: int) -> Target:
     """What should be found in a picture that is stretched to ``side`` pixels."""
     factors = side / np.array((image.size or (side, side)) * 2, np.float64)
     boxes = torch.from_numpy((image.boxes_xyxy * factors).astype(np.float32))
-    return Target([boxes], [torch.from_numpy(image.labels)])
+    return Target([boxes], [torch.from_numpy(image.targets)])
 
 
 def _print_passed_over(root: Path, training: BoxedImages, validation: BoxedImages) -> None:
@@ -213,7 +213,8 @@ def random_window(
     """A view (side, side, 3) of the picture with its boxes (K, 4) in view pixels and labels (K,).
 
     The window is between 0.45 and 1.6 times the picture's sides (grey where it hangs over), stretched by up to 4/3,
-    mirrored half of the time. Objects of which less than 40 % is left are dropped.
+    mirrored half of the time. Objects of which less than 40 % is left are dropped; of a crowd, whose label is
+    ``IGNORED``, any part stays.
     """
     height, width = picture.shape[:2]
     scale, ratio = np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.14, 0.14))
@@ -229,11 +230,11 @@ def random_window(
     view.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, box=source), corner)
     boxes = (image.boxes_xyxy - np.array([left, top, left, top])) * np.array([to_x, to_y, to_x, to_y])
     clipped = boxes.clip(0, side)
-    kept = areas(clipped) >= 0.4 * areas(boxes)
+    kept = image.crowds | (areas(clipped) >= 0.4 * areas(boxes))
     kept &= (clipped[:, 2] - clipped[:, 0] > 4) & (clipped[:, 3] - clipped[:, 1] > 4)
     pixels = np.asarray(view)
     clipped = clipped[kept].astype(np.float32)
     if rng.random() < 0.5:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         clipped[:, [0, 2]] = side - clipped[:, [2, 0]]
-    return pixels, clipped, image.labels[kept]
+    return pixels, clipped, image.targets[kept]

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from emo.data.pictures import sizes_of
 
+IGNORED = -1
+"""In the place of a label: there may be an object or not, so neither is learned."""
 _LEAST_SIDE = 1  # pixels of a box that can be learned from
 
 
@@ -55,6 +57,11 @@ class BoxedImage:
             size,
         )
 
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """What is learned of each object, (K,): its label, of a crowd ``IGNORED``."""
+        return np.where(self.crowds, IGNORED, self.labels)
+
     def chosen(self, rows: NDArray[np.bool_]) -> Self:
         """The same picture with some of its objects, (K,)."""
         return replace(
@@ -80,7 +87,7 @@ class BoxedImages:
     sources: tuple[Path, ...] = ()
 
     def learnable(self) -> Self:
-        """Without crowds, and without boxes of hardly a pixel."""
+        """Without boxes of hardly a pixel; crowds stay, as regions where nothing is learned."""
         return replace(self, images=tuple(image.chosen(_can_be_learned(image)) for image in self.images))
 
     def check_objects(self) -> None:
@@ -93,7 +100,7 @@ class BoxedImages:
 
 def _can_be_learned(image: BoxedImage) -> NDArray[np.bool_]:
     sides = image.boxes_xyxy[:, 2:] - image.boxes_xyxy[:, :2]
-    rows: NDArray[np.bool_] = (sides > _LEAST_SIDE).all(axis=1) & ~image.crowds
+    rows: NDArray[np.bool_] = (sides[:, 0] > _LEAST_SIDE) & (sides[:, 1] > _LEAST_SIDE)
     return rows
 
 

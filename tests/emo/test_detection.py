@@ -1,13 +1,20 @@
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import emo
+from emo.data.boxes import IGNORED
 from emo.detection import DetectionTask, random_window
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
+from emo.heads.ssdlite import SSDLite
+from emo.losses import match_anchors, ssd_loss
 from tests.emo.datasets import COLOURS, write_coco
 
 
@@ -33,6 +40,52 @@ def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
     first, second = (next(task.batches([torch.arange(4)], 64, torch.Generator().manual_seed(5))) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(a, b) for a, b in zip(first[1].boxes_xyxy, second[1].boxes_xyxy, strict=True))
+
+
+def mark_crowds(root: Path, first: int) -> Path:
+    """All objects from that number on, in both splits, become crowds."""
+    for split in ("train", "val"):
+        path = root / f"instances_{split}.json"
+        content: dict[str, Any] = json.loads(path.read_text())
+        for box in content["annotations"][first:]:
+            box["iscrowd"] = 1
+        path.write_text(json.dumps(content))
+    return root
+
+
+def test_crowds_stay_as_ignored_regions_on_what_they_cover(tmp_path: Path) -> None:
+    task = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=1), 48)
+    assert [image.targets.tolist() for image in task.training.images] == [[0], [IGNORED], [IGNORED], [IGNORED]]
+    picture, image = task.pictures[1], task.training.images[1]
+    kept_parts = 0
+    for seed in range(60):
+        pixels, boxes, labels = random_window(picture, image, 64, np.random.default_rng(seed))
+        assert (labels == IGNORED).all()
+        blue = (pixels[..., 2].astype(int) - pixels[..., 0] > 100).sum()
+        covered = sum((y2 - y1) * (x2 - x1) for x1, y1, x2, y2 in boxes)
+        assert abs(blue - covered) < 4 * 64 + 8  # an edge, or a part too thin to matter
+        as_object = replace(image, crowds=~image.crowds)
+        kept_parts += len(labels) - len(random_window(picture, as_object, 64, np.random.default_rng(seed))[2])
+    assert kept_parts
+
+
+def test_regions_reach_the_loss_and_cost_nothing_there(tmp_path: Path) -> None:
+    task = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=1))
+    _, target = next(task.batches([torch.arange(4)], 96, torch.Generator().manual_seed(1)))
+    assert set(torch.cat(target.labels).tolist()) == {IGNORED, 0}
+    model = emo.create("ssdlite_emo_1m", 2)
+    assert isinstance(model, SSDLite)
+    anchors, logits, deltas = model.raw(torch.zeros(4, 3, 96, 96))
+    pairs = zip(target.boxes_xyxy, target.labels, strict=True)
+    targets, boxes = map(torch.stack, zip(*(match_anchors(anchors, *pair, 2) for pair in pairs), strict=True))
+    assert (targets == IGNORED).any()
+    shouted = logits + 20 * (targets == IGNORED)[..., None] * torch.tensor([0.0, 1.0, 0.0])
+    assert ssd_loss(anchors, shouted, deltas, targets, boxes) == ssd_loss(anchors, logits, deltas, targets, boxes)
+
+
+def test_a_data_set_of_crowds_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no boxes to train on"):
+        DetectionTask.load(mark_crowds(write_coco(tmp_path), first=0))
 
 
 def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> None:
