@@ -1,4 +1,4 @@
-"""The command line of the PyTorch side: ``python -m emo train | export | evaluate | import | pull | cut``."""
+"""The command line of the PyTorch side: ``python -m emo train | export | evaluate | label | import | pull | cut``."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from emo.evaluation.predict import Predict
 from emo.evaluation.truth import read_truth
 from emo.export import task_of
 from emo.importing import Origin, Target, import_file, parse_side
+from emo.labelling.command import add_label
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
 from emo.restoring import Restored
 from emo.training.command import add_train
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     write.set_defaults(run=_export)
 
     add_evaluate(commands)
+    add_label(commands)
     _add_importing(commands)
     return parser
 

@@ -47,6 +47,8 @@ def _ssdlite_key(part: str, names: list[str]) -> str:
     match part, names:
         case "neck", [_, level, unit, layer, tensor]:
             return f"neck.extra_layers.{level}.{_EXTRA_PARTS[unit]}.{_UNIT_PARTS[layer]}.{tensor}"
+        case "fine", [_, tensor]:  # of a level that they do not have
+            return f"neck.fine.{tensor}"
         case _, [branch, level, "0", layer, tensor]:
             return f"bbox_head.{_BRANCHES[branch]}.{level}.0.{_UNIT_PARTS[layer]}.{tensor}"
     branch, level, _, tensor = names

@@ -59,6 +59,11 @@ def held_out(names: Mapping[Path, str]) -> set[Path]:
     return set(ordered[: max(1, len(ordered) // HELD_OUT)])
 
 
+def is_held_out(name: str, one_of: int) -> bool:
+    """Whether a picture is the one of ``one_of`` that is held out: by its name in the data set, whatever others are."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % one_of == 0
+
+
 def name_in(root: Path, path: Path) -> str:
     """What a file is called in the data set at ``root``, wherever that lies; the whole path of one elsewhere."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

@@ -4,7 +4,6 @@ Pictures may have labels or none. The loss is the cross entropy between the teac
 label where there is one, and the student's (Hinton et al., arXiv 1503.02531).
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from emo.augment import cropped_views, random_boxes
 from emo.classification import serving_rule
 from emo.data.folders import LabelledFile, LabelledFiles, find_classification
 from emo.data.pictures import PICTURES
+from emo.data.splits import is_held_out
 from emo.distillation.cache import digest_of
 from emo.distillation.options import Distillation
 from emo.distillation.squares import stored_squares
@@ -178,7 +178,6 @@ def _unlabelled(folders: Sequence[Path]) -> tuple[list[LabelledFile], list[Label
     for folder in folders:
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
         for path in paths:
-            digest = hashlib.sha256(path.relative_to(folder).as_posix().encode()).digest()
-            chosen = held if int.from_bytes(digest[:4]) % HELD_OUT == 0 else plain
+            chosen = held if is_held_out(path.relative_to(folder).as_posix(), HELD_OUT) else plain
             chosen.append(LabelledFile(path, None, -1))
     return plain, held
