@@ -47,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
 
     write = commands.add_parser("export", help="write a trained model into a model repository")
-    write.add_argument("--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run")
+    write.add_argument(
+        "--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run, or what else import reads"
+    )
+    write.add_argument("--labels", type=Path, help="text file, one class name a line (default: those of the run)")
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
@@ -100,7 +103,7 @@ def _export(options: argparse.Namespace) -> None:
             task = task_of(trained.model)
             return predicted_figures(predict, task, trained.labels, trained.rule, read_truth(task, options.data))
 
-    publish(options.checkpoint, read_texts(options.card), target, measure)
+    publish(options.checkpoint, read_texts(options.card), target, measure, options.labels)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -72,7 +72,7 @@ def find_classification(root: Path, split: str) -> LabelledFiles:
     FileNotFoundError when there is none of them.
     """
     for index in (root / "index.csv", root / "index.csv.gz"):
-        if index.exists():
+        if index.exists() and (root / "classes.csv").exists():
             return _from_index(root, index, split)
     training, validation = _class_folders(root)
     folders = validation if split == "val" and validation else training

@@ -118,7 +118,7 @@ def read_yolo(data: Yolo, split: str) -> BoxedImages:
 
 def _pictures(data: Yolo, split: str) -> list[Path]:
     measured = _of_split(data, "val")
-    if measured:
+    if measured or data.places.get("val"):
         return measured if split == "val" else _of_split(data, "train")
     images = subfolder(data.root, {"images"})
     everything = _of_split(data, "train") or [

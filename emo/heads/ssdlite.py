@@ -1,5 +1,7 @@
 """SSDLite (arXiv 1801.04381, section 6.2) on top of EMO: neck, head, decoding."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ from emo.anchors import (
 from emo.backbone import EMO, EMOConfig
 from emo.layers import ConvNorm
 from emo.neck import EXTRA_WIDTHS, FineMap, SSDNeck
+
+SIZES_KEY = "anchor_sizes"
 
 
 class SSDHead(nn.Module):
@@ -57,7 +61,10 @@ class SSDLite(nn.Module):
             )
             raise ValueError(msg)
         fine_width = config.widths[1] if has_fine_level(anchor_sizes) else None
-        self.anchor_sizes = anchor_sizes
+        self.sizes = anchor_sizes
+        # no weight, but the boxes of a state dict mean nothing without it
+        self.register_buffer(SIZES_KEY, torch.tensor(anchor_sizes))
+        self.register_load_state_dict_pre_hook(_check_sizes)  # type: ignore[no-untyped-call]
         self.num_classes = num_classes
         self.backbone = EMO(config, window=config.detection_window)
         self.neck = SSDNeck(config.widths[3])
@@ -77,7 +84,7 @@ class SSDLite(nn.Module):
         if self.fine is not None:
             maps.append(self.fine(features[2], features[3]))
         logits, deltas = self.head(maps)
-        anchors = grid_anchors([(level.shape[2], level.shape[3]) for level in maps], self.anchor_sizes)
+        anchors = grid_anchors([(level.shape[2], level.shape[3]) for level in maps], self.sizes)
         return anchors.to(x.device), logits, deltas
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,6 +98,14 @@ class SSDLite(nn.Module):
         """What ``forward`` gives, of what ``raw`` gives for an input of that size in pixels."""
         anchors, logits, deltas = raw
         return decode_boxes(anchors, deltas, height, width), logits.softmax(-1)[..., :-1]
+
+
+def _check_sizes(model: SSDLite, state: dict[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401  # PyTorch's
+    """Take files without anchor sizes, and none with others than the model's."""
+    *_, errors = others
+    found = tuple(state.setdefault(prefix + SIZES_KEY, torch.tensor(model.sizes)).tolist())
+    if found != model.sizes:
+        errors.append(f"the anchor sizes are {found}, and those of the model {model.sizes}")
 
 
 def _predictor(width: int, columns: int) -> nn.Sequential:

@@ -3,13 +3,14 @@
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
+from app.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
-from emo.importing import Target
-from emo.restoring import Restored, read_checkpoint, restore_own
+from emo.importing import Target, usual_labels
+from emo.restoring import Restored, restore
 
 Measure = Callable[[Restored, Predict], dict[str, float]]
 TEXTS = ("training_data", "recipe", "measured_on", "intended_use", "terms")
@@ -29,18 +30,24 @@ def read_texts(card: Path) -> dict[str, str]:
     return texts
 
 
-def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure: Measure | None) -> Path:
-    """Export ``weights.pt`` (or ``last.pt``) of a run and give the folder; says what it measures and how to ask for it.
+def publish(
+    checkpoint: Path, texts: Mapping[str, str], target: Target, measure: Measure | None, labels: Path | None = None
+) -> Path:
+    """Export ``weights.pt`` of a run, or any checkpoint, and give the folder; says how to ask for it.
 
-    The figures on the card are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing,
-    FileExistsError when the version exists.
+    Its classes are called as in ``labels`` (one name a line), or as the run, or their number, says. The figures on the
+    card, which are printed, are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing or
+    the file is no checkpoint, FileExistsError when the version exists.
     """
     target.check()
     missing = [key for key in TEXTS if key not in texts]
     if missing:
         msg = f"the model card wants {', '.join(missing)} too"
         raise ValueError(msg)
-    trained = restore_own(read_checkpoint(checkpoint))
+    trained = restore(checkpoint)
+    task, count = task_of(trained.model), trained.model.num_classes
+    names = read_labels(labels) if labels else trained.labels or usual_labels(task, count)
+    trained = replace(trained, labels=names)
     folder = export(
         trained.model,
         trained.labels,
@@ -55,5 +62,5 @@ def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure:
     print(f"written: {folder}" + "".join(f"\n{key:>16} {value:.4f}" for key, value in metrics.items()))
     server = Path(sys.executable).with_name("emo-serve")
     print(f"serve it with\n  {server} serve --models {target.repository}\nand ask it with")
-    print(f"  {target.question(task_of(trained.model))}")
+    print(f"  {target.question(task)}")
     return folder

@@ -9,10 +9,15 @@ import torch
 from PIL import Image
 
 import emo
+from app.vision.picture import Picture
+from app.vision.preprocess import preprocess
+from emo.augment import normalise
 from emo.data.boxes import IGNORED
-from emo.detection import DetectionTask, random_window
+from emo.data.pictures import open_rgb
+from emo.detection import DetectionTask, Target, random_window, serving_rule
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
+from emo.evaluation.predict import torch_predict
 from emo.heads.ssdlite import SSDLite
 from emo.losses import match_anchors, ssd_loss
 from tests.emo.datasets import COLOURS, write_coco
@@ -110,3 +115,18 @@ def test_pictures_that_are_missing_or_of_another_size_are_named_before_the_train
     Image.new("RGB", (64, 96)).save(root / "val" / "2.png")
     with pytest.raises(ValueError, match=r"2 pictures cannot be used.*train.1\.png.*val.2\.png has 64 x 96"):
         DetectionTask.load(root)
+
+
+def test_the_validation_loss_is_that_of_the_whole_pictures(tmp_path: Path) -> None:
+    task = DetectionTask.load(write_coco(tmp_path))
+    torch.manual_seed(0)
+    model = emo.create("ssdlite_emo_1m", 2).eval()
+    found = task.evaluate(model, 64)
+    assert found.items() >= task.measure(serving_rule(64), torch_predict(model)).items()
+    losses = []
+    for image in task.validation.images:
+        pixels = preprocess(Picture.of(open_rgb(image.path)), serving_rule(64))[0]
+        boxes = torch.from_numpy(image.boxes_xyxy).float() * torch.tensor([64 / 96, 1, 64 / 96, 1])
+        target = Target([boxes], [torch.from_numpy(image.labels)])
+        losses.append(task.loss(model, normalise(torch.from_numpy(pixels[None])), target).item())
+    assert found["val_loss"] == pytest.approx(sum(losses) / 4, rel=1e-4)

@@ -182,6 +182,14 @@ def test_a_yaml_that_cannot_be_followed_is_named(yaml: str, reason: str, tmp_pat
         find_detection(write_splits(tmp_path, yaml), "val")
 
 
+def test_a_split_that_is_named_and_empty_is_an_error_and_no_reason_to_hold_out(tmp_path: Path) -> None:
+    root = write_splits(tmp_path)
+    for path in (root / "images" / "val").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="no pictures for the split val"):
+        DetectionTask.load(root)
+
+
 def test_a_yaml_of_something_else_is_not_looked_at(tmp_path: Path) -> None:
     root = write_splits(tmp_path)
     (root / "mkdocs.yml").write_text("a: !!python/name:b\n")
