@@ -23,8 +23,8 @@ def create(name: str, num_classes: int | None = None, anchor_sizes: tuple[int, .
     """A model with fresh weights, in training mode.
 
     ``num_classes`` is 1000 (ImageNet) for a classifier, 80 (COCO) for a detector and 150 (ADE20K) for a segmenter where
-    not given; ``anchor_sizes`` (see ``emo.anchors.SIZES``) matter to SSDLite only. Raise ValueError for an unknown name
-    and list the known ones.
+    not given; ``anchor_sizes`` (see ``emo.anchors.SIZES``) matter to SSDLite only. Its ``state_dict()`` is all that
+    ``emo import``, ``emo evaluate`` and ``--init`` need. Raise ValueError for an unknown name and list the known ones.
     """
     if name not in MODEL_NAMES:
         msg = f"no model {name!r}; there are {', '.join(MODEL_NAMES)}"

@@ -1,4 +1,4 @@
-"""The command line of the PyTorch side: ``python -m emo train | export | evaluate | import | pull | cut``."""
+"""The command line of the PyTorch side: ``python -m emo train | export | evaluate | label | import | pull | cut``."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import emo
 from app.errors import InvalidManifest
 from app.manifest import read_labels
 from emo.cut import cut_boxes
-from emo.data import read_coco
+from emo.data.coco import read_coco
 from emo.evaluation.command import add_evaluate
 from emo.evaluation.measure import predicted_figures
 from emo.evaluation.predict import Predict
@@ -16,10 +16,11 @@ from emo.evaluation.truth import read_truth
 from emo.export import task_of
 from emo.groups import GROUPS_HELP
 from emo.importing import Origin, Target, import_file, parse_side
+from emo.labelling.command import add_label
 from emo.pull import BASE_URL, BLOBS, default_cache, pull
 from emo.restoring import Restored
 from emo.training.command import add_train
-from emo.training.publish import Measure, publish, read_texts
+from emo.training.publish import Classes, Measure, publish, read_texts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
 
     write = commands.add_parser("export", help="write a trained model into a model repository")
-    write.add_argument("--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run")
+    write.add_argument(
+        "--checkpoint", type=Path, required=True, help="weights.pt (or last.pt) of a run, or what else import reads"
+    )
+    write.add_argument("--labels", type=Path, help="text file, one class name a line (default: those of the run)")
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
     write.add_argument("--classes", type=Path, help="text file, one class a line: those of a classifier to keep")
@@ -59,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     write.set_defaults(run=_export)
 
     add_evaluate(commands)
+    add_label(commands)
     _add_importing(commands)
     return parser
 
@@ -105,7 +110,8 @@ def _export(options: argparse.Namespace) -> None:
             return predicted_figures(predict, task, trained.labels, trained.rule, truth, groups)
 
     classes = read_labels(options.classes) if options.classes else None
-    publish(options.checkpoint, read_texts(options.card), target, measure, options.groups, classes)
+    chosen = Classes(options.labels, options.groups, classes)
+    publish(options.checkpoint, read_texts(options.card), target, measure, chosen)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emo.data import LabelledFile, open_upright
+from emo.data.folders import LabelledFile
+from emo.data.pictures import open_upright
 from emo.distillation.cache import cached_rows
 from emo.distillation.views import cut_view
 from emo.evaluation.ahead import work_ahead

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from emo.data import LabelledFile
+from emo.data.folders import LabelledFile
 from emo.distillation.cache import cached_rows
 from emo.distillation.squares import each_picture
 from emo.distillation.teacher import Teacher

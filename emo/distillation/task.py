@@ -4,7 +4,6 @@ Pictures may have labels or none. The loss is the cross entropy between the teac
 label where there is one, and the student's (Hinton et al., arXiv 1503.02531).
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from torch.nn import functional
 from app.manifest import Preprocessing
 from emo.augment import cropped_views, random_boxes
 from emo.classification import serving_rule
-from emo.data import PICTURES, LabelledFile, LabelledFiles, find_classification
+from emo.data.folders import LabelledFile, LabelledFiles, find_classification
+from emo.data.pictures import PICTURES
+from emo.data.splits import is_held_out
 from emo.distillation.cache import digest_of
 from emo.distillation.options import Distillation
 from emo.distillation.squares import stored_squares
@@ -26,7 +27,7 @@ from emo.distillation.targets import dense_targets, teacher_targets
 from emo.distillation.teacher import Teacher
 from emo.distillation.views import view_boxes
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import Predict, torch_predict
+from emo.evaluation.predict import Predict, torch_predict, watched
 from emo.evaluation.topk import Labelled
 
 HELD_OUT = 20
@@ -140,8 +141,15 @@ class DistillationTask:
         return functional.cross_entropy(logits, target.to(inputs.device)) * temperature**2
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
-        """``top1``, ``top5`` in [0, 1] over the pictures with labels; agreement with the teacher over the others."""
-        return self.measure(serving_rule(side), torch_predict(model))
+        """``top1``, ``top5`` in [0, 1] over the pictures with labels, agreement with the teacher over the others.
+
+        And ``val_loss``, the mean cross entropy over all of them, where the teacher's first answer counts as a label.
+        """
+        outputs: list[NDArray[np.float32]] = []
+        figures = self.measure(serving_rule(side), watched(torch_predict(model), outputs))
+        labels = [file.label for files in (self.validation, self.agreement) for file in files.files]
+        right = np.concatenate(outputs)[range(len(labels)), labels]
+        return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
         """The same figures of anything that predicts, and of ``groups``, where each class has one."""
@@ -176,7 +184,6 @@ def _unlabelled(folders: Sequence[Path]) -> tuple[list[LabelledFile], list[Label
     for folder in folders:
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
         for path in paths:
-            digest = hashlib.sha256(path.relative_to(folder).as_posix().encode()).digest()
-            chosen = held if int.from_bytes(digest[:4]) % HELD_OUT == 0 else plain
+            chosen = held if is_held_out(path.relative_to(folder).as_posix(), HELD_OUT) else plain
             chosen.append(LabelledFile(path, None, -1))
     return plain, held

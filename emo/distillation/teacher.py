@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Preprocessing, read_labels, read_manifest
+from emo.evaluation.choice import find_version
 from emo.evaluation.predict import onnx_predict
 
 
@@ -45,11 +46,4 @@ def find_teacher(name: str, repository: Path) -> Teacher:
 
     Raise ValueError when there is none.
     """
-    folder = Path(name)
-    if not (folder / MANIFEST_FILE).exists():
-        versions = sorted((repository / name).glob(f"[1-9]*/{MANIFEST_FILE}"), key=lambda path: int(path.parent.name))
-        if not versions:
-            msg = f"no teacher {name!r}: neither a version folder nor a model in {repository}"
-            raise ValueError(msg)
-        folder = versions[-1].parent
-    return read_teacher(folder)
+    return read_teacher(find_version(name, repository))

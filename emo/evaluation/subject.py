@@ -9,6 +9,9 @@ from app.vision.results import ClassifyParameters, DetectParameters, SegmentPara
 from emo.evaluation.answers import Answer
 from emo.evaluation.pictures import Encoded
 
+LEAST_SCORE = 0.01
+"""Average precision wants the whole curve."""
+
 Ask = Callable[[Iterable[Encoded]], Iterator[Answer]]
 """Answers about pictures, in their order. Raises ValueError, which names the picture, or OSError."""
 
@@ -24,6 +27,8 @@ class Description:
     architecture: str = ""
     digest: str = ""
     groups: tuple[str, ...] | None = None
+    least_score: float = LEAST_SCORE
+    """Of the objects that a detector is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,13 @@ class Subject:
 
 
 def parameters_for(description: Description) -> ClassifyParameters | DetectParameters | SegmentParameters:
-    """What the model is asked for.
-
-    A detector's score threshold is low, because average precision wants the whole curve; its overlap is the model's.
-    """
+    """What the model is asked for; of a detector the overlap is the model's own."""
     if description.task == "classify":
         return ClassifyParameters(top_k=5)
     if description.task == "segment":
         return SegmentParameters()
     overlap = description.detection.iou_threshold
-    return DetectParameters(score_threshold=0.01, iou_threshold=overlap, max_detections=100)
+    return DetectParameters(score_threshold=description.least_score, iou_threshold=overlap, max_detections=100)
 
 
 def query_for(description: Description) -> dict[str, float]:

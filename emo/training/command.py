@@ -19,7 +19,7 @@ from emo.groups import GROUPS_HELP, choose_groups
 from emo.importing import Target
 from emo.training.loop import train
 from emo.training.processes import Processes, joined
-from emo.training.publish import publish, read_texts
+from emo.training.publish import Classes, publish, read_texts
 from emo.training.recipe import PRECISIONS, Recipe, parse_schedule, parse_sizes
 from emo.training.state import LAST_FILE
 from emo.training.task import Task
@@ -32,6 +32,7 @@ LEARNING_RATES = {"classify": 2.5e-3, "detect": 1e-3}
 """For batches of that many; of others in proportion to the root of their size."""
 STORED = {"classify": 1, "detect": 2}
 """How large training pictures are kept, in sides of the largest input: a detector looks at windows of them too."""
+_NAMED = 10  # of the classes
 
 
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -125,7 +126,7 @@ def run_train(options: argparse.Namespace) -> None:
             task = _load(options, folder)
             print(
                 f"data: {task.count} pictures to learn from and {task.validation_count} to measure with, "
-                f"of {len(task.names)} classes"
+                f"of {len(task.names)} classes: {', '.join(task.names[:_NAMED])}{', …' * (len(task.names) > _NAMED)}"
             )
             _check_names(task.names)
             if options.groups:  # before the training what publishing would refuse after it
@@ -144,7 +145,7 @@ def run_train(options: argparse.Namespace) -> None:
                     known | texts,
                     target,
                     lambda trained, predict, groups: task.measure(trained.rule, predict, groups),
-                    options.groups,
+                    Classes(groups=options.groups),
                 )
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on with what is in {folder}")

@@ -150,11 +150,16 @@ def _close(run: Run, state: State, loss: float, started: float) -> None:
     side = run.recipe.sides()[state.epoch]
     figures = run.task.evaluate(state.average.module.eval(), side)
     state.epoch += 1
-    figure = next(iter(figures.values()))
+    figure, validation_loss = next(iter(figures.values())), figures.get("val_loss", math.inf)
     # figures at another side than the served one say too little about it
-    if side == run.recipe.schedule[-1][0] and state.is_better(figure):
-        state.best_epoch, state.best_figure = state.epoch, figure
+    if side == run.recipe.schedule[-1][0] and state.judge(
+        figure, math.inf if math.isnan(validation_loss) else validation_loss
+    ):
         keep(run.folder, run.recipe, run.task.names, state)
     row = {"epoch": state.epoch, "side": side, "loss": loss, **figures, "seconds": time.monotonic() - started}
     log(run.folder, row, state.best_epoch)
     save(run.folder, run.recipe, run.task.names, run.task.count, state)
+    # not those of each class, of which there may be hundreds
+    told = [f"loss {loss:.4f}", *(f"{key} {value:.4f}" for key, value in figures.items() if " " not in key)]
+    best = ", the best" * (state.best_epoch == state.epoch)
+    print(f"epoch {state.epoch}/{len(run.recipe.sides())}: {', '.join(told)}{best}")

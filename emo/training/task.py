@@ -35,7 +35,10 @@ class Task(Protocol):
         """A scalar in float32, the mean over the batch."""
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
-        """Named figures over the validation split with a model in eval mode, the one that counts first."""
+        """Named figures over the validation split with a model in eval mode, the one that counts first.
+
+        ``val_loss`` is the loss there: of equal epochs the one is kept where it is lower.
+        """
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
-        """The same figures of anything that predicts, and of ``groups``, where each class has one."""
+        """The same figures of anything that predicts, without the loss; of ``groups``, where each class has one."""

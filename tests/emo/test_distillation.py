@@ -11,7 +11,7 @@ from PIL import Image
 from app.manifest import Preprocessing, read_labels
 from emo.__main__ import main
 from emo.augment import MEAN, STD
-from emo.data import LabelledFile
+from emo.data.folders import LabelledFile
 from emo.distillation.cache import cached_rows
 from emo.distillation.options import Distillation
 from emo.distillation.targets import dense_targets, teacher_targets
@@ -139,7 +139,7 @@ def test_a_teacher_is_found_by_its_folder_and_by_its_name() -> None:
     repository = Path(__file__).parents[2] / "models"
     by_name, by_folder = find_teacher("emo-1m", repository), find_teacher(str(repository / "emo-1m" / "1"), Path())
     assert by_name.names == by_folder.names == read_labels(repository / "emo-1m" / "1" / "labels.txt")
-    with pytest.raises(ValueError, match="no teacher 'nobody'"):
+    with pytest.raises(ValueError, match="no model 'nobody'"):
         find_teacher("nobody", repository)
     with pytest.raises(ValueError, match="has to be a classifier"):
         find_teacher("ssdlite-emo-1m", repository)
