@@ -63,7 +63,7 @@ def write_document(labelled: Sequence[Labelled], names: Sequence[str], path: Pat
 def _annotations(labelled: Sequence[Labelled], category: dict[str, int]) -> Iterable[dict[str, Any]]:
     for number, one in enumerate(labelled, 1):
         for label in one.labels:
-            x1, y1, x2, y2 = label.box_xyxy.tolist()
+            x1, y1, x2, y2 = label.box_xyxy
             area = (x2 - x1) * (y2 - y1) if label.area is None else label.area
             yield {
                 "image_id": number,

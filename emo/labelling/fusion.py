@@ -9,14 +9,11 @@ compiler along (numba, llvmlite and pandas, 290 MB) and does not tell which mode
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 OVERLAP = 0.55
 """Boxes with a larger IoU than this are of the same object (the paper's value)."""
 
-Box = NDArray[np.float64]
-"""(4,) as x1, y1, x2, y2 in pixels."""
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +42,14 @@ def fuse(seen: Iterable[Seen], knowing: int) -> list[Fused]:
     """
     clusters: list[list[Seen]] = []
     means: list[Box] = []
-    for one in sorted(seen, key=lambda one: (-one.score, one.model, *one.box_xyxy)):
+    for one in sorted(seen, key=lambda one: (-one.score, one.model, one.box_xyxy)):
         overlaps = [
             0.0 if one.model in {other.model for other in cluster} else iou(mean, one.box_xyxy)
             for cluster, mean in zip(clusters, means, strict=True)
         ]
-        place = int(np.argmax(overlaps)) if overlaps else 0
-        if overlaps and overlaps[place] > OVERLAP:
+        best = max(overlaps, default=0.0)
+        if best > OVERLAP:
+            place = overlaps.index(best)
             clusters[place].append(one)
             means[place] = _mean(clusters[place])
         else:
@@ -66,13 +64,18 @@ def fuse(seen: Iterable[Seen], knowing: int) -> list[Fused]:
 
 def iou(first: Box, second: Box) -> float:
     """Intersection over union; 0 for boxes without area."""
-    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    common = float(np.prod(sides.clip(min=0)))
-    both = float(np.prod(first[2:] - first[:2]) + np.prod(second[2:] - second[:2])) - common
-    return common / both if both > 0 else 0.0
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / (_area(first) + _area(second) - width * height)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _mean(cluster: list[Seen]) -> Box:
-    weights = np.array([one.score for one in cluster])
-    mean: Box = weights @ np.stack([one.box_xyxy for one in cluster]) / weights.sum()
-    return mean
+    weight = sum(one.score for one in cluster)
+    x1, y1, x2, y2 = (sum(one.score * one.box_xyxy[corner] for one in cluster) / weight for corner in range(4))
+    return x1, y1, x2, y2

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from emo.evaluation.answers import Answer
 from emo.labelling.fusion import Box, Seen, fuse, iou
 
@@ -98,7 +96,7 @@ def _by_class(voices: Sequence[Voice], answers: Sequence[Answer]) -> dict[str, l
     seen: dict[str, list[Seen]] = {}
     for model, (voice, answer) in enumerate(zip(voices, answers, strict=True)):
         for label, score, box in zip(answer.labels, answer.scores or [], answer.boxes_xyxy or [], strict=True):
-            seen.setdefault(voice.names[label], []).append(Seen(model, np.array(box, np.float64), score))
+            seen.setdefault(voice.names[label], []).append(Seen(model, (box[0], box[1], box[2], box[3]), score))
     return seen
 
 

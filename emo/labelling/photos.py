@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from app.errors import ServiceError
@@ -91,10 +90,10 @@ def read_truth(
 
 
 def _labels(image: BoxedImage, names: tuple[str, ...]) -> tuple[Label, ...]:
-    rows = zip(image.boxes_xyxy, image.labels, image.areas.tolist(), image.crowds, strict=True)
+    rows = zip(image.boxes_xyxy.tolist(), image.labels, image.areas.tolist(), image.crowds.tolist(), strict=True)
     return tuple(
-        Label(names[label], box.astype(np.float64), 1.0, TRUE, is_ignored=bool(crowd), area=area)
-        for box, label, area, crowd in rows
+        Label(names[label], (x1, y1, x2, y2), 1.0, TRUE, is_ignored=crowd, area=area)
+        for (x1, y1, x2, y2), label, area, crowd in rows
     )
 
 

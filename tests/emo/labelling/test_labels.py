@@ -1,5 +1,3 @@
-import numpy as np
-
 from emo.evaluation.answers import Answer
 from emo.labelling.labels import TRUE, Known, Label, Rules, Voice, decide
 
@@ -52,7 +50,7 @@ def test_each_class_has_its_threshold() -> None:
 
 
 def test_true_boxes_win_over_what_models_say_of_their_classes_and_places() -> None:
-    box = np.array(THERE)
+    box = (100.0, 0.0, 160.0, 80.0)
     true = Known((Label("cat", box, 1.0, TRUE), Label("horse", box, 1.0, TRUE)), frozenset({"cat", "horse"}))
     far = [300.0, 300.0, 350.0, 350.0]
     found = both(
@@ -62,6 +60,6 @@ def test_true_boxes_win_over_what_models_say_of_their_classes_and_places() -> No
 
 
 def test_classes_that_are_not_wanted_are_left_out_wherever_they_come_from() -> None:
-    true = Known((Label("cat", np.array(THERE), 1.0, TRUE),), frozenset({"cat"}))
+    true = Known((Label("cat", (100.0, 0.0, 160.0, 80.0), 1.0, TRUE),), frozenset({"cat"}))
     found = decide([DOG], [said((0, 0.9, HERE), (1, 0.9, HERE))], ["bird"], RULES, true)
     assert short(found) == [("bird", 0.9, "second", False)]
