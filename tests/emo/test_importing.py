@@ -32,8 +32,9 @@ def test_every_architecture_is_recognised_by_its_tensors_with_any_number_of_clas
 SIZES = (30, 60, 100, 150, 200, 250, 300)
 
 
-@pytest.mark.parametrize("name", emo.MODEL_NAMES)
-@pytest.mark.parametrize("classes", [1, 7])
+@pytest.mark.parametrize(
+    ("name", "classes"), [*((name, 7) for name in emo.MODEL_NAMES), ("emo_1m", 1), ("ssdlite_emo_1m", 1)]
+)
 def test_what_create_has_made_is_restored_from_its_state_dict_alone(name: str, classes: int) -> None:
     model = emo.create(name, classes, SIZES).eval()
     restored = restore_state(model.state_dict())
@@ -68,8 +69,6 @@ def test_the_state_dict_may_be_kept_in_all_the_usual_ways(name: str, form: str, 
     [
         ("emo_1m", "64", "classify"),
         ("ssdlite_emo_1m", "320", "detect"),
-        ("retinanet_emo_1m", "64", "detect"),
-        ("deeplabv3_emo_1m", "64", "segment"),
         ("pspnet_emo_1m", "64", "segment"),
     ],
 )
