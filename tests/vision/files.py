@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -27,7 +28,10 @@ STORED_AS = {
 
 def encoded(image: PillowImage.Image, image_format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
+    if image_format == "HEIC":
+        pillow_heif.from_pillow(image).save(buffer, **options)
+    else:
+        image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
