@@ -11,6 +11,8 @@ from app.vision.rle import decode_run_lengths
 MAX_RLE_BMP_BYTES = 4 * 1024 * 1024
 
 _HEADER = 14  # where the second header starts, which has the size
+_RLE4 = 2
+_NEGATIVE = 0xFF  # in the highest byte of a height: the first row is the upper one
 _RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
 _EMBEDDED = (b"\4\0\0\0", b"\5\0\0\0")
 
@@ -21,7 +23,9 @@ def check_bmp(data: bytes) -> None:
     if data[14:15] == b"\x0c":  # the oldest header knows none
         return
     if compression in _EMBEDDED:
-        msg = "The BMP image is a JPEG or PNG image inside, which is not supported; either is without the BMP around it."
+        msg = (
+            "The BMP image is a JPEG or PNG image inside, which is not supported; either is without the BMP around it."
+        )
         raise UnsupportedMediaType(msg)
     if compression in _RUN_LENGTHS and len(data) > MAX_RLE_BMP_BYTES:
         msg = f"The BMP image is run-length coded and has {len(data)} bytes; allowed are {MAX_RLE_BMP_BYTES}."
@@ -41,21 +45,21 @@ def load_bmp(image: BmpImageFile, data: bytes) -> PillowImage.Image:
 
     Where all of them would be transparent, none is: so viewers show what programs write that know of no transparency.
     """
-    decoder, _, offset, arguments = image.tile[0]
-    if decoder == "bmp_rle":
-        return _from_run_lengths(image, data[offset:], is_rle4=bool(arguments[1]), is_upside_down=arguments[-1] < 0)
+    if image.tile[0].codec_name == "bmp_rle":
+        return _from_run_lengths(image, data)
     image.load()
-    if image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+    if image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
         return image.convert("RGB")
     return image
 
 
-def _from_run_lengths(image: BmpImageFile, codes: bytes, *, is_rle4: bool, is_upside_down: bool) -> PillowImage.Image:
-    indices = decode_run_lengths(codes, image.width, image.height, is_rle4=is_rle4)
+def _from_run_lengths(image: BmpImageFile, data: bytes) -> PillowImage.Image:
+    is_rle4, is_top_down = data[30] == _RLE4, data[25] == _NEGATIVE
+    indices = decode_run_lengths(data[image.tile[0].offset :], image.width, image.height, is_rle4=is_rle4)
     mode = "P" if image.mode == "P" else "L"
-    pixels = PillowImage.frombytes(mode, image.size, indices, "raw", mode, 0, -1 if is_upside_down else 1)
+    pixels = PillowImage.frombytes(mode, image.size, indices, "raw", mode, 0, 1 if is_top_down else -1)
     if image.mode == "P" and image.palette is not None:
-        pixels.putpalette(image.palette.palette, image.palette.rawmode)
+        pixels.putpalette(image.palette.palette, image.palette.rawmode or "RGB")
     elif image.mode == "1":
         pixels = pixels.point([0, *[255] * 255])
     return pixels

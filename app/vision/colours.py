@@ -35,7 +35,7 @@ def needed_profile(profile: bytes, mode: str) -> bytes:
     if space != mode and (space, mode) != ("RGB", "L"):
         return b""
     tags = _tags(profile)
-    if not tags or space == "RGB" and _is_srgb(profile, tags):
+    if not tags or (space == "RGB" and _is_srgb(profile, tags)):
         return b""
     return profile
 
@@ -98,7 +98,7 @@ def _light(profile: bytes, place: int, value: float) -> float:
     if kind == b"curv":
         count = struct.unpack_from(">I", profile, place + 8)[0]
         if count <= 1:
-            return value ** (struct.unpack_from(">H", profile, place + 12)[0] / 256 if count else 1.0)
+            return float(value ** (struct.unpack_from(">H", profile, place + 12)[0] / 256)) if count else value
         entry = struct.unpack_from(">H", profile, place + 12 + 2 * round(value * (count - 1)))[0]
         return float(entry) / 65535
     if kind == b"para" and profile[place + 8 : place + 10] == b"\0\3":

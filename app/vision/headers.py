@@ -21,12 +21,14 @@ class Header(NamedTuple):
     """What the decoder is given, and what is known before it is made.
 
     ``size`` is (width, height), None where the decoder can say it as well; that of a TIFF counts all of its tiles.
-    ``profile`` is the colour profile where the decoder does not look for it, ``tiff`` how the pixels of one are stored.
+    ``profile`` is the colour profile where the decoder does not look for it, ``sample_bytes`` what all samples take
+    where they may be deep, ``tiff`` how the pixels of one are stored.
     """
 
     data: bytes
     size: tuple[int, int] | None = None
     profile: bytes = b""
+    sample_bytes: int = 0
     tiff: Tiff | None = None
 
 
@@ -37,7 +39,7 @@ def read_header(data: bytes, name: str) -> Header:
     """
     if name == "PNG":
         png = read_png(data)
-        return Header(png.data, profile=png.profile)
+        return Header(png.data, png.size, png.profile, png.sample_bytes)
     if name == "WEBP":
         return Header(data, _webp_size(data))
     if name == "GIF":
@@ -48,7 +50,7 @@ def read_header(data: bytes, name: str) -> Header:
         return Header(data, profile=bmp_profile(data))
     if name == "TIFF":
         tiff = read_tiff(data)
-        return Header(data, tiff.decoded, tiff.profile, tiff)
+        return Header(data, tiff.decoded, tiff.profile, tiff.sample_bytes, tiff)
     return Header(data, read_heif_size(data, name))
 
 

@@ -10,8 +10,8 @@ from PIL import AvifImagePlugin, features
 from PIL.ImageFile import ImageFile
 
 from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
-from app.vision.items import MAX_HEIF_ITEMS, Item, Items, read_items
 from app.vision.coded import read_av1, read_hevc
+from app.vision.items import MAX_HEIF_ITEMS, Item, Items, read_items
 
 try:
     import pillow_heif
@@ -33,6 +33,7 @@ _GRID = b"grid"
 _BLOCK = 64  # pixels that a coded side may be longer than the shown one
 _MOST_CODED = 4  # pixels for each that is shown: tiles that are filled up, transparency, a coarse picture before
 _LEAST_CODED = 1_000_000
+_LEAST_BYTES = 1_000_000  # a byte costs these decoders as much as two pixels, so there may be one for each pixel
 
 
 def read_heif_size(data: bytes, name: str) -> tuple[int, int]:
@@ -46,6 +47,10 @@ def read_heif_size(data: bytes, name: str) -> tuple[int, int]:
         msg = f"The {name} file holds no still picture, which is not supported; a sequence with one is."
         raise UnsupportedMediaType(msg)
     width, height = primary.shown or primary.size
+    most = max(_LEAST_BYTES, width * height)
+    if len(data) > most:
+        msg = f"The {name} image of {width}x{height} pixels has {len(data)} bytes; allowed are {most} at this size."
+        raise ImageTooLarge(msg)
     coded = sum(_coded_pixels(item, name) for item in _decoded_items(found, primary, name))
     allowed = max(_MOST_CODED * width * height, _LEAST_CODED)
     if coded > allowed:
@@ -92,4 +97,5 @@ def open_avif(data: bytes) -> ImageFile:
 
 def open_heic(data: bytes) -> ImageFile:
     """The same for HEIC."""
-    return pillow_heif.HeifImageFile(io.BytesIO(data))
+    image: ImageFile = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    return image

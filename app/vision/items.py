@@ -47,11 +47,12 @@ class _Reader:
         self._data, self.position, self.end = data, start, end
 
     def number(self, size: int) -> int:
-        return int.from_bytes(self.bytes(size), "big")
+        return int.from_bytes(self.take(size), "big")
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         if self.position + size > self.end:
-            raise _broken("its boxes end too soon")
+            msg = "its boxes end too soon"
+            raise _broken(msg)
         self.position += size
         return self._data[self.position - size : self.position]
 
@@ -92,7 +93,8 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
             length, head = struct.unpack_from(">Q", data, start + 8)[0], 16
         stop = min(start + length, end) if length else end
         if stop < start + head:
-            raise _broken("a box is shorter than its head")
+            msg = "a box is shorter than its head"
+            raise _broken(msg)
         yield kind, start + head, stop
         start = stop
     msg = f"The image has more than {MAX_HEIF_BOXES} boxes."
@@ -126,7 +128,7 @@ def _read_kinds(data: bytes, start: int, end: int, items: dict[int, Item]) -> No
             entry, version = _full_box(data, first, last)
             number = entry.number(4 if version > 2 else 2)
             entry.number(2)
-            _item(items, number).kind = entry.bytes(4)
+            _item(items, number).kind = entry.take(4)
 
 
 def _read_references(data: bytes, start: int, end: int, items: dict[int, Item]) -> None:
@@ -166,10 +168,10 @@ def _read_associations(
                 continue
             kind, first, last = properties[index - 1]
             if kind == b"ispe":
-                width, height = struct.unpack(">II", _Reader(data, first + 4, last).bytes(8))
+                width, height = struct.unpack(">II", _Reader(data, first + 4, last).take(8))
                 item.size = width, height
             elif kind == b"clap":
-                sides = struct.unpack(">4I", _Reader(data, first, last).bytes(16))
+                sides = struct.unpack(">4I", _Reader(data, first, last).take(16))
                 item.shown = sides[0] // max(sides[1], 1), sides[2] // max(sides[3], 1)
             elif kind in (b"hvcC", b"av1C"):
                 item.configuration = data[first:last]

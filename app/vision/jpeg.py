@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from PIL import Image as PillowImage
 
-from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
+from app.errors import ImageTooLarge, ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
 MAX_JPEG_SEGMENTS = 5_000
 
 # Those with a payload. FF 00 and FF D0..D7 stand inside of scans; the end of the picture counts after one.
 _MARKER = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xda-\xef\xfe]")
 _MARKER_OR_END = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe]")
-_SOS, _EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
+_SOS, _EOI = 0xDA, 0xD9
+_METADATA = frozenset({0xE1, 0xE2})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC_CODING = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
@@ -80,20 +81,16 @@ def read_jpeg(data: bytes) -> JpegHeader:
                 position = end
                 break  # it holds all components: the decoder reads no other. To look through it all would take time
             pattern = _MARKER_OR_END
-        elif marker in _FRAMES and not frame:
-            kind, frame = marker, _checked_frame(marker, payload)
-        elif marker in (_APP1, _APP2) and not scans:
+        elif marker in _FRAMES:
+            kind, frame = (kind, frame) if frame else (marker, _checked_frame(marker, payload))
+        elif marker in _METADATA and not scans:
             blocks.append(payload)
         position = end
     else:
         msg = f"The JPEG image has more than {MAX_JPEG_SEGMENTS} segments, which would take too long to decode."
         raise ImageTooLarge(msg)
-    if not frame and _LS_FRAME in data[:position]:
-        msg = "The image is JPEG-LS, which is not supported; JPEG is."
-        raise UnsupportedMediaType(msg)
     if not frame:
-        msg = "The JPEG image cannot be decoded, it is truncated or broken (it has no frame)."
-        raise ImageUndecodable(msg)
+        raise _without_frame(data[:position])
     height, width = _sides(frame)
     has_end = data.find(_END, position) >= 0
     if not has_end and not _is_complete(kind, frame, scans):
@@ -134,6 +131,12 @@ def _is_complete(kind: int, frame: bytes, scans: list[bytes]) -> bool:
     return not any(missing.values())
 
 
+def _without_frame(head: bytes) -> InvalidRequest:
+    if _LS_FRAME in head:
+        return UnsupportedMediaType("The image is JPEG-LS, which is not supported; JPEG is.")
+    return ImageUndecodable("The JPEG image cannot be decoded, it is truncated or broken (it has no frame).")
+
+
 def _checked_frame(marker: int, frame: bytes) -> bytes:
     """The payload of a frame that can be decoded: bits, height, width, components in 1, 2, 2 and 1 bytes, and more."""
     if marker in _ARITHMETIC_CODING:
@@ -149,8 +152,8 @@ def _checked_frame(marker: int, frame: bytes) -> bytes:
         raise ImageUndecodable(msg)
     if frame[0] != _BITS or frame[5] not in _MODES:
         msg = (
-            f"The JPEG image has {frame[0]} bits a value and {frame[5]} components, which is not supported; allowed are "
-            f"{_BITS} bits and 1, 3 or 4 components."
+            f"The JPEG image has {frame[0]} bits a value and {frame[5]} components, which is not supported; allowed "
+            f"are {_BITS} bits and 1, 3 or 4 components."
         )
         raise UnsupportedMediaType(msg)
     return frame

@@ -83,6 +83,8 @@ _OTHER_STARTS: Mapping[bytes, str] = MappingProxyType(
         b"MZ": "a program",
     }
 )
+_INSIDE = ((128, b"DICM", "a DICOM image"), (257, b"ustar", "a tar archive"))  # where, what, and its name
+_TGA_END = b"TRUEVISION-XFILE.\0"
 _RIFFS: Mapping[bytes, str] = MappingProxyType({b"AVI ": "an AVI video", b"WAVE": "a WAV file"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -90,8 +92,8 @@ _HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2", b"miaf"})
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 _MOST_BRANDS = 64
 
+_NO = "which is not supported"
 _TEXT_LOOKED_AT = 1024
-_PNM = re.compile(rb"P[1-7fF]\s")
 _TEXTS = (  # the first that is found names the text
     (re.compile(rb"(<!doctype html|<html|<head|<body|<script|<div|<p>)", re.IGNORECASE), "an HTML page"),
     (re.compile(rb"<(?=[^\0]*<svg[\s>:]|svg[\s>:])", re.IGNORECASE), "an SVG drawing"),
@@ -100,6 +102,7 @@ _TEXTS = (  # the first that is found names the text
     (re.compile(rb"https?://"), "an address"),
     (re.compile(rb"/\* XPM \*/"), "an XPM image"),
     (re.compile(rb"#define \w+_width"), "an XBM image"),
+    (re.compile(rb"P[1-7fF]\s"), "a portable pixmap (PNM)"),
     (re.compile(rb"[\[{]"), "a JSON text"),
     (re.compile(rb"[\t\n\r\x20-\x7e]+\Z"), "a text"),
 )
@@ -125,39 +128,35 @@ def _format_of_box_file(data: bytes) -> str:
     end = min(int.from_bytes(data[:4], "big"), len(data), 16 + 4 * _MOST_BRANDS)
     major = data[8:12]
     brands = {major, *(data[place : place + 4] for place in range(16, end - 3, 4))}
-    if brands & _AVIF_BRANDS and HAS_AVIF:
-        return "AVIF"
+    name, reason = {b"crx ": "a raw photo (CR3)", b"qt  ": "a QuickTime video"}.get(major, "an MP4 video"), _NO
     if brands & _AVIF_BRANDS:
-        raise _refusal("an AVIF image", "which Pillow was built without here")
-    if brands & _HEIC_BRANDS and HAS_HEIC:
-        return "HEIC"
-    if brands & _HEIC_BRANDS:
-        raise _refusal("a HEIC image", "which the server reads after pip install 'emo-serve[heic]'")
-    if brands & _HEIF_BRANDS:
-        raise _refusal("a HEIF image that is coded neither as AVIF nor as HEIC")
-    raise _refusal({b"crx ": "a raw photo (CR3)", b"qt  ": "a QuickTime video"}.get(major, "an MP4 video"))
+        if HAS_AVIF:
+            return "AVIF"
+        name, reason = "an AVIF image", "which Pillow was built without here"
+    elif brands & _HEIC_BRANDS:
+        if HAS_HEIC:
+            return "HEIC"
+        name, reason = "a HEIC image", "which the server reads after pip install 'emo-serve[heic]'"
+    elif brands & _HEIF_BRANDS:
+        name = "a HEIF image that is coded neither as AVIF nor as HEIC"
+    raise _refusal(name, reason)
 
 
 def _name_of(data: bytes) -> str | None:
-    name = next((name for start, name in _OTHER_STARTS.items() if data.startswith(start)), None)
-    if name is not None:
-        return name
+    """What is no image of an allowed format, None where that is unknown."""
     if data.startswith(b"RIFF"):
         return _RIFFS.get(data[8:12])
+    if data.endswith(_TGA_END):
+        return "a TGA image"
     if data[4:8] in _QUICKTIME_BOXES:
         return "a QuickTime video"
-    if _PNM.match(data):
-        return "a portable pixmap (PNM)"
-    if data[128:132] == b"DICM":
-        return "a DICOM image"
-    if data[257:262] == b"ustar":
-        return "a tar archive"
-    if data.endswith(b"TRUEVISION-XFILE.\0"):
-        return "a TGA image"
+    names = [name for start, name in _OTHER_STARTS.items() if data.startswith(start)]
+    names += [name for place, what, name in _INSIDE if data.startswith(what, place)]
     head = data[:_TEXT_LOOKED_AT].removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((name for pattern, name in _TEXTS if pattern.match(head)), None)
+    names += [name for pattern, name in _TEXTS if pattern.match(head)]
+    return names[0] if names else None
 
 
-def _refusal(name: str | None, reason: str = "which is not supported") -> UnsupportedMediaType:
+def _refusal(name: str | None, reason: str = _NO) -> UnsupportedMediaType:
     found = "not an image of an allowed format" if name is None else f"{name}, {reason}"
     return UnsupportedMediaType(f"The data is {found}; allowed are {', '.join(FORMATS)}.")

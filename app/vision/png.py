@@ -16,13 +16,19 @@ MAX_PNG_CHUNKS = 50_000
 
 _START = 8  # bytes of the signature
 _AROUND = 12  # bytes of a chunk that are not its payload: length and name before, checksum behind it
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
 _SIDE_CHUNKS = frozenset({b"tRNS", b"eXIf"})  # those that change how the picture is shown
 
 
 class Png(NamedTuple):
-    """What the decoder is given, and the colour profile, empty where there is none that can be read."""
+    """What the decoder is given, what its header says, and the colour profile, empty where none can be read.
+
+    ``size`` is (width, height), ``sample_bytes`` what all samples take.
+    """
 
     data: bytes
+    size: tuple[int, int]
+    sample_bytes: int
     profile: bytes
 
 
@@ -39,13 +45,15 @@ def read_png(data: bytes) -> Png:
         if chunk.kind == b"CgBI":
             msg = "The PNG image is of a kind for Apple's devices only (CgBI), which is not supported; PNG itself is."
             raise UnsupportedMediaType(msg)
-        if chunk.kind[:1].isupper() or chunk.kind in _SIDE_CHUNKS and _is_whole(data, chunk):
+        if chunk.kind[:1].isupper() or (chunk.kind in _SIDE_CHUNKS and _is_whole(data, chunk)):
             continue
         if chunk.kind == b"iCCP" and not profile and _is_whole(data, chunk):
             profile = _unpacked(data[chunk.start + 8 : chunk.end - 4])
         kept.append(data[position : chunk.start])
         position = chunk.end
-    return Png(data if not kept else b"".join((*kept, data[position:])), profile)
+    width, height, bits, colours = struct.unpack_from(">IIBB", data[:26].ljust(26, b"\0"), 16)
+    sample_bytes = width * height * bits * _SAMPLES.get(colours, 1) // 8
+    return Png(b"".join((*kept, data[position:])) if kept else data, (width, height), sample_bytes, profile)
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

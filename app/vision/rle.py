@@ -4,7 +4,6 @@ Pillow decodes them byte by byte in Python, also those that are jumped over: a f
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.errors import ImageTooLarge
 

@@ -5,6 +5,7 @@ order, with or without transparency, and with white as the highest or the lowest
 """
 
 import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +22,17 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
 _DEEP = (16, 32)
 _LONG = 4
+_NO_FILE = 0
 
 
 def is_deep(tiff: Tiff) -> bool:
-    """Whether its pixels are read here. Pillow reads those of up to 8 and of 12 bits, and colours of 16 side by side."""
+    """Whether its pixels are read here; Pillow reads those of up to 12 bits, and colours of 16 side by side."""
     if tiff.photometric not in _COLOURS or tiff.samples < _COLOURS[tiff.photometric]:
         return False
     if tiff.bits == 16 and tiff.sample_kind == "u" and tiff.photometric in (_RGB, _INKS) and not tiff.is_planar:
-        return len(tiff.extra) > 1 or tiff.photometric == _INKS and bool(tiff.extra)
+        return len(tiff.extra) > 1 or (tiff.photometric == _INKS and bool(tiff.extra))
     is_grey_with_more = tiff.photometric == _WHITE_IS_ZERO and tiff.samples > 1
-    return tiff.bits in _DEEP or tiff.bits == 8 and (tiff.sample_kind == "i" or is_grey_with_more)
-
-
-def sample_bytes(tiff: Tiff) -> int:
-    """What the pixels take in memory before they are scaled to 8 bits."""
-    width, height = tiff.decoded
-    return width * height * tiff.samples * tiff.bits // 8
+    return tiff.bits in _DEEP or (tiff.bits == 8 and (tiff.sample_kind == "i" or is_grey_with_more))
 
 
 def read_samples(data: bytes, tiff: Tiff) -> PillowImage.Image:
@@ -71,11 +67,11 @@ def _alpha(tiff: Tiff, colours: int) -> str:
     return {_PREMULTIPLIED: "RGBa", _STRAIGHT: "RGBA"}.get(kind, "")
 
 
-def _levels(samples: NDArray[np.number]) -> NDArray[np.uint8]:
+def _levels(samples: NDArray[Any]) -> NDArray[np.uint8]:
     return levels_of_16_bits(samples) if samples.dtype == np.uint16 else levels_of_numbers(samples)
 
 
-def _plane(data: bytes, tiff: Tiff, strips: range, samples: int) -> NDArray[np.number]:
+def _plane(data: bytes, tiff: Tiff, strips: range, samples: int) -> NDArray[Any]:
     """(height, width, samples) of some of the strips or tiles."""
     size = tiff.bits // 8
     width, height = tiff.decoded
@@ -84,8 +80,8 @@ def _plane(data: bytes, tiff: Tiff, strips: range, samples: int) -> NDArray[np.n
     if tiff.predictor == _FLOAT_DIFFERENCES and tiff.sample_kind == "f":
         deltas = raw.reshape(*raw.shape[:2], -1, samples)
         np.cumsum(deltas, axis=2, dtype=np.uint8, out=deltas)
-        raw = np.ascontiguousarray(np.moveaxis(raw.reshape(*raw.shape[:2], size, tile), 2, 3))
-        numbers = raw.view(">f4").astype(np.float32)
+        interleaved = np.ascontiguousarray(np.moveaxis(raw.reshape(*raw.shape[:2], size, tile), 2, 3))
+        numbers: NDArray[Any] = interleaved.view(">f4").astype(np.float32)
     elif tiff.predictor in (1, _DIFFERENCES):
         kind = "u" if tiff.predictor == _DIFFERENCES else tiff.sample_kind
         numbers = raw.view(f"{tiff.order}{kind}{size}").astype(f"{kind}{size}", copy=False)
@@ -118,7 +114,7 @@ def _unpacked(data: bytes, tiff: Tiff, strips: range, row_bytes: int) -> NDArray
     directory = _directory(tiff.order, start, tags, lists)
     rewritten = b"".join((data[:4], struct.pack(tiff.order + "I", start), data[8:].ljust(start - 8, b"\0"), directory))
     try:
-        image.frombytes(rewritten, "libtiff", "L", False, start)
+        image.frombytes(rewritten, "libtiff", "L", _NO_FILE, start)
     except ValueError as error:
         raise OSError(*error.args) from None
     return np.array(image).reshape(-1)

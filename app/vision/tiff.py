@@ -71,10 +71,15 @@ class Tiff(NamedTuple):
         return f"{self.samples} samples a pixel of {bits} bits, photometric interpretation {self.photometric}"
 
     @property
+    def sample_bytes(self) -> int:
+        """How many bytes all of its samples take."""
+        width, height = self.decoded
+        return width * height * self.samples * self.bits // 8
+
+    @property
     def decoded(self) -> tuple[int, int]:
         """(width, height) of all that is decoded: the picture, filled up to whole tiles; zeros if not stated."""
-        width, height = (_filled_up(side, tile) for side, tile in zip((self.width, self.height), self.tile, strict=True))
-        return width, height
+        return _filled_up(self.width, self.tile[0]), _filled_up(self.height, self.tile[1])
 
 
 def read_tiff(data: bytes) -> Tiff:
@@ -89,7 +94,7 @@ def read_tiff(data: bytes) -> Tiff:
     for tag in _POINTERS:
         if tag in tags.entries:
             _Directory(data, struct.unpack_from(order + "I", data, tags.entries[tag].position)[0], order)
-    if _DNG in tags.entries or _SUB_PICTURES in tags.entries and tags.number(_KIND, 0) & _IS_PREVIEW:
+    if _DNG in tags.entries or (_SUB_PICTURES in tags.entries and tags.number(_KIND, 0) & _IS_PREVIEW):
         msg = "The TIFF image is a raw photo (DNG, NEF or the like), which is not supported; TIFF itself is."
         raise UnsupportedMediaType(msg)
     compression = tags.number(_COMPRESSION, 1)
@@ -124,7 +129,7 @@ def read_tiff(data: bytes) -> Tiff:
         sample_kind=kind,
         extra=tags.numbers(_EXTRA_SAMPLES),
         orientation=tags.number(_ORIENTATION, 1),
-        profile=tags.bytes(_PROFILE),
+        profile=tags.content(_PROFILE),
     )
 
 
@@ -139,10 +144,10 @@ def _sample_type(tags: "_Directory") -> tuple[int, str]:
     kinds = {_UNSIGNED if kind == _UNDEFINED else kind for kind in kinds}
     name = " and ".join(_KINDS.get(kind, "complex numbers") for kind in sorted(kinds))
     most = max(bits)
-    if most > 32 or len(kinds) > 1 or kinds - set(_KINDS) or kinds == {_FLOAT} and bits != {32}:
+    if most > 32 or len(kinds) > 1 or kinds - set(_KINDS) or (kinds == {_FLOAT} and bits != {32}):
         msg = (
-            f"The TIFF image has samples of {most} bits, {name}, which are not supported; allowed are integers of up to "
-            "16 or of 32 bits and floating-point numbers of 32."
+            f"The TIFF image has samples of {most} bits, {name}, which are not supported; allowed are integers of up "
+            "to 16 or of 32 bits and floating-point numbers of 32."
         )
         raise UnsupportedMediaType(msg)
     return most if len(bits) == 1 else 0, {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}[kinds.pop()]
@@ -191,7 +196,7 @@ class _Directory:
         letters = f"{self._order}{entry.values}{_LETTERS[entry.kind]}"
         return struct.unpack(letters, self._read(tag, entry, struct.calcsize(letters)))
 
-    def bytes(self, tag: int) -> bytes:
+    def content(self, tag: int) -> bytes:
         """The bytes of a tag, of any type of bytes; none where it is absent or not there."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _BYTE_TYPES:
