@@ -23,9 +23,7 @@ def check_bmp(data: bytes) -> None:
     if data[14:15] == b"\x0c":  # the oldest header knows none
         return
     if compression in _EMBEDDED:
-        msg = (
-            "The BMP image is a JPEG or PNG image inside, which is not supported; either is without the BMP around it."
-        )
+        msg = "The BMP image holds a JPEG or PNG image, which is not supported; either is without the BMP around it."
         raise UnsupportedMediaType(msg)
     if compression in _RUN_LENGTHS and len(data) > MAX_RLE_BMP_BYTES:
         msg = f"The BMP image is run-length coded and has {len(data)} bytes; allowed are {MAX_RLE_BMP_BYTES}."

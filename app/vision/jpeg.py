@@ -90,7 +90,7 @@ def read_jpeg(data: bytes) -> JpegHeader:
         msg = f"The JPEG image has more than {MAX_JPEG_SEGMENTS} segments, which would take too long to decode."
         raise ImageTooLarge(msg)
     if not frame:
-        raise _without_frame(data[:position])
+        raise _without_frame(data[position : position + len(_LS_FRAME)])
     height, width = _sides(frame)
     has_end = data.find(_END, position) >= 0
     if not has_end and not _is_complete(kind, frame, scans):
@@ -131,8 +131,8 @@ def _is_complete(kind: int, frame: bytes, scans: list[bytes]) -> bool:
     return not any(missing.values())
 
 
-def _without_frame(head: bytes) -> InvalidRequest:
-    if _LS_FRAME in head:
+def _without_frame(marker: bytes) -> InvalidRequest:
+    if marker == _LS_FRAME:
         return UnsupportedMediaType("The image is JPEG-LS, which is not supported; JPEG is.")
     return ImageUndecodable("The JPEG image cannot be decoded, it is truncated or broken (it has no frame).")
 

@@ -25,7 +25,9 @@ def decode_run_lengths(codes: bytes, width: int, height: int, *, is_rle4: bool) 
     pixels = bytearray(width * height)
     total, end = len(pixels), len(codes)
     place = column = position = few = 0
-    for _ in range(height + _LEAST_CODES + total // _PIXELS_A_CODE):
+    left = height + _LEAST_CODES + total // _PIXELS_A_CODE
+    while left > 0:
+        left -= 1
         if place >= total:
             return bytes(pixels)
         if position + 2 > end:
@@ -35,6 +37,7 @@ def decode_run_lengths(codes: bytes, width: int, height: int, *, is_rle4: bool) 
         if count:
             few += 1
             if few > _FEW:
+                left -= _FEW
                 stop = _next_escape(codes, position)
                 values = _runs(codes[position:stop], is_rle4=is_rle4)
             else:

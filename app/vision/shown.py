@@ -27,10 +27,12 @@ def shown(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image, 
 
 
 def mend_transparency(image: PillowImage.Image, png: bytes) -> None:
-    """State the transparent colour of a PNG of 16 bits as Pillow has its pixels, of 8."""
-    colour = image.info.get("transparency")
-    if png[_PNG_BITS : _PNG_BITS + 1] == b"\x10" and image.mode == "RGB" and isinstance(colour, tuple):
+    """State the transparent colour of a PNG as Pillow has its pixels, which are of 8 bits whatever the file's are."""
+    colour, bits = image.info.get("transparency"), png[_PNG_BITS]
+    if image.mode == "RGB" and bits == 16 and isinstance(colour, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in colour)
+    elif image.mode == "L" and bits < 8 and isinstance(colour, int):
+        image.info["transparency"] = colour * 255 // (2**bits - 1)
 
 
 def _rgb(image: PillowImage.Image) -> PillowImage.Image:

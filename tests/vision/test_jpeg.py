@@ -141,7 +141,10 @@ def frame(bits: int = 8, height: int = 48, width: int = 64, components: int = 3)
         (with_segments(BASELINE, frame(width=0)), "its frame gives no size"),
         (with_segments(BASELINE, frame()), "cannot decode image data"),  # two frames
         (BASELINE[:-40], "not enough image data"),
-        (BASELINE[: BASELINE.index(SOS)] + SOS + b"\0\2", "some of its scans are not there"),  # a scan of nothing, at the end
+        (
+            BASELINE[: BASELINE.index(SOS)] + SOS + b"\0\2",
+            "some of its scans are not there",
+        ),  # a scan of nothing, at the end
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_the_reason(data: bytes, problem: str) -> None:
@@ -151,7 +154,9 @@ def test_what_cannot_be_decoded_is_refused_with_the_reason(data: bytes, problem:
 
 @pytest.mark.parametrize(("bits", "components"), [(12, 3), (8, 2), (16, 1)])
 def test_another_depth_or_number_of_components_is_not_supported_which_is_said(bits: int, components: int) -> None:
-    with pytest.raises(UnsupportedMediaType, match=f"{bits} bits a value and {components} components.*allowed are 8 bits"):
+    with pytest.raises(
+        UnsupportedMediaType, match=f"{bits} bits a value and {components} components.*allowed are 8 bits"
+    ):
         decode(with_segments(BASELINE, frame(bits=bits, components=components)), ImageLimits())
 
 

@@ -49,9 +49,7 @@ def test_greys_of_every_type_and_both_directions(order: str, kind: str, photomet
 def test_colours_in_every_arrangement(compression: int, predictor: int, is_planar: bool, tile: int, kind: str) -> None:
     if compression not in (5, 8):
         predictor = 1  # it belongs to these
-    data = tiff_of(
-        deep(PICTURE, kind), 2, compression=compression, predictor=predictor, is_planar=is_planar, tile=tile
-    )
+    data = tiff_of(deep(PICTURE, kind), 2, compression=compression, predictor=predictor, is_planar=is_planar, tile=tile)
     assert np.abs(shown(data).astype(int) - PICTURE).max() <= 1
 
 
@@ -59,7 +57,9 @@ def test_colours_in_every_arrangement(compression: int, predictor: int, is_plana
 @pytest.mark.parametrize("predictor", [1, 2, 3])
 @pytest.mark.parametrize("is_planar", [False, True])
 def test_floats_with_every_predictor(order: str, predictor: int, is_planar: bool) -> None:
-    data = tiff_of(deep(PICTURE, "f4"), 2, order=order, compression=8, predictor=predictor, is_planar=is_planar, tile=16)
+    data = tiff_of(
+        deep(PICTURE, "f4"), 2, order=order, compression=8, predictor=predictor, is_planar=is_planar, tile=16
+    )
     np.testing.assert_array_equal(shown(data), PICTURE)
 
 
@@ -83,7 +83,10 @@ def test_transparency_is_white(is_planar: bool, kind: str, photometric: int, ext
             return
         stored = (stored.astype(int) * alpha // 255).astype(np.uint8)
     data = tiff_of(
-        np.concatenate((deep(stored, kind), deep(alpha, kind)), axis=2), photometric, is_planar=is_planar, extra=(extra,)
+        np.concatenate((deep(stored, kind), deep(alpha, kind)), axis=2),
+        photometric,
+        is_planar=is_planar,
+        extra=(extra,),
     )
     image = shown(data)
     assert (image[:20] == 255).all()

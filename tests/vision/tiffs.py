@@ -19,8 +19,8 @@ def _literal_lzw(data: bytes) -> bytes:
     codes = []
     for start in range(0, len(data), 200):
         codes += [256, *data[start : start + 200]]
-    bits = "".join(f"{code:09b}" for code in [*codes, 257])
-    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    numbers = np.array([*codes, 257], ">u2")[:, None].view(np.uint8)
+    return np.packbits(np.unpackbits(numbers, axis=1)[:, 7:]).tobytes()
 
 
 PACKED: dict[int, Callable[[bytes], bytes]] = {
