@@ -22,7 +22,7 @@ def recognise_boxes(
     if options.units:
         units_text = f"{options.units}, as --units says"
     order, order_text = _order(boxes, rule, usual, normalised=normalised)
-    if options.boxes:
+    if options.boxes and options.boxes != "yolox":
         order, order_text = options.boxes, f"{options.boxes}, as --boxes says"
     return BoxFormat(order, normalised), [
         Finding("boxes", order_text, "--boxes"),

@@ -14,9 +14,11 @@ from app.add.detectors import recognise_detector
 from app.add.ends import Answers, recognise_classifier
 from app.add.fronts import recognise_front
 from app.add.graph import Network, begins_as_emo, read_network
+from app.add.grids import raw_strides
 from app.add.labels import labels_of
 from app.add.options import Options
 from app.add.plan import End, Finding, Front, ListsEnd
+from app.add.usual import usual_of
 from app.add.wrap import INPUT, output_name, probe_graph, served_graph
 from app.engine.pipeline import prepare
 from app.engine.repository import Artefact
@@ -76,14 +78,20 @@ def _read(photo: Path) -> bytes:
 def _recognise(
     network: Network, options: Options, photo: bytes | None
 ) -> tuple[Front, End, tuple[str, ...], list[Finding]]:
-    front, findings = recognise_front(network, options)
+    front, findings = recognise_front(network, options, usual_of(network, options))
     front, answers, batch = _probe(network, front, photo)
+    strides = None
+    if options.task == "detect" and options.boxes in {None, "yolox"}:
+        strides = raw_strides(answers, front.rule, is_told=options.boxes == "yolox")
+    if strides:
+        front, findings = recognise_front(network, options, usual_of(network, options, is_raw_head=True))
+        front, answers, batch = _probe(network, front, photo)
     labels = labels_of(network, options)
     end: End
     if options.task == "classify":
         end, found = recognise_classifier(answers, options, labels.count)
     else:
-        end, found = recognise_detector(answers, options, labels, front.rule)
+        end, found = recognise_detector(answers, options, labels, front.rule, strides)
     if isinstance(end, ListsEnd) and end.one_by_one and not front.one_by_one:
         front = replace(front, one_by_one=True)
         batch = Finding("batch", "open, but the lists are those of one picture: they are computed one after the other")

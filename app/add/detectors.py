@@ -12,7 +12,7 @@ from app.add.ends import Answers, activation, describe, sums_to_one
 from app.add.labels import Labels
 from app.add.lists import recognise_lists
 from app.add.options import Options
-from app.add.plan import Columns, DetectorEnd, Finding, ListsEnd
+from app.add.plan import BoxFormat, Columns, DetectorEnd, Finding, ListsEnd
 from app.add.readings import find_lists
 from app.errors import StartupError
 from app.manifest import Preprocessing
@@ -38,10 +38,13 @@ class _Reading:
 
 
 def recognise_detector(
-    answers: Answers, options: Options, labels: Labels, rule: Preprocessing
+    answers: Answers, options: Options, labels: Labels, rule: Preprocessing, strides: tuple[int, ...] | None = None
 ) -> tuple[DetectorEnd | ListsEnd, list[Finding]]:
-    """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes."""
-    lists = None if options.nms == "none" else find_lists(answers, options)
+    """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes.
+
+    The ``strides`` are those of YOLOX's raw head, where it is one.
+    """
+    lists = None if options.nms == "none" or strides else find_lists(answers, options)
     if lists is not None:
         return recognise_lists(lists, answers, options, labels, rule)
     if options.nms == "inside" or options.score_output or options.class_output:
@@ -58,7 +61,9 @@ def recognise_detector(
         counts = ", ".join(f"{_width(reading.scores)} ({reading.words})" for reading in readings)
         msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
         raise StartupError(msg)
-    return _finish(_chosen(fitting, options), tables, options, labels.count, rule)
+    if strides:
+        fitting = [reading for reading in fitting if reading.objectness is not None]
+    return _finish(_chosen(fitting, options), tables, options, labels.count, rule, strides or ())
 
 
 def _chosen(readings: list[_Reading], options: Options) -> _Reading:
@@ -135,7 +140,12 @@ def _cut(tables: dict[str, Table], columns: Columns) -> Table:
 
 
 def _finish(
-    reading: _Reading, tables: dict[str, Table], options: Options, num_labels: int | None, rule: Preprocessing
+    reading: _Reading,
+    tables: dict[str, Table],
+    options: Options,
+    num_labels: int | None,
+    rule: Preprocessing,
+    strides: tuple[int, ...],
 ) -> tuple[DetectorEnd, list[Finding]]:
     boxes, scores = _cut(tables, reading.boxes), _cut(tables, reading.scores)
     unit_values = scores
@@ -144,7 +154,11 @@ def _finish(
     is_logits, scores_text = activation(unit_values, options)
     background, background_finding = _background(scores, options, num_labels, is_logits=is_logits)
     kind: Literal["sigmoid", "softmax"] = "sigmoid" if background == "none" else "softmax"
-    box_format, box_findings = recognise_boxes(boxes, options, rule)
+    if strides:
+        text = f"YOLOX's raw head: offsets and logarithms of sizes in cells of {', '.join(map(str, strides))} pixels"
+        box_format, box_findings = BoxFormat("cxcywh", normalised=False), [Finding("boxes", text, "--boxes")]
+    else:
+        box_format, box_findings = recognise_boxes(boxes, options, rule)
     end = DetectorEnd(
         reading.boxes,
         reading.scores,
@@ -153,6 +167,7 @@ def _finish(
         box_format=box_format,
         activation=kind if is_logits else None,
         background=background,
+        strides=strides,
     )
     return end, [
         Finding("output", f"{reading.words}; {boxes.shape[1]} boxes, {end.num_classes} classes", "--nms, --box-output"),

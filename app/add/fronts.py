@@ -5,18 +5,17 @@ from typing import Literal
 from app.add.graph import GraphTensor, Network
 from app.add.options import Options, Triple
 from app.add.plan import Finding, Front
+from app.add.usual import Usual
 from app.errors import StartupError
 from app.manifest import Preprocessing
 
-_IMAGENET: tuple[Triple, Triple] = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-_UNIT: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 _AS_IT_IS: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 Shape = tuple[int | None, ...]
 """Of the input (N, 3, H, W) or (N, H, W, 3), even where it lacks the N."""
 _SHORT_SIDE = 256 / 224  # of the crop: what most classifiers are evaluated with
 
 
-def recognise_front(network: Network, options: Options) -> tuple[Front, list[Finding]]:
+def recognise_front(network: Network, options: Options, usual: Usual) -> tuple[Front, list[Finding]]:
     """How pictures go in; raises StartupError, which names the flag, where that cannot be known."""
     if len(network.inputs) != 1:
         msg = f"the graph has {len(network.inputs)} inputs; it must have one, the picture: {_list(network.inputs)}"
@@ -40,10 +39,11 @@ def recognise_front(network: Network, options: Options) -> tuple[Front, list[Fin
     if batch not in {None, 1}:
         msg = f"the input {given} takes exactly {batch} pictures; export the graph with an open batch, or one of 1"
         raise StartupError(msg)
-    rule, findings = _rule(options, width, height, is_bytes=dtype == "uint8", outputs=len(network.outputs))
-    is_bgr = options.channels == "bgr"
+    rule, findings = _rule(options, usual, width, height, is_bytes=dtype == "uint8")
+    is_bgr = (options.channels or usual.channels) == "bgr"
     front = Front(given.name, dtype, channels_first, is_bgr, rule, one_by_one=batch == 1, lone=is_lone)
-    return front, [Finding("input", str(given)), layout, size, *findings]
+    order = Finding("channels", f"{options.channels or usual.channels}{_why(options.channels, usual)}", "--channels")
+    return front, [Finding("input", str(given)), layout, order, size, *findings]
 
 
 def _layout(given: GraphTensor, shape: Shape, options: Options) -> tuple[bool, Finding]:
@@ -59,7 +59,7 @@ def _layout(given: GraphTensor, shape: Shape, options: Options) -> tuple[bool, F
         msg = f"the input {given} does not show where its 3 colours are; say it with --layout nchw or --layout nhwc"
         raise StartupError(msg)
     words = {"nchw": "channels first", "nhwc": "channels last"}[fitting[0]]
-    return fitting[0] == "nchw", Finding("layout", f"{fitting[0]}, {words}", "--layout, --channels bgr")
+    return fitting[0] == "nchw", Finding("layout", f"{fitting[0]}, {words}", "--layout")
 
 
 def _size(given: GraphTensor, shape: Shape, options: Options, *, channels_first: bool) -> tuple[int, int, Finding]:
@@ -77,36 +77,47 @@ def _size(given: GraphTensor, shape: Shape, options: Options, *, channels_first:
 
 
 def _rule(
-    options: Options, width: int, height: int, *, is_bytes: bool, outputs: int
+    options: Options, usual: Usual, width: int, height: int, *, is_bytes: bool
 ) -> tuple[Preprocessing, list[Finding]]:
-    mean, std, colours = _colours(options, is_bytes=is_bytes)
+    mean, std, colours = _colours(options, usual, is_bytes=is_bytes)
     resize = options.resize
-    if resize is None and options.task == "classify":
-        resize = round(max(width, height) * _SHORT_SIDE)
-    elif resize is None:
-        resize = "fit" if outputs == 1 else "stretch"
+    if resize is None and usual.resize in {"short", "cut"}:
+        resize = round(max(width, height) * (_SHORT_SIDE if usual.resize == "short" else 1))
+    mode = resize or usual.resize
     if isinstance(resize, int):
-        text = f"the short side to {resize}, then the centre {width}x{height}, {options.interpolation}"
+        text = f"the short side to {resize}, then the centre {width}x{height}"
     else:
-        text = f"{resize} to {width}x{height}, {options.interpolation}"
-    if options.resize is None:
-        text += " (assumed)"
+        text = f"{mode} to {width}x{height}"
     if isinstance(resize, int) and resize < max(width, height):
         msg = f"--resize {resize} is smaller than the input, {width}x{height}"
         raise StartupError(msg)
+    padding = usual.padding if options.padding is None else options.padding
+    if mode != "fit":
+        if options.padding is not None:
+            msg = "--padding is the border of --resize fit; add that, or leave the padding out"
+            raise StartupError(msg)
+        padding = None
+    elif padding is not None:
+        text += f", the rest filled up with {padding}"
     rule = Preprocessing(
-        mode=resize if isinstance(resize, str) else "crop",
+        mode="fit" if mode == "fit" else "stretch" if mode == "stretch" else "crop",
         height=height,
         width=width,
         resize=resize if isinstance(resize, int) else None,
+        padding=padding,
         interpolation=options.interpolation,
         mean=mean,
         std=std,
     )
-    return rule, [colours, Finding("resizing", text, "--resize, --interpolation")]
+    text += f", {options.interpolation}{_why(options.resize, usual)}"
+    return rule, [colours, Finding("resizing", text, "--resize, --padding, --interpolation")]
 
 
-def _colours(options: Options, *, is_bytes: bool) -> tuple[Triple, Triple, Finding]:
+def _why(given: object, usual: Usual) -> str:
+    return f" ({usual.why})" if given is None else ""
+
+
+def _colours(options: Options, usual: Usual, *, is_bytes: bool) -> tuple[Triple, Triple, Finding]:
     """Mean and standard deviation in 0..255."""
     flag = "--mean, --std"
     if (options.mean is None) != (options.std is None):
@@ -128,9 +139,9 @@ def _colours(options: Options, *, is_bytes: bool) -> tuple[Triple, Triple, Findi
             red, green, blue = (255 * value for value in std)
             std = red, green, blue
         return mean, std, Finding("colours", f"minus {_three(mean)}, divided by {_three(std)}, in 0..255", flag)
-    if options.task == "classify":
-        return *_IMAGENET, Finding("colours", "ImageNet's mean and deviation (assumed: no file tells)", flag)
-    return *_UNIT, Finding("colours", "0..1 (assumed: no file tells)", flag)
+    words = {(0.0, 255.0): "0..1", (0.0, 1.0): "0..255 as they are"}
+    text = words.get((usual.mean[0], usual.std[0]), "ImageNet's mean and deviation")
+    return usual.mean, usual.std, Finding("colours", f"{text} ({usual.why})", flag)
 
 
 def _three(values: Triple) -> str:

@@ -1,9 +1,10 @@
 """An ONNX file, checked and described; but for ``app.add.wrap`` and ``app.add.nodes`` nobody else knows ``onnx``."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 from onnx import TensorProto, version_converter
@@ -42,6 +43,14 @@ class Network:
     outputs: tuple[GraphTensor, ...]
     labels: tuple[str, ...] | None
     """The class names that some exporters write into the file."""
+    metadata: Mapping[str, str]
+    """Whatever else they write."""
+
+    @property
+    def is_ultralytics(self) -> bool:
+        """Whether its metadata is what Ultralytics writes, of which YOLOv5 wrote no more than two keys."""
+        is_signed = "ultralytics" in self.metadata.get("author", "").lower()
+        return is_signed or {"stride", "names"} <= self.metadata.keys()
 
 
 def read_network(path: Path) -> Network:
@@ -69,7 +78,9 @@ def read_network(path: Path) -> Network:
         raise StartupError(msg) from error
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_describe(value) for value in model.graph.input if value.name not in weights)
-    return Network(model, inputs, tuple(_describe(value) for value in model.graph.output), _labels(model))
+    outputs = tuple(_describe(value) for value in model.graph.output)
+    metadata = MappingProxyType({entry.key: entry.value for entry in model.metadata_props})
+    return Network(model, inputs, outputs, _labels(metadata.get("names", "")), metadata)
 
 
 def begins_as_emo(model: onnx.ModelProto) -> bool:
@@ -102,9 +113,8 @@ def _describe(value: onnx.ValueInfoProto) -> GraphTensor:
     return GraphTensor(value.name, dtype, tuple(shape))
 
 
-def _labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
+def _labels(text: str) -> tuple[str, ...] | None:
     """``names`` of the metadata, such as ``{0: 'person', 1: 'bicycle'}``."""
-    text = next((entry.value for entry in model.metadata_props if entry.key == "names"), "")
     try:
         names = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.add.coco import COCO
 from app.add.graph import Network
 from app.add.options import Options
 from app.add.plan import Finding
@@ -16,6 +17,8 @@ class Labels:
     source: str
     without_background: bool = False
     """The first line was the background's."""
+    may_be_coco: bool = False
+    """They are those of a detector."""
 
     @property
     def count(self) -> int | None:
@@ -24,8 +27,11 @@ class Labels:
 
     def named(self, num_classes: int) -> tuple[tuple[str, ...], Finding]:
         """The names of all classes, made up if need be."""
-        names = self.names or tuple(f"class {number}" for number in range(num_classes))
-        return names, Finding("labels", f"{len(names)}, {self.source}: {', '.join(names[:3])}, ...", "--labels")
+        names, source = self.names, self.source
+        if names is None and self.may_be_coco and num_classes == len(COCO):
+            names, source = COCO, "COCO's (assumed: there are as many)"
+        names = names or tuple(f"class {number}" for number in range(num_classes))
+        return names, Finding("labels", f"{len(names)}, {source}: {', '.join(names[:3])}, ...", "--labels")
 
 
 def labels_of(network: Network, options: Options) -> Labels:
@@ -34,7 +40,7 @@ def labels_of(network: Network, options: Options) -> Labels:
     source = "of --labels" if options.labels else "that the file holds" if names else "made up here"
     if names and options.task == "detect" and options.background != "none" and _is_background(names[0]):
         return Labels(names[1:], f"{source} after {names[0]}", without_background=True)
-    return Labels(names, source)
+    return Labels(names, source, may_be_coco=options.task == "detect")
 
 
 def _is_background(name: str) -> bool:

@@ -23,17 +23,18 @@ class Options:
     photo: Path | None = None
     size: tuple[int, int] | None = None
     layout: Literal["nchw", "nhwc"] | None = None
-    channels: Literal["rgb", "bgr"] = "rgb"
+    channels: Literal["rgb", "bgr"] | None = None
     mean: Triple | None = None
     std: Triple | None = None
     resize: int | Literal["stretch", "fit"] | None = None
+    padding: int | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     scores: Literal["probabilities", "logits"] | None = None
     nms: Literal["inside", "none"] | None = None
     box_output: str | None = None
     score_output: str | None = None
     class_output: str | None = None
-    boxes: Order | None = None
+    boxes: Order | Literal["yolox"] | None = None
     units: Literal["pixel", "normalized"] | None = None
     background: Literal["none", "first", "last"] | None = None
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photo", type=Path, help="a photo to try it on (a picture made here)")
     parser.add_argument("--size", type=_size, metavar="PIXELS|WxH", help="of the input, where the graph leaves it open")
     parser.add_argument("--layout", choices=("nchw", "nhwc"), help="where the input's channels are (recognised)")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), help="their order (rgb)")
+    parser.add_argument("--channels", choices=("rgb", "bgr"), help="their order (recognised, else rgb)")
     parser.add_argument("--mean", type=_triple, metavar="R,G,B", help="subtracted from the pixels, in 0..255 or 0..1")
     parser.add_argument("--std", type=_triple, metavar="R,G,B", help="what the rest is divided by, in the same unit")
     parser.add_argument(
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHORT|stretch|fit",
         help="short side before the centre is cut out; or the whole picture, out of shape or with a border",
     )
+    parser.add_argument("--padding", type=int, metavar="GREY", help="0..255, of the border of `fit` (the mean)")
     parser.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="(bilinear)")
     parser.add_argument("--scores", choices=("probabilities", "logits"), help="what the graph gives (recognised)")
     parser.add_argument(
@@ -73,7 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--box-output", metavar="NAME", help="which output holds the boxes (recognised)")
     parser.add_argument("--score-output", metavar="NAME", help="and which the scores of lists (recognised)")
     parser.add_argument("--class-output", metavar="NAME", help="and which their classes (recognised)")
-    parser.add_argument("--boxes", choices=("xyxy", "yxyx", "cxcywh"), help="format of the graph's boxes (recognised)")
+    parser.add_argument(
+        "--boxes",
+        choices=("xyxy", "yxyx", "cxcywh", "xywh", "yolox"),
+        help="corners, centre and size, corner and size, or raw (recognised)",
+    )
     parser.add_argument("--units", choices=("pixel", "normalized"), help="units of the graph's boxes (recognised)")
     parser.add_argument(
         "--background", choices=("none", "first", "last"), help="which score or class stands for no object (recognised)"

@@ -1,5 +1,9 @@
 """What the network answers -> the manifest's outputs, as nodes of the graph that is served."""
 
+import numpy as np
+from numpy.typing import NDArray
+
+from app.add.grids import cells_of
 from app.add.nodes import NETWORK, Nodes
 from app.add.plan import BoxFormat, ClassifierEnd, Columns, DetectorEnd, End, ListsEnd
 from app.manifest import Preprocessing
@@ -20,9 +24,20 @@ def add_outputs(nodes: Nodes, rule: Preprocessing, end: End) -> list[str]:
             scores = nodes.op("Reshape", [scores, nodes.numbers(-1, end.num_classes)])
             return [nodes.op("Softmax", [scores], axis=-1) if end.softmax else scores]
         case DetectorEnd():
-            return [_in_pixels(nodes, _table(nodes, end.boxes), end.box_format, rule), _scores(nodes, end)]
+            boxes = _table(nodes, end.boxes)
+            if end.strides:
+                boxes = _from_grids(nodes, boxes, cells_of(end.strides, rule))
+            return [_in_pixels(nodes, boxes, end.box_format, rule), _scores(nodes, end)]
         case ListsEnd():
             return _lists(nodes, rule, end)
+
+
+def _from_grids(nodes: Nodes, boxes: str, cells: NDArray[np.float32]) -> str:
+    """Offsets within ``cells`` (A, 3) and logarithms of sizes, both in cells, (N, A, 4) -> cxcywh in pixels."""
+    strides = nodes.constant(cells[:, 2:])
+    centres = nodes.op("Add", [nodes.columns(boxes, 0, 2), nodes.constant(cells[:, :2])])
+    sizes = nodes.op("Exp", [nodes.columns(boxes, 2, 4)])
+    return nodes.op("Mul", [nodes.op("Concat", [centres, sizes], axis=-1), strides])
 
 
 def _in_pixels(nodes: Nodes, boxes: str, box_format: BoxFormat, rule: Preprocessing) -> str:
@@ -32,6 +47,10 @@ def _in_pixels(nodes: Nodes, boxes: str, box_format: BoxFormat, rule: Preprocess
         halves = nodes.op("Mul", [nodes.columns(boxes, 2, 4), nodes.floats(0.5)])
         corners = [nodes.op("Sub", [centres, halves]), nodes.op("Add", [centres, halves])]
         boxes = nodes.op("Concat", corners, axis=-1)
+    if box_format.order == "xywh":
+        corner = nodes.columns(boxes, 0, 2)
+        opposite = nodes.op("Add", [corner, nodes.columns(boxes, 2, 4)])
+        boxes = nodes.op("Concat", [corner, opposite], axis=-1)
     if box_format.order == "yxyx":
         boxes = nodes.op("Gather", [boxes, nodes.numbers(1, 0, 3, 2)], axis=-1)
     sides = [float(rule.width), float(rule.height)] * 2

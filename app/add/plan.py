@@ -5,7 +5,7 @@ from typing import Literal
 
 from app.manifest import Preprocessing
 
-Order = Literal["xyxy", "yxyx", "cxcywh"]
+Order = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class DetectorEnd:
     box_format: BoxFormat
     activation: Literal["sigmoid", "softmax"] | None
     background: Literal["none", "first", "last"] = "none"
+    strides: tuple[int, ...] = ()
+    """Of a raw head over grids with cells of so many pixels: boxes are offsets in cells and logarithms of sizes."""
 
     @property
     def num_classes(self) -> int:
