@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from app.add.plan import Order
+from app.add.plan import Channels, Order
 
 Triple = tuple[float, float, float]
 
@@ -23,13 +23,13 @@ class Options:
     photo: Path | None = None
     size: tuple[int, int] | None = None
     layout: Literal["nchw", "nhwc"] | None = None
-    channels: Literal["rgb", "bgr"] | None = None
+    channels: Channels | None = None
     mean: Triple | None = None
     std: Triple | None = None
     resize: int | Literal["stretch", "fit"] | None = None
     padding: int | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    scores: Literal["probabilities", "logits"] | None = None
+    scores: Literal["probabilities", "none", "logits", "softmax", "sigmoid"] | None = None
     nms: Literal["inside", "none"] | None = None
     box_output: str | None = None
     score_output: str | None = None
@@ -47,7 +47,7 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add everything that ``Options`` holds, but for ``models``, which is a setting."""
-    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the network, in one file, opset 13 or newer")
+    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the network")
     parser.add_argument("--name", required=True, help="what the model is called here")
     parser.add_argument("--task", required=True, choices=("classify", "detect"))
     parser.add_argument("--version", help="1, 2, 3, ... (1)")
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photo", type=Path, help="a photo to try it on (a picture made here)")
     parser.add_argument("--size", type=_size, metavar="PIXELS|WxH", help="of the input, where the graph leaves it open")
     parser.add_argument("--layout", choices=("nchw", "nhwc"), help="where the input's channels are (recognised)")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), help="their order (recognised, else rgb)")
+    parser.add_argument("--channels", choices=("rgb", "bgr", "grey"), help="their order, or one (recognised)")
     parser.add_argument("--mean", type=_triple, metavar="R,G,B", help="subtracted from the pixels, in 0..255 or 0..1")
     parser.add_argument("--std", type=_triple, metavar="R,G,B", help="what the rest is divided by, in the same unit")
     parser.add_argument(
@@ -68,13 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--padding", type=int, metavar="GREY", help="0..255, of the border of `fit` (the mean)")
     parser.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="(bilinear)")
-    parser.add_argument("--scores", choices=("probabilities", "logits"), help="what the graph gives (recognised)")
+    parser.add_argument(
+        "--scores",
+        choices=("sigmoid", "softmax", "none", "probabilities", "logits"),
+        help="what makes probabilities of what the graph gives, or what that is (recognised)",
+    )
     parser.add_argument(
         "--nms", choices=("inside", "none"), help="whether the graph suppresses what overlaps itself (recognised)"
     )
     parser.add_argument("--box-output", metavar="NAME", help="which output holds the boxes (recognised)")
-    parser.add_argument("--score-output", metavar="NAME", help="and which the scores of lists (recognised)")
-    parser.add_argument("--class-output", metavar="NAME", help="and which their classes (recognised)")
+    parser.add_argument("--score-output", metavar="NAME", help="and which the scores (recognised)")
+    parser.add_argument("--class-output", metavar="NAME", help="and which the classes of lists (recognised)")
     parser.add_argument(
         "--boxes",
         choices=("xyxy", "yxyx", "cxcywh", "xywh", "yolox"),

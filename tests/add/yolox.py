@@ -16,12 +16,13 @@ CLASSES = 3
 THRESHOLD = 0.3  # the server's defaults
 OVERLAP = 0.45
 _FEATURES = 5 + CLASSES
+_BIAS = np.array([0.5, 0.5, -0.4, -0.4] + [0] * (_FEATURES - 4), np.float32)
 
 
 def _kernels(strides: tuple[int, ...]) -> dict[int, NDArray[np.float32]]:
     """For each stride, of channels B, G, R in 0..255: (8, 3, s, s)."""
     rng = np.random.default_rng(5)
-    reach = np.array([0.5, 0.5, 0.4, 0.4, 3, 3, 3, 3]).reshape(_FEATURES, 1, 1, 1)
+    reach = np.array([0.5, 0.5, 0.3, 0.3, 3, 3, 3, 3]).reshape(_FEATURES, 1, 1, 1)
     kernels = {s: reach * rng.normal(0, 1 / s / 60, (_FEATURES, 3, s, s)) for s in strides}
     return {s: (kernel - kernel.mean((1, 2, 3), keepdims=True)).astype(np.float32) for s, kernel in kernels.items()}
 
@@ -31,12 +32,12 @@ def write_yolox(
 ) -> Path:
     """``output`` (1, A, 5 + 3) of an input (1, 3, 64, 64): raw, or decoded to cxcywh in pixels or in fractions."""
     nodes: list[NodeProto] = []
-    constants: dict[str, NDArray[np.generic]] = {"flat": np.array([0, _FEATURES, -1])}
+    constants: dict[str, NDArray[np.generic]] = {"flat": np.array([0, _FEATURES, -1]), "bias": _BIAS}
     for stride, kernel in _kernels(strides).items():
         text = f"{stride} "
         constants[text + "kernel"] = kernel
         nodes += [
-            helper.make_node("Conv", ["x", text + "kernel"], [text + "map"], strides=[stride, stride]),
+            helper.make_node("Conv", ["x", text + "kernel", "bias"], [text + "map"], strides=[stride, stride]),
             helper.make_node("Reshape", [text + "map", "flat"], [text + "flat"]),
         ]
     nodes += [
@@ -86,7 +87,7 @@ def found_in(picture: NDArray[np.uint8], strides: tuple[int, ...] = (8, 16, 32))
         for row in range(SIDE // stride):
             for column in range(SIDE // stride):
                 patch = tensor[row * stride :, column * stride :][:stride, :stride, ::-1].astype(np.float64)
-                raw = np.einsum("yxc,kcyx->k", patch, kernel)
+                raw = np.einsum("yxc,kcyx->k", patch, kernel) + _BIAS
                 scores = _sigmoid(raw[4]) * _sigmoid(raw[5:])
                 centre = np.add(raw[:2], (column, row)) * stride
                 half = np.exp(raw[2:4]) * stride / 2
