@@ -52,7 +52,7 @@ def recognise_boxes(
     units_text = f"{'normalized' if normalised else 'pixel'}: the largest number is {largest:.4g}"
     if options.units:
         units_text = f"{options.units}, as --units says"
-    order, order_text = _order(values if normalised else values / ([rule.width, rule.height] * 2), usual)
+    order, order_text = _order(values, np.array([1, 1] if normalised else [rule.width, rule.height]), usual)
     if options.boxes and options.boxes != "yolox":
         order, order_text = options.boxes, f"{options.boxes}, as --boxes says"
     return BoxFormat(order, normalised), [
@@ -61,11 +61,11 @@ def recognise_boxes(
     ]
 
 
-def _order(boxes: NDArray[np.float64], usual: Order | None) -> tuple[Order, str]:
-    """The likeliest order of boxes (..., 4) in sides of the picture, and why."""
+def _order(boxes: NDArray[np.float64], sides: NDArray[np.int64], usual: Order | None) -> tuple[Order, str]:
+    """The likeliest order of boxes (..., 4) in a picture with these ``sides``, and why."""
     if not boxes.size:
         return usual or "xyxy", f"{usual or 'xyxy'} (assumed: nothing was found)"
-    readings = {order: _read(boxes.reshape(-1, 4), order) for order in _ORDERS}
+    readings = {order: _read(boxes.reshape(-1, 4), sides, order) for order in _ORDERS}
     corners, corners_text = _corners(boxes, readings, usual)
     choices: tuple[Order, ...] = (corners, "cxcywh", "xywh")
     preferred = usual if usual in choices else corners
@@ -87,11 +87,11 @@ def _corners(boxes: NDArray[np.float64], readings: Mapping[Order, _Reading], usu
     return ("yxyx", "; y first, as y grows from row to row of the grid") if _is_y_first(boxes) else ("xyxy", "")
 
 
-def _read(boxes: NDArray[np.float64], order: Order) -> _Reading:
+def _read(boxes: NDArray[np.float64], sides: NDArray[np.int64], order: Order) -> _Reading:
     """What boxes (K, 4) would be."""
     if order == "yxyx":
         boxes = boxes[:, [1, 0, 3, 2]]
-    first, second = boxes[:, :2], boxes[:, 2:]
+    first, second = boxes[:, :2] / sides, boxes[:, 2:] / sides
     match order:
         case "cxcywh":
             low, high = first - second / 2, first + second / 2
