@@ -56,8 +56,9 @@ def _told(asked: Asked, usual: Activation, lie: str, *, is_within: bool) -> tupl
     match asked.told:
         case "probabilities" | "none":
             if not is_within:
+                mend = usual if usual == "sigmoid" else "softmax, or sigmoid where several classes may hold"
                 msg = (
-                    f"--scores {asked.told} does not fit: {lie}, outside of 0..1; leave it out, or say --scores {usual}"
+                    f"--scores {asked.told} does not fit: {lie}, outside of 0..1; leave it out, or say --scores {mend}"
                 )
                 raise StartupError(msg)
             return None, text

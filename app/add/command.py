@@ -11,18 +11,18 @@ from app.add.detectors import recognise_detector
 from app.add.ends import recognise_classifier
 from app.add.fronts import recognise_front
 from app.add.graph import Network, begins_as_emo, read_network
-from app.add.grids import raw_strides
+from app.add.grids import find_grids, told_grids
 from app.add.labels import labels_of
 from app.add.options import Options
 from app.add.plan import End, Finding, Front, ListsEnd
 from app.add.probes import probe
-from app.add.usual import RAW_HEAD, usual_of
+from app.add.usual import YOLOX, usual_of
 from app.add.wrap import served_graph
 from app.engine.pipeline import prepare
 from app.engine.repository import Artefact
 from app.engine.session import OrtSession
 from app.engine.tasks import task_for
-from app.errors import ServiceError, StartupError
+from app.errors import InferenceFailed, ServiceError, StartupError
 from app.manifest import NAME_PATTERN, VERSION_PATTERN
 from app.settings import SessionOptions
 from app.vision.image import decode
@@ -78,16 +78,19 @@ def _recognise(
     labels = labels_of(network, options)
     front, findings = recognise_front(network, options, usual)
     probes = probe(network, front, picture)
-    strides = None
-    if options.task == "detect" and options.boxes in {None, "yolox"}:
-        strides = raw_strides(probes.answers, front.rule, is_told=options.boxes == "yolox")
-    if strides:
-        front, findings = recognise_front(network, options, RAW_HEAD)
+    grids = None
+    if options.task == "detect" and options.boxes == "yolox":
+        grids = told_grids(probes.answers, front.rule)
+    elif options.task == "detect" and not network.is_ultralytics:
+        grids = find_grids(probes.answers, front.rule, labels.count)
+    if grids is not None:
+        front, findings = recognise_front(network, options, YOLOX)
         probes = probe(network, front, picture)
     end: End
     if options.task == "classify":
         end, found = recognise_classifier(probes.answers, network.origins, options, labels)
     else:
+        strides = grids.strides if grids and grids.is_raw and options.boxes in {None, "yolox"} else ()
         end, found = recognise_detector(network, probes.answers, options, labels, front.rule, strides)
     front, tried = probes.front, list(probes.findings)
     if isinstance(end, ListsEnd) and end.one_by_one and not front.one_by_one:
@@ -107,15 +110,19 @@ def _shown(artefact: Artefact, photo: bytes | None) -> Iterator[str]:
     """What the model says about the photo, by the server's own steps."""
     manifest = artefact.manifest
     prepared = prepare(photo or manifest.golden.image_bytes(), LIMITS, manifest.preprocessing)
-    outputs = OrtSession(artefact.model_path, manifest, SessionOptions()).run(prepared.tensor[None])
-    parameters = ClassifyParameters(top_k=_SHOWN) if manifest.task == "classify" else DetectParameters()
-    answer = {name: values[0] for name, values in outputs.items()}
-    result = task_for(artefact).postprocess(answer, prepared.geometry, parameters)
     yield (
         "it says about the photo:"
         if photo
         else "it says about a picture of colours (try a photo of yours with --photo):"
     )
+    try:
+        outputs = OrtSession(artefact.model_path, manifest, SessionOptions()).run(prepared.tensor[None])
+    except InferenceFailed as error:
+        yield f"  nothing: {error}"
+        return
+    parameters = ClassifyParameters(top_k=_SHOWN) if manifest.task == "classify" else DetectParameters()
+    answer = {name: values[0] for name, values in outputs.items()}
+    result = task_for(artefact).postprocess(answer, prepared.geometry, parameters)
     match result:
         case Classification():
             for label, score in zip(result.labels, result.scores, strict=True):

@@ -47,11 +47,11 @@ def recognise_detector(
     options: Options,
     labels: Labels,
     rule: Preprocessing,
-    strides: tuple[int, ...] | None = None,
+    strides: tuple[int, ...],
 ) -> tuple[DetectorEnd | ListsEnd, list[Finding]]:
     """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes.
 
-    The ``strides`` are those of YOLOX's raw head, where it is one.
+    The ``strides`` are those of YOLOX's raw head, or none where it is not that.
     """
     lists = None
     if options.nms != "none" and not strides:
@@ -75,7 +75,7 @@ def recognise_detector(
         msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
         raise StartupError(msg + labels.advice)
     chosen = _chosen(fitting, options)
-    return _finish(chosen, tables, _Known(options, labels, network.origins, rule, strides or ()))
+    return _finish(chosen, tables, _Known(options, labels, network.origins, rule, strides))
 
 
 def _chosen(readings: list[_Reading], options: Options) -> _Reading:

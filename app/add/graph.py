@@ -57,7 +57,7 @@ class Network:
     def is_ultralytics(self) -> bool:
         """Whether its metadata is what Ultralytics writes, of which YOLOv5 wrote no more than two keys."""
         is_signed = "ultralytics" in self.metadata.get("author", "").lower()
-        return is_signed or {"stride", "names"} <= self.metadata.keys()
+        return is_signed or {"stride", "names"} <= self.metadata.keys() or {"task", "names"} <= self.metadata.keys()
 
 
 def read_network(path: Path) -> Network:

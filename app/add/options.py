@@ -92,14 +92,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
-    return int(width), int(height or width)
+    try:
+        return int(width), int(height if "x" in text else width)
+    except ValueError as error:
+        msg = f"{text!r} is no size, such as 224 or 640x480"
+        raise argparse.ArgumentTypeError(msg) from error
 
 
 def _triple(text: str) -> Triple:
-    values = [float(part) for part in text.split(",")]
-    red, green, blue = values * 3 if len(values) == 1 else values
+    try:
+        values = [float(part) for part in text.split(",")]
+        red, green, blue = values * 3 if len(values) == 1 else values
+    except ValueError as error:
+        msg = f"{text!r} is no number, nor three such as 123.675,116.28,103.53"
+        raise argparse.ArgumentTypeError(msg) from error
     return red, green, blue
 
 
 def _resize(text: str) -> int | str:
-    return text if text in {"stretch", "fit"} else int(text)
+    try:
+        return text if text in {"stretch", "fit"} else int(text)
+    except ValueError as error:
+        msg = f"{text!r} is no number of pixels, nor stretch or fit"
+        raise argparse.ArgumentTypeError(msg) from error

@@ -30,7 +30,7 @@ class Usual:
     """Width and height, for a graph that leaves them open."""
 
 
-RAW_HEAD = Usual(_NOTHING, (1.0, 1.0, 1.0), "as YOLOX has it", "bgr", "fit", _GREY)
+YOLOX = Usual(_NOTHING, (1.0, 1.0, 1.0), "as YOLOX has it", "bgr", "fit", _GREY)
 
 
 def usual_of(network: Network, options: Options) -> Usual:

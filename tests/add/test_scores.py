@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.add.adding import add, ask, refused
 from tests.add.fixed import SIDE, write_linear
-from tests.support import plain
+from tests.support import encode_image, plain
 
 pytestmark = pytest.mark.anyio
 
@@ -139,6 +139,10 @@ async def test_pictures_with_answers_that_are_not_finite_decide_nothing(
     assert "NaN or infinity for a black picture" in output
     assert "a softmax is added" in output
     assert "batch      open" in output
+    (tmp_path / "black.png").write_bytes(encode_image(plain("black")))
+    options = ("--labels", labels, "--version", "2", "--photo", tmp_path / "black.png")
+    assert add(file, "classify", *AS_IT_IS, *options) == 0
+    assert "  nothing: output 'scores' holds NaN or infinity" in capsys.readouterr().out
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
     picture[:32, :, 0] = 200
     (answer,) = await ask(tmp_path / "models", "classify", picture)

@@ -9,6 +9,7 @@ import pytest
 
 from app.add.coco import COCO
 from tests.add.adding import add, ask, refused
+from tests.add.fixed import with_metadata
 from tests.add.networks import write_yolo
 from tests.add.reference import blocks
 from tests.add.yolox import found_in, write_yolox
@@ -64,6 +65,20 @@ def test_a_decoded_head_is_not_decoded_again(
     output = capsys.readouterr().out
     assert "raw head" not in output
     assert "  boxes      cxcywh" in output
+    assert "bgr (as YOLOX has it)" in output  # it is fed as YOLOX all the same
+
+
+def test_other_networks_with_as_many_rows_are_not_fed_as_yolox(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_yolox(tmp_path / "a.onnx", form="pixel")
+    labels.write_text("red\ngreen\nblue\nblack\n")  # then there is no objectness
+    assert add(file, "detect", "--labels", labels) == 0
+    assert "  channels   rgb (assumed: no file tells)" in capsys.readouterr().out
+    with_metadata(file, author="Ultralytics")
+    labels.write_text("red\ngreen\nblue\n")
+    assert add(file, "detect", "--labels", labels, "--version", "2") == 0
+    assert "  channels   rgb (as its metadata is Ultralytics')" in capsys.readouterr().out
 
 
 def test_the_head_can_be_told_and_denied(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
