@@ -1,7 +1,7 @@
 """What a detector answers: boxes and scores, or one table of both, as YOLO networks have it; or lists of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 
 import numpy as np
@@ -73,6 +73,9 @@ def recognise_detector(
     if not fitting:
         counts = ", ".join(f"{_width(reading.scores)} ({reading.words})" for reading in readings)
         msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
+        told = replace(options, nms="inside")
+        if options.nms is None and find_lists(answers, told, labels.count, may_select=network.selects) is not None:
+            msg += ", unless they are lists of what is left after non-maximum suppression (--nms inside)"
         raise StartupError(msg + labels.advice)
     chosen = _chosen(fitting, options)
     return _finish(chosen, tables, _Known(options, labels, network.origins, rule, strides))

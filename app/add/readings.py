@@ -123,9 +123,9 @@ def _is_list(lists: Lists, answers: Answers, num_labels: int | None, *, may_sele
     objects = objects_of(lists, answers)
     if not objects.scores.size:
         return may_select
-    corners = (objects.boxes[:, 2:] >= objects.boxes[:, :2]).all(axis=1).mean()
+    are_corners = bool((objects.boxes[:, 2:] >= objects.boxes[:, :2]).all(axis=1).mean() > _CORNERS)
     is_only_class = num_labels == 1 and bool((objects.classes == 1).all())
-    return bool(corners > _CORNERS) or (may_select and not is_only_class)
+    return are_corners and may_select if is_only_class else are_corners or may_select
 
 
 def _chosen(readings: list[Lists], answers: Answers, options: Options) -> Lists:

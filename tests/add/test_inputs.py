@@ -184,15 +184,16 @@ def test_other_second_inputs_are_refused_by_name(
 # ---- YOLOv5 of one class, whose probabilities float16 rounds to 1 ----
 
 
+@pytest.mark.parametrize("size", [8, 40])  # the larger ones might be corners
 async def test_probabilities_that_are_rounded_are_no_numbers_of_classes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int
 ) -> None:
     rng = np.random.default_rng(3)
     table = np.zeros((1, 50, 6), np.float16)
-    table[0, :, :2] = rng.uniform(20, 44, (50, 2))
-    table[0, :, 2:4] = rng.uniform(6, 14, (50, 2))
+    table[0, :, :2] = rng.uniform(28, 36, (50, 2))
+    table[0, :, 2:4] = rng.uniform(size - 2, size + 2, (50, 2))
     table[0, :, 4] = 0.001
-    table[0, 3] = (32, 24, 8, 16, 0.9, 1)
+    table[0, 3] = (32, 24, size, size, 0.9, 1)
     table[0, :, 5] = 1
     (tmp_path / "names.txt").write_text("plate\n")
     file = write_fixed(tmp_path / "a.onnx", {"output0": table})
@@ -202,5 +203,5 @@ async def test_probabilities_that_are_rounded_are_no_numbers_of_classes(
     assert manifest["detection"]["iou_threshold"] < 1  # nobody has suppressed anything
     (answer,) = await ask(tmp_path / "models", "detect", plain("red", SIDE, SIDE))
     assert [entry["name"] for entry in answer] == ["plate"]
-    assert answer[0]["box"] == pytest.approx([28, 16, 36, 32], abs=0.05)
+    assert answer[0]["box"] == pytest.approx([32 - size / 2, 24 - size / 2, 32 + size / 2, 24 + size / 2], abs=0.05)
     assert answer[0]["score"] == pytest.approx(0.9, abs=1e-3)
