@@ -59,7 +59,8 @@ class Preprocessing(_Frozen):
 
     ``crop``: the short side becomes ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
     ``stretch``: both sides are resized, the aspect ratio is lost.
-    ``fit``: the largest that keeps the aspect ratio and fits, in the top left corner; the rest is the mean.
+    ``fit``: the largest that keeps the aspect ratio and fits, in the top left corner; the rest is a grey of the level
+    ``padding``, or the mean.
     ``mean`` and ``std`` (in 0..255) are applied inside the graph and stand here for the reader.
     """
 
@@ -67,6 +68,7 @@ class Preprocessing(_Frozen):
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
     resize: int | None = Field(default=None, ge=1, le=4096)
+    padding: int | None = Field(default=None, ge=0, le=255)
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -78,6 +80,13 @@ class Preprocessing(_Frozen):
             raise ValueError(msg)
         if self.resize is not None and self.resize < max(self.height, self.width):
             msg = f"resize {self.resize} is smaller than the crop {self.height}x{self.width}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _padding_goes_with_fit(self) -> Self:
+        if self.padding is not None and self.mode != "fit":
+            msg = "padding belongs to mode 'fit' and only there"
             raise ValueError(msg)
         return self
 

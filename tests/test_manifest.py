@@ -149,6 +149,7 @@ def test_a_detector_without_its_defaults_is_refused(tmp_path: Path, detector: di
         (lambda m: m["outputs"][0].update(shape=[-1, 3, 8]), "must be float32 logits (-1, C, h, w)"),
         (lambda m: m["outputs"][0].update(name="scores"), "must be float32 logits (-1, C, h, w)"),
         (lambda m: m["outputs"][0].update(shape=[-1, 257, 8, 8]), "at most 256 classes, as many as a palette, not 257"),
+        (lambda m: m["preprocessing"].update(padding=114), "padding belongs to mode 'fit'"),
         (lambda m: m["preprocessing"].update(mode="crop", resize=32), "allowed are 'stretch' and 'fit'"),
         (lambda m: m.update(detection={}), "'detection' belongs to task 'detect'"),
     ],
