@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from app import logs
 from app.add.options import Options, add_arguments
+from app.defaults import keep_default
 from app.engine.cpus import usable_cores
 from app.errors import StartupError
+from app.manifest import Task
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from app.process.supervisor import supervise
 from app.settings import PREFIX, Settings, all_settings
@@ -51,7 +53,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "add":
             options.models = settings.models
-            return _add(Options.of(options))
+            status = _add(Options.of(options))
+            _print([_default_line(settings, options.task, options.name)])
+            return status
         case "tune":
             return _tune(settings, full=options.full, as_json=options.json)
     return _serve(settings)
@@ -87,6 +91,12 @@ def _add(options: Options) -> int:
         msg = "add needs the package onnx: pip install 'emo-serve[add]', or `make setup-dev` in a checkout"
         raise StartupError(msg) from error
     return add(options)
+
+
+def _default_line(settings: Settings, task: Task, added: str) -> str:
+    line = keep_default(settings.models, task, added)
+    chosen = {"classify": settings.default_classify_model, "detect": settings.default_detect_model}.get(task)
+    return f"{line}\n" if chosen is None else f"{line}; here {PREFIX}DEFAULT_{task.upper()}_MODEL says {chosen}\n"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -122,13 +122,19 @@ class Settings(BaseSettings):
         "row have seen is followed. Unset: it is read at start, and when the administration says so.",
     )
     default_classify_model: str | None = Field(
-        default=None, description="Model that answers /classify when none is named. Unset: the first by name."
+        default=None,
+        description="Model that answers /classify when none is named. Unset: what defaults.json of the repository "
+        "says, else emo-1m, else the only one.",
     )
     default_detect_model: str | None = Field(
-        default=None, description="Model that answers /detect when none is named. Unset: the first by name."
+        default=None,
+        description="Model that answers /detect when none is named. Unset: what defaults.json of the repository says, "
+        "else ssdlite-emo-1m, else the only one.",
     )
     default_segment_model: str | None = Field(
-        default=None, description="Model that answers /segment when none is named. Unset: the first by name."
+        default=None,
+        description="Model that answers /segment when none is named. Unset: what defaults.json of the repository says, "
+        "else the only one.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged: debug, info, warning or error."

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.defaults import keep_default
 from app.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Task, read_labels, sha256_of
 from emo.export import export, task_of
 from emo.restoring import restore
@@ -89,6 +90,7 @@ def import_file(
     folder = export(model, names, rule, card, target.repository, target.name, target.version)
     print(f"written: {folder}; where it is served, ask it with")
     print(target.question(task))
+    print(keep_default(target.repository, task, target.name))
     return folder
 
 

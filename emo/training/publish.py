@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from app.defaults import keep_default
 from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
@@ -55,5 +56,7 @@ def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure:
     print(f"written: {folder}" + "".join(f"\n{key:>16} {value:.4f}" for key, value in metrics.items()))
     server = Path(sys.executable).with_name("emo-serve")
     print(f"serve it with\n  {server} serve --models {target.repository}\nand ask it with")
-    print(f"  {target.question(task_of(trained.model))}")
+    task = task_of(trained.model)
+    print(f"  {target.question(task)}")
+    print(keep_default(target.repository, task, target.name))
     return folder

@@ -35,7 +35,9 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     again = json.loads((models / "run" / "1" / "manifest.json").read_text())  # what train itself has exported
     assert again["sha256"] == manifest["sha256"]
     assert again["card"]["metrics"] == manifest["card"]["metrics"]
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    assert f"default for {task}: run, which answers" in said
+    assert f"default for {task}: run, as before" in said
     assert main(["evaluate", str(models / "mine" / "1"), "--data", str(data)]) == 0
     printed = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert float(printed[figure.rjust(16)]) == pytest.approx(manifest["card"]["metrics"][figure], abs=1e-4)
