@@ -18,6 +18,7 @@ from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAG
 from app.process.supervisor import supervise
 from app.settings import PREFIX, Settings, all_settings
 from app.variables import NESTED, group_of
+from app.version import installed_version
 
 _MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
 
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="emo-serve", description="Serve image classifiers and object detectors over HTTP."
     )
+    parser.add_argument("--version", action="version", version=f"emo-serve {installed_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
         "serve",

@@ -6,13 +6,15 @@ as ``EMO_PORT=tcp://...`` when a Service is called ``emo``: set ``enableServiceL
 """
 
 import os
+import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.variables import NESTED, unknown_names, variables_of
 
@@ -28,6 +30,15 @@ DEFAULT_INTRA_OP_THREADS = 1
 TuneGoal = Literal["throughput", "latency"]
 
 Provider = Literal["cpu", "cuda"]
+
+
+def _words(value: object) -> object:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+"""Written with commas in between."""
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
 class Batching(BaseModel):
@@ -208,6 +219,23 @@ class Settings(BaseSettings):
         description="Most requests of one API key at a time, 1 to 100000; more are answered with 429. Unset: any "
         "number.",
     )
+    cors_origins: Words | None = Field(
+        default=None,
+        description="Origins whose pages may ask from a browser, separated by commas (https://photos.example), or * "
+        "for all; never with cookies. Unset: none.",
+    )
+    root_path: str | None = Field(
+        default=None,
+        pattern="^(/[A-Za-z0-9._~-]+)+$",
+        max_length=256,
+        description="Path below which a proxy publishes the server, as /vision; whether the proxy takes it away or "
+        "leaves it. Redirects and the description then have it. Unset: none.",
+    )
+    trusted_proxies: Words | None = Field(
+        default=None,
+        description="Addresses or networks of proxies, separated by commas, or * for all, whose X-Forwarded-Prefix is "
+        "believed: it goes before EMO_ROOT_PATH. Unset: none.",
+    )
     keep_alive_seconds: int = Field(
         default=75,
         ge=0,
@@ -272,6 +300,23 @@ class Settings(BaseSettings):
         if complaints:
             raise ValueError("; ".join(complaints))
         return values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for word in words or ():
+            if not _ORIGIN.fullmatch(word):
+                msg = f"{word!r} is no origin: allowed are scheme://host or scheme://host:port, without a path, and *"
+                raise ValueError(msg)
+        return words
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for word in words or ():
+            if word != "*":
+                ip_network(word)  # raises ValueError, which says what is wrong
+        return words
 
     @model_validator(mode="after")
     def _nobody_administers_without_a_token(self) -> Self:

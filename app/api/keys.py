@@ -15,12 +15,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.documentation import ASSETS
 from app.api.problems import problem_for
 from app.api.token import bearer_of
 from app.errors import RateExceeded, StartupError
 
 KEY_HEADER = "X-API-Key"
-OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/docs", *(f"/docs/{name}" for name in ASSETS), "/openapi.json", "/livez", "/readyz"})
 """What needs no key: what orchestrators ask, and the description, which tells nothing about this server."""
 
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})")
