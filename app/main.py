@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -92,8 +93,6 @@ def create_app(
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
         surrounded = KeyCheck(surrounded, read_keys(settings.api_keys_file), *limits)
-    if settings.cors_origins:
-        surrounded = across_origins(surrounded, settings.cors_origins)
     app.include_router(predict.router)
     app.include_router(segment.router)
     app.include_router(catalog_routes.router)
@@ -106,7 +105,9 @@ def create_app(
     if settings.api_keys_file is not None:
         declare_keys(document)
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
-    app.middleware_stack = RequestFrame(surrounded, metrics, drain, settings.max_request_bytes, paths)
+    frame = partial(RequestFrame, surrounded, metrics, drain, settings.max_request_bytes, paths)
+    origins = settings.cors_origins
+    app.middleware_stack = frame(partial(across_origins, origins=origins)) if origins else frame()
     return app
 
 

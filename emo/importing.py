@@ -11,8 +11,6 @@ from pathlib import Path
 
 from app.defaults import keep_default
 from app.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Task, read_labels, sha256_of
-from emo.export import export, task_of
-from emo.restoring import restore
 
 _LABELS = {("classify", 1000): "imagenet", ("detect", 80): "coco", ("segment", 150): "ade20k"}
 
@@ -67,6 +65,9 @@ def import_file(
     multiple of 32) the input is as the authors test. Raise ValueError when the file is not safe to read, no model that
     is known or not quite the one that it should be, FileExistsError when the version exists.
     """
+    from emo.export import export, task_of  # noqa: PLC0415  PyTorch is loaded by who does something
+    from emo.restoring import restore  # noqa: PLC0415
+
     target.check()
     restored = restore(path, side, architecture)
     model, task = restored.model, task_of(restored.model)

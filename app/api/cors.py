@@ -5,11 +5,9 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from app.api.exchange import exchange_of
 from app.api.problems import problem_for
 
 EXPOSED = ("Allow", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Failed-Images", "X-Request-Id")
@@ -18,12 +16,12 @@ _METHODS = ("GET", "HEAD", "POST")
 
 
 def across_origins(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
-    """The application with what a browser wants to see in each of its answers, errors too, for pages of ``origins``.
+    """The application with what a browser wants to see in each of its answers, for pages of ``origins``.
 
     A page never gets to send cookies or the like: who may ask is decided by keys.
     """
     return _Cors(
-        _Answering(app),
+        app,
         allow_origins=origins,
         allow_methods=_METHODS,
         allow_headers=("*",),
@@ -45,20 +43,3 @@ class _Cors(CORSMiddleware):
         refusal = problem_for(HTTPException(400, detail)).response()
         refusal.headers["Vary"] = response.headers["Vary"]
         return refusal
-
-
-class _Answering:
-    """Answers what is raised inside, so that no error leaves without the headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            if scope["type"] != "http" or exchange_of(scope).status is not None:
-                raise
-            await problem_for(error).response()(scope, receive, send)

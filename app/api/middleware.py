@@ -6,6 +6,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect
@@ -30,10 +31,17 @@ class RequestFrame:
     """The outermost layer: whatever happens inside, there is an answer, the log has its line, and it is counted."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, drain: asyncio.Event, max_bytes: int, paths: Paths | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        drain: asyncio.Event,
+        max_bytes: int,
+        paths: Paths | None = None,
+        dress: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
-        """``max_bytes`` and ``drain`` are those of ``Exchange``."""
-        self._app = app
+        """``max_bytes`` and ``drain`` are those of ``Exchange``; ``dress`` adds to every answer, errors too."""
+        self._app = dress(app)
+        self._dress = dress
         self._metrics = metrics
         self._drain = drain
         self._max_bytes = max_bytes
@@ -54,7 +62,7 @@ class RequestFrame:
         except Exception as error:
             if exchange.status is not None:  # half an answer is out: only the server can end the connection
                 raise
-            await problem_for(error).response()(scope, exchange.receive, exchange.send)
+            await self._dress(problem_for(error).response())(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.perf_counter() - exchange.began
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)

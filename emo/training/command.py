@@ -13,6 +13,7 @@ from emo.anchors import SIZES
 from emo.classification import ClassificationTask
 from emo.detection import DetectionTask
 from emo.importing import Target
+from emo.names import model_name
 from emo.training.loop import train
 from emo.training.processes import Processes, joined
 from emo.training.publish import publish, read_texts
@@ -32,7 +33,7 @@ STORED = {"classify": 1, "detect": 2}
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     learn = commands.add_parser(
-        "train", help="train a model and export it, or go on where that was stopped; alone or under torchrun"
+        "train", description="Train a model and export it, or go on where that was stopped; alone or under torchrun."
     )
     learn.add_argument("task", choices=["classify", "detect"])
     learn.add_argument("--data", type=Path, required=True, help="data set, see docs/training.md for the layouts")
@@ -42,7 +43,10 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="checkpoint to start from, any that `emo import` reads: its backbone, and what else fits",
     )
     learn.add_argument(
-        "--model", choices=emo.TRAINABLE_NAMES, help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has"
+        "--model",
+        type=model_name,
+        choices=emo.TRAINABLE_NAMES,
+        help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has",
     )
     learn.add_argument(
         "--schedule",
@@ -74,7 +78,7 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     learn.add_argument("--name", help="of the model in the repository (default: that of --out, or else of --data)")
     learn.add_argument("--version", default="1", help="of the model (default 1)")
-    learn.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    learn.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     learn.add_argument("--card", type=Path, help="TOML file with texts of the model card, instead of what is known")
     learn.set_defaults(run=run_train)
 
@@ -82,7 +86,7 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def run_train(options: argparse.Namespace) -> None:
     """Train, export, measure; raise ValueError or OSError for what cannot be done, before the training if possible."""
     name = options.name or _as_name((options.out or options.data.resolve()).name)
-    target, folder = Target(options.repository, name, options.version), options.out or Path("runs") / name
+    target, folder = Target(options.models, name, options.version), options.out or Path("runs") / name
     target.check()
     texts = read_texts(options.card) if options.card else {}
     source = read_source(options.init) if options.init else None

@@ -27,7 +27,7 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     card.write_text(CARD)
     run, models = tmp_path / "run", tmp_path / "models"
     train = ["train", task, "--data", str(data), "--model", model, "--schedule", "64x1", "--batch-size", "4"]
-    assert main([*train, "--out", str(run), "--repository", str(models)]) == 0
+    assert main([*train, "--out", str(run), "--models", str(models)]) == 0
     export = ["export", "--checkpoint", str(run / "weights.pt"), "--data", str(data), "--card", str(card)]
     assert main([*export, "--models", str(models), "--name", "mine", "--version", "1"]) == 0
     manifest = json.loads((models / "mine" / "1" / "manifest.json").read_text())

@@ -130,7 +130,7 @@ def test_another_model_than_asked_for_is_refused_with_the_first_keys_and_nothing
     file, models = tmp_path / "net.pth", tmp_path / "models"
     torch.save(upstream_state("emo_1m"), file)
     with pytest.raises(SystemExit) as caught:
-        main(["import", str(file), "--model", "emo_5m", "--name", "mine", "--repository", str(models)])
+        main(["import", str(file), "--model", "emo-5m", "--name", "mine", "--models", str(models)])
     assert caught.value.code == 2
     message = capsys.readouterr().err
     assert "taken for emo_5m" in message
