@@ -150,6 +150,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged: debug, info, warning or error."
     )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto",
+        description="What log lines look like: text for people, json for machines, auto for text where standard error "
+        "is a terminal and json elsewhere.",
+    )
     decode_threads: int | None = Field(
         default=None,
         ge=1,
