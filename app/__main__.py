@@ -1,6 +1,7 @@
 """emo-serve: run the server, add a model, measure how it runs best here, or list its settings."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from app.errors import StartupError
 from app.manifest import Task
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from app.process.supervisor import supervise
-from app.settings import PREFIX, Settings, all_settings
+from app.settings import PREFIX, Settings, all_settings, service_links
 from app.variables import NESTED, group_of
 from app.version import installed_version
 
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     if options.command != "add":  # which talks to a person
         logs.configure(settings)
+        if links := service_links(os.environ):
+            text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"
+            logging.getLogger("app").warning(text, extra={"variables": links})
     try:
         return _run(options, settings)
     except (StartupError, OSError) as error:

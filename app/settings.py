@@ -1,13 +1,13 @@
 """Every knob of the server: ``EMO_*`` environment variables, nested by ``__``, read once and frozen.
 
 ``EMO_PORT=9000`` sets ``port``, ``EMO_BATCHING__MAX_BATCH_SIZE=8`` sets ``batching.max_batch_size``. A mistyped name is
-an error, because a setting that is silently ignored is found in production. (Kubernetes gives every pod variables such
-as ``EMO_PORT=tcp://...`` when a Service is called ``emo``: set ``enableServiceLinks: false`` there.)
+an error, because a setting that is silently ignored is found in production. What Kubernetes sets by itself in every pod
+where a Service is called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...``, is none (``service_links``).
 """
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.variables import NESTED, unknown_names, variables_of
+from app.variables import NESTED, is_service_link, unknown_names, variables_of
 
 PREFIX = "EMO_"
 MIB = 1024 * 1024
@@ -304,6 +304,9 @@ class Settings(BaseSettings):
         complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
         if complaints:
             raise ValueError("; ".join(complaints))
+        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ)]
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
         return values
 
     @field_validator("cors_origins")
@@ -340,6 +343,15 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return self
+
+
+def service_links(environment: Mapping[str, str]) -> list[str]:
+    """The variables that begin as settings do and that Kubernetes has set for a Service, in order."""
+    return sorted(name for name, value in environment.items() if is_service_link(name, value, PREFIX))
+
+
+def _set(name: str) -> str | None:
+    return os.environ.get(f"{PREFIX}{name.upper()}")
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:

@@ -143,6 +143,17 @@ def test_a_mistyped_variable_is_named_and_exit_code_2() -> None:
     assert errors == "emo-serve: EMO_PROT is no setting; did you mean EMO_PORT?\n"
 
 
+def test_what_kubernetes_sets_is_a_warning_and_no_more(tmp_path: Path) -> None:
+    write_detector(tmp_path, golden_shift=1.0)
+    links = {"EMO_SERVE_SERVICE_HOST": "10.0.0.1", "EMO_PORT": "tcp://10.0.0.1:80"}
+    for command in (["serve", "--port", "0", "--workers", "1"], ["serve", "--port", "0", "--workers", "2"]):
+        server = emo_serve(*command, "--models", str(tmp_path), **links)
+        _, errors = server.communicate(timeout=30)
+        assert "no model can be served" in errors  # it came so far
+        first = json.loads(errors.splitlines()[0])
+        assert (first["level"], first["variables"]) == ("warning", ["EMO_PORT", "EMO_SERVE_SERVICE_HOST"])
+
+
 def test_settings_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("EMO_")]

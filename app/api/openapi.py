@@ -25,7 +25,8 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TINY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 _REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "description": "One image as it is, or one or several as form parts named `file` or as base64 in JSON.",
+    "description": "One image as it is, or one or several as form parts named `file` or as base64 in JSON. "
+    "Other fields of a form count as parameters where they are called so.",
     "content": {
         "image/*": _BINARY,
         "application/octet-stream": _BINARY,

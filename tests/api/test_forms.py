@@ -62,7 +62,7 @@ async def test_the_form_may_name_the_model_and_its_version(tmp_path: Path) -> No
         write_classifier(tmp_path, name, version)
     async with in_process(settings_for(tmp_path)) as (client, services):
         for path, fields in (("/classify", {"model": "a", "version": "1"}), ("/classify?model=a", {"version": "1"})):
-            assert (await ask(client, path, **fields))["model"] == {"name": "a", "version": "1"}
+            assert (await ask(client, path, RED, **fields))["model"] == {"name": "a", "version": "1"}
         assert (await ask(client, "/classify", model="b"))["model"]["name"] == "b"
         without = await client.post("/classify", files={"file": RED}, data={"note": "x"})
         assert (without.status_code, without.json()["type"]) == (404, "urn:emo-serve:problem:model-not-found")

@@ -129,7 +129,7 @@ async def test_a_field_of_any_length_is_passed_over_and_too_many_are_refused() -
 async def test_a_picture_of_another_name_is_refused_rather_than_passed_over() -> None:
     with pytest.raises(InvalidRequest, match="a picture named 'other'; every picture must be named 'file'"):
         await read(multipart(b"one")[:-14] + multipart(b"two", name="other"), MULTIPART)
-    with pytest.raises(InvalidRequest, match="no part named 'file' .*, only 'image', 'top_k'"):
+    with pytest.raises(InvalidRequest, match=r"no part named 'file' .*, only 'image', 'top_k'"):
         await read(field("image", "x") + field("top_k", "3") + b"--frontier--\r\n", MULTIPART)
 
 
