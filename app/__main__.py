@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "settings":
         _print(settings_table())
         return EXIT_OK
-    names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal")
+    names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal", "api_keys_file")
     given = {name: getattr(options, name, None) for name in names}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fault = entry["msg"].removeprefix("Value error, ")
             sys.stderr.write(f"emo-serve: {PREFIX + place + ': ' if place else ''}{fault}\n")
         return EXIT_USAGE
-    if options.command != "add":  # which talks to a person
+    if options.command not in {"add", "key"}:  # which talk to a person
         logs.configure(settings)
         if links := service_links(os.environ):
             text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"
@@ -61,6 +61,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             status = _add(Options.of(options))
             _print([_default_line(settings, options.task, options.name)])
             return status
+        case "key":
+            return _new_key(options.name, settings.api_keys_file)
         case "tune":
             return _tune(settings, full=options.full, as_json=options.json)
     return _serve(settings)
@@ -85,6 +87,19 @@ def _tune(settings: Settings, *, full: bool, as_json: bool) -> int:
     from app.tune import tune  # noqa: PLC0415  # as above
 
     return tune(settings, full=full, as_json=as_json)
+
+
+def _new_key(name: str, path: Path | None) -> int:
+    """Print the key alone on standard output, where a program can take it from."""
+    from app.api.keyfile import new_key  # noqa: PLC0415  as above
+
+    key, line = new_key(name, path)
+    said = f"{name} may ask with this key, which is nowhere kept; {path} holds its digest"
+    if path is None:
+        said = f"this key is nowhere kept; a file named by {PREFIX}API_KEYS_FILE lets it in with the line\n{line}"
+    sys.stderr.write(f"emo-serve: {said}\n")
+    _print([f"{key}\n"])
+    return EXIT_OK
 
 
 def _add(options: Options) -> int:
@@ -143,6 +158,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("--full", action="store_true", help="measure every setting at length: minutes, not seconds")
     measure.add_argument("--json", action="store_true", help="print JSON")
+    keys = commands.add_parser("key", help="make an API key").add_subparsers(dest="action", required=True)
+    new = keys.add_parser(
+        "new",
+        help="make a key for a name, and let it in",
+        description="Prints the key and adds its digest to the file of API keys, which a running server reads again.",
+    )
+    new.add_argument("name", metavar="NAME", help="who asks with it: the client that takes turns, and in the log")
+    new.add_argument(
+        "--file", dest="api_keys_file", type=Path, help="file of API keys, made where there is none (EMO_API_KEYS_FILE)"
+    )
     commands.add_parser("settings", help="list every setting with its default")
     return parser
 

@@ -20,7 +20,8 @@ from app.api.bodies import BodyBudget
 from app.api.cors import across_origins
 from app.api.documentation import asset, description, documentation
 from app.api.door import Door
-from app.api.keys import KeyCheck, read_keys
+from app.api.keyfile import KeysFile
+from app.api.keys import KeyCheck
 from app.api.middleware import RequestFrame
 from app.api.openapi import declare_keys
 from app.api.paths import Paths, prefix_of
@@ -92,7 +93,7 @@ def create_app(
     surrounded: ASGIApp = Door(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        surrounded = KeyCheck(surrounded, read_keys(settings.api_keys_file), *limits)
+        surrounded = KeyCheck(surrounded, KeysFile(settings.api_keys_file), *limits)
     app.include_router(predict.router)
     app.include_router(segment.router)
     app.include_router(catalog_routes.router)

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.keys import OPEN_PATHS, Allowance, KeyCheck, read_keys
+from app.api.keyfile import read_keys
+from app.api.keys import OPEN_PATHS, Allowance, KeyCheck
 from app.api.services import Services
 from app.errors import RateExceeded, StartupError
 from app.main import create_app
@@ -115,7 +116,7 @@ async def test_without_a_key_nothing_else_of_a_request_is_looked_at() -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/classify", "headers": [(b"content-length", b"1000")]}
-    await KeyCheck(app, {"alice": bytes(32)}, None, None)(scope, receive, send)
+    await KeyCheck(app, lambda: {"alice": bytes(32)})(scope, receive, send)
     assert sent[0]["status"] == 401
 
 
