@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
@@ -40,6 +40,14 @@ _FORMS: Mapping[Task, tuple[int, str]] = MappingProxyType(
     }
 )
 """Rank of the last output, and all of them for people."""
+
+
+def known_as(name: str, names: Collection[str]) -> str:
+    """The one of ``names`` that is meant: the name itself, else the only one that is written with other '-' and '_'."""
+    if name in names:
+        return name
+    alike = [known for known in names if known.replace("_", "-") == name.replace("_", "-")]
+    return alike[0] if len(alike) == 1 else name
 
 
 class _Frozen(BaseModel):

@@ -9,10 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.defaults import keep_default
 from app.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Task, read_labels, sha256_of
-from emo.export import export, task_of
 from emo.groups import choose_groups
-from emo.restoring import restore
 
 _LABELS = {("classify", 1000): "imagenet", ("detect", 80): "coco", ("segment", 150): "ade20k"}
 
@@ -69,6 +68,9 @@ def import_file(
     when the file is not safe to read, no model that is known or not quite the one that it should be, FileExistsError
     when the version exists.
     """
+    from emo.export import export, task_of  # noqa: PLC0415  PyTorch is loaded by who does something
+    from emo.restoring import restore  # noqa: PLC0415
+
     target.check()
     restored = restore(path, side, architecture)
     model, task = restored.model, task_of(restored.model)
@@ -93,6 +95,7 @@ def import_file(
     folder = export(model, names, rule, card, target.repository, target.name, target.version, groups=chosen)
     print(f"written: {folder}; where it is served, ask it with")
     print(target.question(task))
+    print(keep_default(target.repository, task, target.name))
     return folder
 
 

@@ -26,7 +26,8 @@ _TINY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAM
 _REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": "One image as it is, or one or several as form parts named `file` or as base64 in JSON. "
-    "Formats: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC where the server has its package.",
+    "Formats: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC where the server has its package. "
+    "Other fields of a form count as parameters where they are called so.",
     "content": {
         "image/*": _BINARY,
         "application/octet-stream": _BINARY,

@@ -66,6 +66,9 @@ class DetectQuery(_Query):
     iou_threshold: Score | None = Field(
         None, description="Of two boxes of one class that overlap more than this, the better one stays."
     )
+    class_agnostic: bool = Field(
+        default=False, description="Whether a box also gives way to a better one of another class, not only of its own."
+    )
     max_detections: int | None = Field(None, ge=1, le=1000, description="How many objects to return at most.")
     classes: list[str] | None = Field(
         None, max_length=1000, description="Only objects of these classes: names, repeated or separated by commas."

@@ -42,6 +42,7 @@ class DetectParameters:
     iou_threshold: float | None = None
     max_detections: int | None = None
     classes: tuple[str, ...] | None = None
+    class_agnostic: bool = False
     full_decode: bool = False
 
 

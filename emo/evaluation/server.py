@@ -33,6 +33,7 @@ def served_subject(url: str, model: str | None, least_score: float = LEAST_SCORE
         name, _, version = (model or _only_model(client)).partition("@")
         found = _ask(client, "GET", f"/models/{name}", {"version": version} if version else {})
     manifest = found["manifest"]
+    name = manifest["name"]  # as the server writes it
     description = Description(
         task=manifest["task"],
         labels=tuple(found["labels"]),

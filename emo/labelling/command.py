@@ -47,14 +47,14 @@ def add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     label.add_argument("--sheet", type=Path, help="draw labelled photos into this picture")
     label.add_argument("--sheet-photos", type=_whole(1), default=60, help="how many (default %(default)s)")
     label.add_argument("--answers", type=Path, help="folder where the models' answers are kept (default: beside OUT)")
-    label.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    label.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     label.set_defaults(run=run_label)
 
 
 def run_label(options: argparse.Namespace) -> None:
     """Ask, decide, write; raise ValueError or OSError for what cannot be done, before anybody is asked if possible."""
     targets = _targets(options)
-    detectors = [find_detector(what, options.repository) for what in options.model]
+    detectors = [find_detector(what, options.models) for what in options.model]
     _check_distinct([detector.title for detector in detectors])
     photos = find_photos(options.data)
     renamed = dict(options.rename)

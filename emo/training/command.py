@@ -17,6 +17,7 @@ from emo.distillation.task import DistillationTask
 from emo.distillation.teacher import find_teacher
 from emo.groups import GROUPS_HELP, choose_groups
 from emo.importing import Target
+from emo.names import model_name
 from emo.training.loop import train
 from emo.training.processes import Processes, joined
 from emo.training.publish import Classes, publish, read_texts
@@ -38,7 +39,7 @@ _NAMED = 10  # of the classes
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     learn = commands.add_parser(
-        "train", help="train a model and export it, or go on where that was stopped; alone or under torchrun"
+        "train", description="Train a model and export it, or go on where that was stopped; alone or under torchrun."
     )
     learn.add_argument("task", choices=["classify", "detect"])
     learn.add_argument("--data", type=Path, help="data set, see docs/training.md for the layouts")
@@ -48,7 +49,10 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="checkpoint to start from, any that `emo import` reads: its backbone, and what else fits",
     )
     learn.add_argument(
-        "--model", choices=emo.TRAINABLE_NAMES, help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has"
+        "--model",
+        type=model_name,
+        choices=emo.TRAINABLE_NAMES,
+        help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has",
     )
     learn.add_argument(
         "--schedule",
@@ -84,7 +88,7 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     learn.add_argument("--name", help="of the model in the repository (default: that of --out, or else of --data)")
     learn.add_argument("--version", default="1", help="of the model (default 1)")
-    learn.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    learn.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     learn.add_argument("--groups", type=Path, help=GROUPS_HELP)
     learn.add_argument("--card", type=Path, help="TOML file with texts of the model card, instead of what is known")
     _add_distillation(learn.add_argument_group("learning from another classifier (classify only)"))
@@ -117,7 +121,7 @@ def _add_distillation(group: "argparse._ArgumentGroup") -> None:
 def run_train(options: argparse.Namespace) -> None:
     """Train, export, measure; raise ValueError or OSError for what cannot be done, before the training if possible."""
     name = options.name or _as_name((options.out or _sources(options)[0].resolve()).name)
-    target, folder = Target(options.repository, name, options.version), options.out or Path("runs") / name
+    target, folder = Target(options.models, name, options.version), options.out or Path("runs") / name
     target.check()
     texts = read_texts(options.card) if options.card else {}
     source = read_source(options.init) if options.init else None
@@ -231,7 +235,7 @@ def _load(options: argparse.Namespace, folder: Path) -> ClassificationTask | Det
     if options.task == "detect":
         return DetectionTask.load(options.data, side)
     if options.teacher:
-        teacher, cache = find_teacher(options.teacher, options.repository), options.cache or folder / "cache"
+        teacher, cache = find_teacher(options.teacher, options.models), options.cache or folder / "cache"
         return DistillationTask.load(teacher, options.data, options.unlabelled, side, cache, _distillation(options))
     return ClassificationTask.load(options.data, side)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.defaults import keep_default
 from app.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
 from emo.classes import keep_classes
 from emo.evaluation.predict import Predict
@@ -85,4 +86,5 @@ def publish(
     server = Path(sys.executable).with_name("emo-serve")
     print(f"serve it with\n  {server} serve --models {target.repository}\nand ask it with")
     print(f"  {target.question(task)}")
+    print(keep_default(target.repository, task, target.name))
     return folder

@@ -48,7 +48,7 @@ def test_a_run_is_exported_with_fewer_classes_than_it_learned(tmp_path: Path) ->
     classes.write_text("red\nblue\n")
     run, models = tmp_path / "run", tmp_path / "models"
     train = ["train", "classify", "--data", str(data), "--schedule", "32x1", "--batch-size", "4", "--out", str(run)]
-    main([*train, "--repository", str(models)])
+    main([*train, "--models", str(models)])
     export = ["export", "--checkpoint", str(run / "weights.pt"), "--card", str(card), "--classes", str(classes)]
     main([*export, "--models", str(models), "--name", "two", "--version", "1"])
     assert read_labels(models / "two" / "1" / "labels.txt") == ("red", "blue")

@@ -30,7 +30,7 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     groups.write_text("name,group\nred,warm\ngreen,cold\nblue,cold\n")
     grouped = ["--groups", str(groups)] if task == "classify" else []
     train = ["train", task, "--data", str(data), "--model", model, "--schedule", "64x1", "--batch-size", "4", *grouped]
-    assert main([*train, "--out", str(run), "--repository", str(models)]) == 0
+    assert main([*train, "--out", str(run), "--models", str(models)]) == 0
     export = ["export", "--checkpoint", str(run / "weights.pt"), "--data", str(data), "--card", str(card), *grouped]
     assert main([*export, "--models", str(models), "--name", "mine", "--version", "1"]) == 0
     manifest = json.loads((models / "mine" / "1" / "manifest.json").read_text())
@@ -40,7 +40,9 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     assert again.get("groups") == manifest.get("groups") == (["cold", "cold", "warm"] if grouped else None)
     assert ("group_top1" in manifest["card"]["metrics"]) == bool(grouped)
     assert again["card"]["metrics"] == manifest["card"]["metrics"]
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    assert f"default for {task}: run, which answers" in said
+    assert f"default for {task}: run, as before" in said
     assert main(["evaluate", str(models / "mine" / "1"), "--data", str(data)]) == 0
     printed = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert float(printed[figure.rjust(16)]) == pytest.approx(manifest["card"]["metrics"][figure], abs=1e-4)

@@ -155,7 +155,7 @@ def test_the_command_learns_from_pictures_without_labels_and_publishes(
         "2",
         "--out",
         str(tmp_path / "run"),
-        "--repository",
+        "--models",
         str(tmp_path / "models"),
         "--name",
         "student",

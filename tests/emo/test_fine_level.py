@@ -71,7 +71,7 @@ def test_its_state_dict_alone_is_recognised(tmp_path: Path) -> None:
 def test_it_is_trained_exported_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_coco(tmp_path / "data")
     train = ["train", "detect", "--data", str(data), "--schedule", "96x1", "--anchor-sizes", ",".join(map(str, FINE))]
-    assert main([*train, "--out", str(tmp_path / "run"), "--repository", str(tmp_path / "models")]) == 0
+    assert main([*train, "--out", str(tmp_path / "run"), "--models", str(tmp_path / "models")]) == 0
     capsys.readouterr()
     figures = []
     for what in (tmp_path / "models" / "run" / "1", tmp_path / "run" / "weights.pt"):

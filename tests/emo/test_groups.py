@@ -114,7 +114,7 @@ def test_an_import_writes_the_groups_of_imagenet_or_of_a_table(
     table = tmp_path / "mine.csv"
     table.write_text("name,group\n" + "".join(f'"{name}",{len(name)} letters\n' for name in GROUP_OF))
     checkpoint = ROOT / "checkpoints" / "emo-1m.pt"
-    command = ["import", str(checkpoint), "--name", "a", "--repository", str(tmp_path), "--side", "32"]
+    command = ["import", str(checkpoint), "--name", "a", "--models", str(tmp_path), "--side", "32"]
     assert main(command) == 0
     labels = read_labels(tmp_path / "a" / "1" / "labels.txt")
     assert read_manifest(tmp_path / "a" / "1" / "manifest.json").groups == tuple(GROUP_OF[name] for name in labels)

@@ -78,7 +78,7 @@ def test_a_state_dict_of_create_becomes_a_model_of_the_repository(
     model = emo.create(name, 3, SIZES).eval()
     torch.save(model.state_dict(), tmp_path / "net.pt")
     command = ["import", str(tmp_path / "net.pt"), "--name", "mine", "--side", side]
-    assert main([*command, "--repository", str(tmp_path / "models")]) == 0
+    assert main([*command, "--models", str(tmp_path / "models")]) == 0
     assert f"recognised: {name}, {task}, 3 classes" in capsys.readouterr().out
     pixels = np.random.default_rng(0).integers(0, 256, (1, int(side), int(side), 3), np.uint8)
     wanted = torch_predict(model)(pixels)
@@ -219,7 +219,7 @@ def test_another_model_than_asked_for_is_refused_with_the_first_keys_and_nothing
     file, models = tmp_path / "net.pth", tmp_path / "models"
     torch.save(upstream_state("emo_1m"), file)
     with pytest.raises(SystemExit) as caught:
-        main(["import", str(file), "--model", "emo_5m", "--name", "mine", "--repository", str(models)])
+        main(["import", str(file), "--model", "emo-5m", "--name", "mine", "--models", str(models)])
     assert caught.value.code == 2
     message = capsys.readouterr().err
     assert "taken for emo_5m" in message

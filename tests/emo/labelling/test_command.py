@@ -48,7 +48,7 @@ def save(path: Path, pixels: Any) -> None:  # noqa: ANN401
 
 
 def label(photos: Path, models: Path, out: Path, *more: str, model: str = "first") -> None:
-    arguments = ["label", "--data", str(photos), "--out", str(out), "--repository", str(models), "--model", model]
+    arguments = ["label", "--data", str(photos), "--out", str(out), "--models", str(models), "--model", model]
     assert main([*arguments, *more]) == 0
 
 

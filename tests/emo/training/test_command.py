@@ -97,7 +97,7 @@ def test_an_export_can_be_repeated_by_the_same_command_without_training_again(
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     data, run = write_folders(tmp_path / "data"), tmp_path / "run"
-    command = ["train", "classify", "--data", data, "--schedule", "32x999", "--out", run, "--repository", tmp_path]
+    command = ["train", "classify", "--data", data, "--schedule", "32x999", "--out", run, "--models", tmp_path]
     # a shell that starts tests in the background has told them to ignore Ctrl-C
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
