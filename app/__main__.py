@@ -1,6 +1,7 @@
 """emo-serve: run the server, add a model, measure how it runs best here, or list its settings."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,13 +11,16 @@ from pydantic import ValidationError
 
 from app import logs
 from app.add.options import Options, add_arguments
+from app.defaults import keep_default
 from app.engine.cpus import usable_cores
 from app.errors import StartupError
-from app.process.connections import raise_file_limit
+from app.manifest import Task
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
+from app.process.files import raise_file_limit
 from app.process.supervisor import supervise
-from app.settings import PREFIX, Settings, all_settings
+from app.settings import PREFIX, Settings, all_settings, service_links
 from app.variables import NESTED, group_of
+from app.version import installed_version
 
 _MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
 
@@ -27,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "settings":
         _print(settings_table())
         return EXIT_OK
-    names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal")
+    names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal", "api_keys_file")
     given = {name: getattr(options, name, None) for name in names}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -37,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fault = entry["msg"].removeprefix("Value error, ")
             sys.stderr.write(f"emo-serve: {PREFIX + place + ': ' if place else ''}{fault}\n")
         return EXIT_USAGE
-    if options.command != "add":  # which talks to a person
+    if options.command not in {"add", "key"}:  # which talk to a person
         logs.configure(settings)
+        if links := service_links(os.environ):
+            text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"
+            logging.getLogger("app").warning(text, extra={"variables": links})
     try:
         return _run(options, settings)
     except (StartupError, OSError) as error:
@@ -52,7 +59,11 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "add":
             options.models = settings.models
-            return _add(Options.of(options))
+            status = _add(Options.of(options))
+            _print([_default_line(settings, options.task, options.name)])
+            return status
+        case "key":
+            return _new_key(options.name, settings.api_keys_file)
         case "tune":
             return _tune(settings, full=options.full, as_json=options.json)
     return _serve(settings)
@@ -80,6 +91,19 @@ def _tune(settings: Settings, *, full: bool, as_json: bool) -> int:
     return tune(settings, full=full, as_json=as_json)
 
 
+def _new_key(name: str, path: Path | None) -> int:
+    """Print the key alone on standard output, where a program can take it from."""
+    from app.api.keyfile import new_key  # noqa: PLC0415  as above
+
+    key, line = new_key(name, path)
+    said = f"{name} may ask with this key, which is nowhere kept; {path} holds its digest"
+    if path is None:
+        said = f"this key is nowhere kept; a file named by {PREFIX}API_KEYS_FILE lets it in with the line\n{line}"
+    sys.stderr.write(f"emo-serve: {said}\n")
+    _print([f"{key}\n"])
+    return EXIT_OK
+
+
 def _add(options: Options) -> int:
     try:
         from app.add.command import add  # noqa: PLC0415  # needs a package that serving does not
@@ -91,10 +115,17 @@ def _add(options: Options) -> int:
     return add(options)
 
 
+def _default_line(settings: Settings, task: Task, added: str) -> str:
+    line = keep_default(settings.models, task, added)
+    chosen = {"classify": settings.default_classify_model, "detect": settings.default_detect_model}.get(task)
+    return f"{line}\n" if chosen is None else f"{line}; here {PREFIX}DEFAULT_{task.upper()}_MODEL says {chosen}\n"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="emo-serve", description="Serve image classifiers and object detectors over HTTP."
     )
+    parser.add_argument("--version", action="version", version=f"emo-serve {installed_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
         "serve",
@@ -129,6 +160,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("--full", action="store_true", help="measure every setting at length: minutes, not seconds")
     measure.add_argument("--json", action="store_true", help="print JSON")
+    keys = commands.add_parser("key", help="make an API key").add_subparsers(dest="action", required=True)
+    new = keys.add_parser(
+        "new",
+        help="make a key for a name, and let it in",
+        description="Prints the key and adds its digest to the file of API keys, which a running server reads again.",
+    )
+    new.add_argument("name", metavar="NAME", help="who asks with it: the client that takes turns, and in the log")
+    new.add_argument(
+        "--file", dest="api_keys_file", type=Path, help="file of API keys, made where there is none (EMO_API_KEYS_FILE)"
+    )
     commands.add_parser("settings", help="list every setting with its default")
     return parser
 

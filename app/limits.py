@@ -45,6 +45,6 @@ class HttpLimits(BaseModel):
         ge=1,
         le=1_000_000,
         description="Most open connections of a worker from one address (of IPv6, from one /64), 1 to 1000000; one "
-        "more is answered with 503 and closed. Unset: half of max_connections, or any number where EMO_CLIENT_HEADER "
-        "is set, because they all come from the proxy then.",
+        "more is answered with 503 and closed. EMO_TRUSTED_PROXIES may have any number. Unset: half of "
+        "max_connections, or any number where EMO_CLIENT_HEADER is set, because they all come from the proxy then.",
     )

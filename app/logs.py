@@ -1,7 +1,8 @@
-"""Logging as JSON lines on standard error, each with the id of the request it belongs to."""
+"""Logging on standard error, each line with the id of its request: JSON for machines, words for a terminal."""
 
 import logging
 import logging.config
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import filterfalse
@@ -14,6 +15,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that the current task works for; set by the API, read by every log line."""
 
 _OF_EVERY_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_NOT_SHOWN = _OF_EVERY_RECORD | {"color_message"}  # uvicorn's own message again, for its own formatter
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := request_id.get()) is not None:
             fields["request_id"] = current
-        for name in filterfalse(_OF_EVERY_RECORD.__contains__, record.__dict__):
+        for name in filterfalse(_NOT_SHOWN.__contains__, record.__dict__):
             fields.setdefault(name, record.__dict__[name])
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -38,20 +40,54 @@ class JsonFormatter(logging.Formatter):
         return to_json(fields, inf_nan_mode="null", fallback=str).decode()
 
 
+class TextFormatter(logging.Formatter):
+    """One line for people: time of day, level, message, then whatever came as ``extra``; a traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; nothing that a client sent can begin another or steer the terminal."""
+        extra = {name: value for name, value in record.__dict__.items() if name not in _NOT_SHOWN}
+        if (current := request_id.get()) is not None:
+            extra["request_id"] = current
+        message = _escaped(record.getMessage())
+        if record.name == "app.access" and "duration_ms" in extra:
+            message = f"{extra.pop('method')} {_value(extra.pop('path'))} {extra.pop('status')}"
+        fields = "".join(f" {name}={_value(value)}" for name, value in extra.items() if value is not None)
+        text = f"{datetime.fromtimestamp(record.created):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  the time of who looks at it
+        text += f" {record.levelname.lower():7} {message}{fields}"
+        if record.exc_info:
+            text += "".join(f"\n  {_escaped(line)}" for line in self.formatException(record.exc_info).splitlines())
+        return text
+
+
+def _value(value: object) -> str:
+    text = str(value)
+    return _escaped(text) if text and " " not in text and '"' not in text else f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
 def configure(settings: Settings) -> None:
-    """Send everything, uvicorn and warnings included, through one JSON handler.
+    """Send everything, uvicorn and warnings included, through one handler, as ``log_format`` says.
 
     To be called before the server starts, which must be told to leave logging alone (``log_config=None``). uvicorn's
     own access log is switched off: ours carries the request id and the timings.
     """
+    is_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    formatter = TextFormatter if is_text else JsonFormatter
     through_root = {"handlers": [], "propagate": True, "level": "NOTSET"}
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"json": {"()": JsonFormatter}},
+            "formatters": {"lines": {"()": formatter}},
             "handlers": {
-                "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+                "stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}
             },
             "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
             "loggers": {

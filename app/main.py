@@ -6,9 +6,10 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
@@ -16,11 +17,14 @@ from starlette.types import ASGIApp
 from app.api import admin, operations, predict, segment
 from app.api import catalog as catalog_routes
 from app.api.bodies import BodyBudget
-from app.api.documentation import documentation
+from app.api.cors import across_origins
+from app.api.documentation import asset, description, documentation
 from app.api.door import Door
-from app.api.keys import KeyCheck, read_keys
+from app.api.keyfile import KeysFile
+from app.api.keys import KeyCheck
 from app.api.middleware import RequestFrame
 from app.api.openapi import declare_keys
+from app.api.paths import Paths, prefix_of
 from app.api.problems import ANSWERED, answer_error
 from app.api.services import AskAll, Gather, Services
 from app.api.token import RequireToken, read_token
@@ -32,8 +36,11 @@ from app.engine.memory import memory_limit
 from app.errors import StartupError
 from app.metrics import Metrics
 from app.settings import Settings
+from app.version import installed_version
 
 DESCRIPTION = "Image classification, object detection and segmentation with models of the EMO family, on ONNX Runtime."
+
+_HANDLERS: dict[int | type[Exception], Any] = dict.fromkeys((*ANSWERED, Exception), answer_error)
 
 logger = logging.getLogger(__name__)
 
@@ -65,21 +72,20 @@ def create_app(
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(settings, metrics, catalog, bodies, Deadlines(), drain, gather, ask_all)
-            document = app.openapi()  # made once, now: the first wrong parameter would wait for it
-            if settings.api_keys_file is not None:
-                declare_keys(document)
             yield
         finally:
             await catalog.close()
 
     app = FastAPI(
         title="emo-serve",
-        version=_version(),
+        version=installed_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        exception_handlers=dict.fromkeys(ANSWERED, answer_error),
+        openapi_url=None,  # a route of its own gives it
+        redirect_slashes=False,  # Paths has taken them away
+        exception_handlers=_HANDLERS,
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing goes where OpenTelemetry is set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
@@ -87,21 +93,29 @@ def create_app(
     surrounded: ASGIApp = Door(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        surrounded = KeyCheck(surrounded, read_keys(settings.api_keys_file), *limits)
-    app.middleware_stack = RequestFrame(surrounded, metrics, drain, settings.max_request_bytes)
+        surrounded = KeyCheck(surrounded, KeysFile(settings.api_keys_file), *limits)
     app.include_router(predict.router)
     app.include_router(segment.router)
     app.include_router(catalog_routes.router)
     app.include_router(operations.router)
     app.add_api_route("/docs", documentation, include_in_schema=False)
+    app.add_api_route("/docs/{name}", asset, include_in_schema=False)
+    app.add_api_route("/openapi.json", description, include_in_schema=False)
     app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)
+    document = app.openapi()  # made once, now: the first wrong parameter would wait for it
+    if settings.api_keys_file is not None:
+        declare_keys(document)
+    paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
+    frame = partial(RequestFrame, surrounded, metrics, drain, settings.max_request_bytes, paths)
+    origins = settings.cors_origins
+    app.middleware_stack = frame(partial(across_origins, origins=origins)) if origins else frame()
     return app
 
 
 def create_admin_app(services: Services) -> FastAPI:
     """The administration, to be served on a port of its own; raises StartupError where its token cannot be had."""
     token = read_token(services.settings)
-    app = FastAPI(openapi_url=None, exception_handlers=dict.fromkeys(ANSWERED, answer_error))
+    app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)
     app.state.services = services
     guarded = RequireToken(app.build_middleware_stack(), token)
     most = services.settings.max_request_bytes
@@ -110,8 +124,8 @@ def create_admin_app(services: Services) -> FastAPI:
     return app
 
 
-async def _root() -> RedirectResponse:
-    return RedirectResponse("/docs")
+async def _root(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{prefix_of(request.scope)}/docs")
 
 
 def _require_models(settings: Settings, catalog: Catalog) -> None:
@@ -127,10 +141,3 @@ def _stop_process() -> None:
     """Called when a batcher has died: something must restart the process, and 200s must not go on meanwhile."""
     logger.critical("the process stops")
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _version() -> str:
-    try:
-        return version("emo-serve")
-    except PackageNotFoundError:
-        return "0"

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
@@ -27,6 +27,8 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 """Of a file beside the manifest: no path, so that a manifest reaches nothing outside its folder."""
+GroupName = Annotated[str, StringConstraints(pattern=r"^[^\p{C}\p{Z}]+( [^\p{C}\p{Z}]+)*$")]
+"""Printable words with one blank between them."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -38,6 +40,14 @@ _FORMS: Mapping[Task, tuple[int, str]] = MappingProxyType(
     }
 )
 """Rank of the last output, and all of them for people."""
+
+
+def known_as(name: str, names: Collection[str]) -> str:
+    """The one of ``names`` that is meant: the name itself, else the only one that is written with other '-' and '_'."""
+    if name in names:
+        return name
+    alike = [known for known in names if known.replace("_", "-") == name.replace("_", "-")]
+    return alike[0] if len(alike) == 1 else name
 
 
 class _Frozen(BaseModel):
@@ -57,7 +67,8 @@ class Preprocessing(_Frozen):
 
     ``crop``: the short side becomes ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
     ``stretch``: both sides are resized, the aspect ratio is lost.
-    ``fit``: the largest that keeps the aspect ratio and fits, in the top left corner; the rest is the mean.
+    ``fit``: the largest that keeps the aspect ratio and fits, in the top left corner; the rest is a grey of the level
+    ``padding``, or the mean.
     ``mean`` and ``std`` (in 0..255) are applied inside the graph and stand here for the reader.
     """
 
@@ -65,6 +76,7 @@ class Preprocessing(_Frozen):
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
     resize: int | None = Field(default=None, ge=1, le=4096)
+    padding: int | None = Field(default=None, ge=0, le=255)
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -76,6 +88,13 @@ class Preprocessing(_Frozen):
             raise ValueError(msg)
         if self.resize is not None and self.resize < max(self.height, self.width):
             msg = f"resize {self.resize} is smaller than the crop {self.height}x{self.width}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _padding_goes_with_fit(self) -> Self:
+        if self.padding is not None and self.mode != "fit":
+            msg = "padding belongs to mode 'fit' and only there"
             raise ValueError(msg)
         return self
 
@@ -142,7 +161,7 @@ class Manifest(_Frozen):
     """The whole of ``manifest.json``; ``sha256`` maps each other file of the folder to its digest.
 
     A classifier has the output ``scores`` (-1, C), a detector ``boxes`` (-1, A, 4) and ``scores`` (-1, A, C), a
-    segmenter ``logits`` (-1, C, h, w).
+    segmenter ``logits`` (-1, C, h, w). ``groups`` are the broad groups of a classifier's classes, one for each label.
     """
 
     schema_version: Literal[1] = 1
@@ -153,6 +172,7 @@ class Manifest(_Frozen):
     outputs: tuple[Tensor, ...]
     preprocessing: Preprocessing
     detection: DetectionDefaults | None = None
+    groups: tuple[GroupName, ...] | None = None
     sha256: dict[FileName, Digest]
     golden: Golden
     card: ModelCard
@@ -187,6 +207,18 @@ class Manifest(_Frozen):
         if given != wanted or len(last) != rank or min(last[1:]) < 1 or not is_float:
             found = ", ".join(map(_describe, self.outputs))
             msg = f"the outputs for {self.task} must be float32 {form}, in this order, not {found}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _every_class_has_a_group(self) -> Self:
+        if self.groups is None:
+            return self
+        if self.task != "classify":
+            msg = "'groups' belongs to task 'classify' and only there"
+            raise ValueError(msg)
+        if len(self.groups) != self.num_classes:
+            msg = f"groups must name one for each of the {self.num_classes} classes, and it has {len(self.groups)}"
             raise ValueError(msg)
         return self
 

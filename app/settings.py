@@ -1,21 +1,23 @@
 """Every knob of the server: ``EMO_*`` environment variables, nested by ``__``, read once and frozen.
 
 ``EMO_PORT=9000`` sets ``port``, ``EMO_BATCHING__MAX_BATCH_SIZE=8`` sets ``batching.max_batch_size``. A mistyped name is
-an error, because a setting that is silently ignored is found in production. (Kubernetes gives every pod variables such
-as ``EMO_PORT=tcp://...`` when a Service is called ``emo``: set ``enableServiceLinks: false`` there.)
+an error, because a setting that is silently ignored is found in production. What Kubernetes sets by itself in every pod
+where a Service is called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...``, is none (``service_links``).
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.limits import HttpLimits
-from app.variables import NESTED, unknown_names, variables_of
+from app.variables import NESTED, is_service_link, unknown_names, variables_of
 
 PREFIX = "EMO_"
 MIB = 1024 * 1024
@@ -29,6 +31,15 @@ DEFAULT_INTRA_OP_THREADS = 1
 TuneGoal = Literal["throughput", "latency"]
 
 Provider = Literal["cpu", "cuda"]
+
+
+def _words(value: object) -> object:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+"""Written with commas in between."""
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
 class Batching(BaseModel):
@@ -123,16 +134,27 @@ class Settings(BaseSettings):
         "row have seen is followed. Unset: it is read at start, and when the administration says so.",
     )
     default_classify_model: str | None = Field(
-        default=None, description="Model that answers /classify when none is named. Unset: the first by name."
+        default=None,
+        description="Model that answers /classify when none is named. Unset: what defaults.json of the repository "
+        "says, else emo-1m, else the only one.",
     )
     default_detect_model: str | None = Field(
-        default=None, description="Model that answers /detect when none is named. Unset: the first by name."
+        default=None,
+        description="Model that answers /detect when none is named. Unset: what defaults.json of the repository says, "
+        "else ssdlite-emo-1m, else the only one.",
     )
     default_segment_model: str | None = Field(
-        default=None, description="Model that answers /segment when none is named. Unset: the first by name."
+        default=None,
+        description="Model that answers /segment when none is named. Unset: what defaults.json of the repository says, "
+        "else the only one.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged: debug, info, warning or error."
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto",
+        description="What log lines look like: text for people, json for machines, auto for text where standard error "
+        "is a terminal and json elsewhere.",
     )
     decode_threads: int | None = Field(
         default=None,
@@ -186,8 +208,9 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="File of API keys, a line NAME:DIGEST for each, with the key's SHA-256. Every request but those "
-        "for /livez, /readyz and the description then needs a key, whose name is the client. Unset: nobody needs one.",
+        description="File of API keys, a line NAME:DIGEST for each, with the key's SHA-256; read again when it "
+        "changes. Every request but those for /livez, /readyz and the description then needs a key, whose name is the "
+        "client. Unset: nobody needs one.",
     )
     api_key_requests_per_second: float | None = Field(
         default=None,
@@ -202,6 +225,23 @@ class Settings(BaseSettings):
         le=100_000,
         description="Most requests of one API key at a time, 1 to 100000; more are answered with 429. Unset: any "
         "number.",
+    )
+    cors_origins: Words | None = Field(
+        default=None,
+        description="Origins whose pages may ask from a browser, separated by commas (https://photos.example), or * "
+        "for all; never with cookies. Unset: none.",
+    )
+    root_path: str | None = Field(
+        default=None,
+        pattern="^(/[A-Za-z0-9._~-]+)+$",
+        max_length=256,
+        description="Path below which a proxy publishes the server, as /vision; whether the proxy takes it away or "
+        "leaves it. Redirects and the description then have it. Unset: none.",
+    )
+    trusted_proxies: Words | None = Field(
+        default=None,
+        description="Addresses or networks of proxies, separated by commas, or * for all, whose X-Forwarded-Prefix is "
+        "believed: it goes before EMO_ROOT_PATH. Unset: none.",
     )
     keep_alive_seconds: int = Field(
         default=75,
@@ -267,7 +307,27 @@ class Settings(BaseSettings):
         complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
         if complaints:
             raise ValueError("; ".join(complaints))
+        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ)]
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
         return values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for word in words or ():
+            if not _ORIGIN.fullmatch(word):
+                msg = f"{word!r} is no origin: allowed are scheme://host or scheme://host:port, without a path, and *"
+                raise ValueError(msg)
+        return words
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for word in words or ():
+            if word != "*":
+                ip_network(word)  # raises ValueError, which says what is wrong
+        return words
 
     @model_validator(mode="after")
     def _nobody_administers_without_a_token(self) -> Self:
@@ -286,6 +346,15 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return self
+
+
+def service_links(environment: Mapping[str, str]) -> list[str]:
+    """The variables that begin as settings do and that Kubernetes has set for a Service, in order."""
+    return sorted(name for name, value in environment.items() if is_service_link(name, value, PREFIX))
+
+
+def _set(name: str) -> str | None:
+    return os.environ.get(f"{PREFIX}{name.upper()}")
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:

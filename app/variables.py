@@ -1,6 +1,7 @@
 """The environment variables that a group of settings reads."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from pydantic import BaseModel
@@ -8,6 +9,8 @@ from pydantic.fields import FieldInfo
 
 NESTED = "__"
 """Between the name of a group and that of a part."""
+_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$")
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 def variables_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -25,9 +28,21 @@ def group_of(field: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def is_service_link(name: str, value: str, prefix: str) -> bool:
+    """Whether Kubernetes sets this variable in every pod where a Service is called as the ``prefix`` begins.
+
+    A Service ``emo-serve`` sets ``EMO_SERVE_SERVICE_HOST``, ``EMO_SERVE_SERVICE_PORT`` (and ``_HTTP``, as its ports are
+    called), ``EMO_SERVE_PORT=tcp://10.0.0.1:80`` and ``EMO_SERVE_PORT_80_TCP``, ``…_ADDR``, ``…_PORT`` and ``…_PROTO``.
+    """
+    if not name.startswith(prefix):
+        return False
+    return bool(_LINK.search(f"_{name.removeprefix(prefix)}") or (name.endswith("_PORT") and _ADDRESS.match(value)))
+
+
 def unknown_names(environment: Mapping[str, str], prefix: str, valid: Collection[str]) -> Iterator[str]:
     """One complaint for each variable with this prefix that is none of ``valid``, with the nearest one that is."""
     for name in sorted(environment):
-        if name.upper().startswith(prefix) and name.upper() not in valid:
+        is_ours = name.upper().startswith(prefix) and not is_service_link(name, environment[name], prefix)
+        if is_ours and name.upper() not in valid:
             nearest = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0)
             yield f"{name} is no setting; did you mean {nearest[0]}?"

@@ -26,6 +26,7 @@ from torch import Tensor
 import emo
 from bench.graph import milliseconds, session_run, side_of, write_served
 from bench.models import fresh
+from emo.names import model_name
 from emo.rewrite import TokenAttention
 
 LARGE = 8192
@@ -35,7 +36,7 @@ LARGE = 8192
 def main() -> None:
     """Print a line for each attempt."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", choices=emo.MODEL_NAMES)
+    parser.add_argument("models", nargs="+", type=model_name, choices=emo.MODEL_NAMES)
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from app.manifest import sha256_of
 from bench.servers import ENVIRONMENTS, OURS, ROOT, Server, installed, version
+from emo.names import model_name
 
 MODELS = ENVIRONMENTS / "models"
 CLIENTS = (1, 8, 32, 64)
@@ -42,7 +43,7 @@ def main() -> None:
     """Start all, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", type=Path)
-    parser.add_argument("--model", default="emo_1m")
+    parser.add_argument("--model", type=model_name, default="emo_1m")
     parser.add_argument("--stock", type=Path, help="an ONNX file of the same network, which the peers serve")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")

@@ -26,6 +26,7 @@ from bench.models import fresh, write_stock
 from emo.export import write_onnx
 from emo.exported import read_exported
 from emo.heads.model import Model
+from emo.names import model_name
 from emo.rewrite import ServedGraph
 
 SIDES = {"ssdlite": 320, "emo": 224}
@@ -34,7 +35,7 @@ SIDES = {"ssdlite": 320, "emo": 224}
 def main() -> None:
     """Compare each model that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", choices=emo.MODEL_NAMES)
+    parser.add_argument("models", nargs="+", type=model_name, choices=emo.MODEL_NAMES)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--stock", type=Path, help="an ONNX file that torch.onnx made of the one model that is named")

@@ -21,6 +21,7 @@ from emo.augment import MEAN, STD
 from emo.export import export
 from emo.heads.model import Model
 from emo.importing import Origin, Target, import_file
+from emo.names import model_name
 
 SIDE, SHORT, CLASSES = 224, 256, 1000
 RULE = Preprocessing(
@@ -41,7 +42,7 @@ CARD = ModelCard(
 def main() -> None:
     """Write both where they are not there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=[name for name in emo.MODEL_NAMES if name.startswith("emo_")])
+    parser.add_argument("model", type=model_name, choices=[name for name in emo.MODEL_NAMES if name.startswith("emo_")])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stock", type=Path, help="an ONNX file that torch.onnx made of the same network")
     options = parser.parse_args()

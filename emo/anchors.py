@@ -7,23 +7,40 @@ import torch
 from torch import Tensor
 
 STRIDES = (16, 32, 64, 107, 160, 320)
+FINE_STRIDE = 8
+"""Of the level that more sizes than SIZES has ask for; it comes last, so that the others stay what they are."""
 SIZES = (48, 100, 150, 202, 253, 304, 320)
 """Level k has square anchors of SIZES[k] and of the geometric mean with SIZES[k + 1], in pixels of a 320 px input.
 
-Data with smaller objects, or a larger input, want sizes of their own.
+Data with smaller objects, or a larger input, want sizes of their own. One more of them, in front, makes a finer level.
 """
 ANCHORS_PER_CELL = 6
+FINE_ANCHORS_PER_CELL = 4
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
 MAX_LOG_RATIO = math.log(1000 / 16)
 
 
+def has_fine_level(sizes: Sequence[int]) -> bool:
+    """Whether there is a level of stride 8."""
+    return len(sizes) > len(SIZES)
+
+
 def cell_anchors(level: int, sizes: Sequence[int] = SIZES) -> Tensor:
-    """(6, 4) as x1, y1, x2, y2 around the first cell: two squares, then height/width 1/2, 2, 1/3, 3."""
-    size, larger = sizes[level], math.sqrt(sizes[level] * sizes[level + 1])
+    """(6, 4) as x1, y1, x2, y2 around the first cell: two squares, then height/width 1/2, 2, 1/3, 3.
+
+    Of the fine level, which is the last one, (4, 4): without the last two.
+    """
+    fine = level == len(STRIDES)
+    place = 0 if fine else level + has_fine_level(sizes)
+    size, larger = sizes[place], math.sqrt(sizes[place] * sizes[place + 1])
     oblong = [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in (1 / 2, 2, 1 / 3, 3)]
-    sides = [(size, size), (larger, larger), *oblong]
-    centre = STRIDES[level] / 2
+    sides = [(size, size), (larger, larger), *oblong][: FINE_ANCHORS_PER_CELL if fine else ANCHORS_PER_CELL]
+    centre = _stride(level) / 2
     return torch.tensor([(centre - w / 2, centre - h / 2, centre + w / 2, centre + h / 2) for w, h in sides])
+
+
+def _stride(level: int) -> int:
+    return FINE_STRIDE if level == len(STRIDES) else STRIDES[level]
 
 
 def grid_anchors(map_sizes: Sequence[tuple[int, int]], sizes: Sequence[int] = SIZES) -> Tensor:
@@ -31,7 +48,7 @@ def grid_anchors(map_sizes: Sequence[tuple[int, int]], sizes: Sequence[int] = SI
     levels = []
     for level, (height, width) in enumerate(map_sizes):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        shift = torch.stack((x, y, x, y), -1).reshape(-1, 1, 4) * STRIDES[level]
+        shift = torch.stack((x, y, x, y), -1).reshape(-1, 1, 4) * _stride(level)
         levels.append((shift + cell_anchors(level, sizes)).reshape(-1, 4))
     return torch.cat(levels)
 

@@ -43,23 +43,37 @@ def vary_sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images + amount.to(images.device) * (images - blurred)).clamp(0, 255)
 
 
-def random_views(images: Tensor, side: int, smallest_area: float, generator: torch.Generator) -> Tensor:
-    """uint8 (N, H, W, 3) -> normalised (N, 3, side, side): random crops, sharpness and colours, half of them mirrored.
+def random_boxes(count: int, smallest_area: float, generator: torch.Generator) -> Tensor:
+    """Random parts of pictures, (count, 4) as x1, y1, x2, y2 in 0..1 of their sides.
 
-    A crop covers between ``smallest_area`` and all of the picture, with an aspect ratio of 3/4 to 4/3.
+    Each covers between ``smallest_area`` and all of a picture, with an aspect ratio of 3/4 to 4/3.
     """
-    count = len(images)
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
     area, ratio = uniform(smallest_area, 1.0), uniform(-0.2877, 0.2877).exp()
-    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1).clamp(max=1)
+    corner = torch.stack([uniform(0, 1), uniform(0, 1)], 1) * (1 - size)
+    return torch.cat([corner, corner + size], 1)
+
+
+def random_views(images: Tensor, side: int, smallest_area: float, generator: torch.Generator) -> Tensor:
+    """uint8 (N, H, W, 3) -> normalised (N, 3, side, side): random crops, see ``random_boxes`` and ``cropped_views``."""
+    return cropped_views(images, random_boxes(len(images), smallest_area, generator), side, generator)
+
+
+def cropped_views(images: Tensor, boxes: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """uint8 (N, H, W, 3) -> normalised (N, 3, side, side): crops, half of them mirrored, sharpness and colours varied.
+
+    ``boxes`` (N, 4) are x1, y1, x2, y2 in 0..1 of the pictures' sides.
+    """
+    count = len(images)
+    size = boxes[:, 2:] - boxes[:, :2]
     theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = width * (torch.randint(0, 2, (count,), generator=generator) * 2 - 1)
-    theta[:, 1, 1] = height
-    theta[:, 0, 2] = uniform(-1, 1) * (1 - width)
-    theta[:, 1, 2] = uniform(-1, 1) * (1 - height)
+    theta[:, 0, 0] = size[:, 0] * (torch.randint(0, 2, (count,), generator=generator) * 2 - 1)
+    theta[:, 1, 1] = size[:, 1]
+    theta[:, :, 2] = boxes[:, :2] + boxes[:, 2:] - 1
     pixels = vary_sharpness(images.permute(0, 3, 1, 2).float(), generator)  # (N, H, W, C) -> (N, C, H, W)
     grid = functional.affine_grid(theta.to(images.device), [count, 3, side, side], align_corners=False)
     views = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)

@@ -1,6 +1,6 @@
 """Checkpoints with the authors' key names -> our models: a pure key map, then strict loading."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from emo.heads.classifier import Classifier
 from emo.heads.model import Model
 from emo.heads.retinanet import RetinaNet
 from emo.heads.segmenter import AtrousPyramid
-from emo.heads.ssdlite import SSDLite
+from emo.heads.ssdlite import SIZES_KEY, SSDLite
 
 _BLOCK_PARTS = {
     "attention.qk": "qk.conv",
@@ -31,6 +31,8 @@ def upstream_key(model: Model, key: str) -> str:
     That of the classifier's file, mmdetection's for a detector, mmsegmentation's for a segmenter.
     """
     part, *names = key.split(".")
+    if key == SIZES_KEY:
+        return key
     if part == "backbone":
         return ("" if isinstance(model, Classifier) else "backbone.") + _backbone_key(model, names)
     match model:
@@ -47,6 +49,8 @@ def _ssdlite_key(part: str, names: list[str]) -> str:
     match part, names:
         case "neck", [_, level, unit, layer, tensor]:
             return f"neck.extra_layers.{level}.{_EXTRA_PARTS[unit]}.{_UNIT_PARTS[layer]}.{tensor}"
+        case "fine", [_, tensor]:  # of a level that they do not have
+            return f"neck.fine.{tensor}"
         case _, [branch, level, "0", layer, tensor]:
             return f"bbox_head.{_BRANCHES[branch]}.{level}.0.{_UNIT_PARTS[layer]}.{tensor}"
     branch, level, _, tensor = names
@@ -81,13 +85,26 @@ def _segmenter_key(part: str, names: list[str], atrous: bool) -> str:  # noqa: F
     return f"{head}.bottleneck.{_UNIT_PARTS[layer]}.{tensor}"
 
 
-def misfits(model: Model, state_dict: Mapping[str, Tensor]) -> list[list[str]]:
+def own_key(model: Model, key: str) -> str:
+    """Our own name of one tensor, beside ``upstream_key``."""
+    del model
+    return key
+
+
+def weights_of(model: Model) -> dict[str, Tensor]:
+    """The state dict without the anchor sizes, which nobody learns and no file of the authors has."""
+    return {key: tensor for key, tensor in model.state_dict().items() if key != SIZES_KEY}
+
+
+def misfits(
+    model: Model, state_dict: Mapping[str, Tensor], name_of: Callable[[Model, str], str] = upstream_key
+) -> list[list[str]]:
     """The missing, the extra and the misshapen keys of a state dict with the authors' keys, each kind by itself."""
-    own = model.state_dict()
-    wanted = {upstream_key(model, key): key for key in own}
+    own = weights_of(model)
+    wanted = {name_of(model, key): key for key in own}
     return [
         [f"missing: {key}" for key in wanted if key not in state_dict],
-        [f"extra: {key}" for key in state_dict if key not in wanted],
+        [f"extra: {key}" for key in state_dict if key not in wanted and key != SIZES_KEY],
         [
             f"misshapen: {theirs} is {tuple(state_dict[theirs].shape)}, wants {tuple(own[ours].shape)}"
             for theirs, ours in wanted.items()
@@ -105,7 +122,7 @@ def load_upstream(model: Model, state_dict: Mapping[str, Tensor]) -> None:
     if faults:
         msg = f"{len(faults)} keys of the checkpoint do not fit the model: " + "; ".join(faults)
         raise ValueError(msg)
-    wanted = {upstream_key(model, key): key for key in model.state_dict()}
+    wanted = {upstream_key(model, key): key for key in weights_of(model)}
     model.load_state_dict({ours: state_dict[theirs] for theirs, ours in wanted.items()}, strict=True)
 
 

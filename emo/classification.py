@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from app.manifest import Preprocessing
 from emo.augment import MEAN, STD, random_views
-from emo.data import LabelledFiles, check_readable, find_classification, load_squares
+from emo.data.folders import LabelledFiles, find_classification, load_squares
+from emo.data.passed import passed_over
+from emo.data.pictures import check_readable
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import Predict, torch_predict
+from emo.evaluation.predict import Predict, torch_predict, watched
 from emo.evaluation.topk import Labelled
 
 
@@ -38,10 +42,11 @@ class ClassificationTask:
     def load(cls, root: Path, stored_side: int) -> Self:
         """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels.
 
-        Raise ValueError for splits of other classes, fewer than two classes, one without training pictures, and files
-        that cannot be read.
+        Says what is passed over. Raise ValueError for splits of other classes, fewer than two classes, one without
+        training pictures, and files that cannot be read.
         """
         training, validation = find_classification(root, "train"), find_classification(root, "val")
+        _print_passed_over(root, training, validation)
         _check_classes(root, training, validation)
         faults: list[str] = []
         images, labels = load_squares(training, stored_side, faults)
@@ -65,6 +70,10 @@ class ClassificationTask:
         """How many pictures it is measured with."""
         return len(self.validation.files)
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The row numbers of an epoch's pictures: all of them, shuffled."""
+        return torch.randperm(self.count, generator=generator)
+
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""
         for batch in rows:
@@ -76,12 +85,27 @@ class ClassificationTask:
         return functional.cross_entropy(logits, labels.to(inputs.device), label_smoothing=self.label_smoothing)
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
-        """``top1`` and ``top5`` in [0, 1] over the validation split."""
-        return self.measure(serving_rule(side), torch_predict(model))
+        """``top1``, of ten classes or more ``top5``, in [0, 1] over the validation split, and ``val_loss`` there.
 
-    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-        """The same figures of anything that predicts."""
-        return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation))
+        That is the mean cross entropy, without smoothing.
+        """
+        outputs: list[NDArray[np.float32]] = []
+        figures = self.measure(serving_rule(side), watched(torch_predict(model), outputs))
+        right = np.concatenate(outputs)[range(self.validation_count), [file.label for file in self.validation.files]]
+        return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}
+
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts, without the loss; ``group_top1`` where each class has a group."""
+        return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation), groups)
+
+
+def _print_passed_over(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:
+    if any(file.rectangle for file in training.files):  # contact sheets and their index
+        left = ", ".join(training.rows)
+    else:
+        left = passed_over(root, {file.path for split in (training, validation) for file in split.files}, "in no class")
+    if left:
+        print(f"passed over: {left}")
 
 
 def _check_classes(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:

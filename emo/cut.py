@@ -5,7 +5,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from emo.data import BoxedImages, open_upright
+from emo.data.boxes import IGNORED, BoxedImages
+from emo.data.pictures import open_upright
 
 
 def cut_boxes(data: BoxedImages, side: int, target: Path) -> int:
@@ -15,9 +16,11 @@ def cut_boxes(data: BoxedImages, side: int, target: Path) -> int:
     that a second call goes on.
     """
     written = 0
-    for image in tqdm(data.images, "cut", unit="img", mininterval=2):
+    for image in tqdm(data.learnable().images, "cut", unit="img", mininterval=2):
         picture = open_upright(image.path)
-        for k, (box, label) in enumerate(zip(image.boxes_xyxy, image.labels, strict=True)):
+        for k, (box, label) in enumerate(zip(image.boxes_xyxy, image.targets, strict=True)):
+            if label == IGNORED:
+                continue
             path = target / data.names[label] / f"{image.path.stem}_{k}.jpg"
             x1, y1, x2, y2 = (float(value) for value in box)
             half = max(x2 - x1, y2 - y1) * 0.55

@@ -47,7 +47,7 @@ _OUTPUTS: dict[Task, list[str]] = {"classify": ["scores"], "detect": ["boxes", "
 _MOST_PARITY_BYTES = 32 * 2**20  # of one image's outputs; more are not compared in the largest batch, for their memory
 
 
-def export(
+def export(  # noqa: PLR0913  an artefact has many parts
     model: Model,
     labels: tuple[str, ...],
     rule: Preprocessing,
@@ -56,10 +56,13 @@ def export(
     name: str,
     version: str,
     measure: Callable[[Predict], dict[str, float]] | None = None,
+    *,
+    groups: tuple[str, ...] | None = None,
 ) -> Path:
     """Write the artefact and give its folder; the card's metrics are what ``measure`` finds for the ONNX file.
 
-    Prints how closely the ONNX file answers as PyTorch does.
+    ``groups``: of a classifier, the broad group of each label, where they have some. Prints how closely the ONNX file
+    answers as PyTorch does.
     Raise FileExistsError when the version exists already (versions are never overwritten), ValueError when labels or
     outputs do not fit; then nothing is left behind.
     """
@@ -81,7 +84,7 @@ def export(
             card = card.model_copy(
                 update={"metrics": {key: round(value, 4) for key, value in measure(predict).items()}}
             )
-        manifest = _describe(predict, task, rule, card, draft, name, version)
+        manifest = _describe(predict, task, rule, card, draft, name, version, groups)
         write_manifest(manifest, draft / MANIFEST_FILE)
     return target
 
@@ -101,6 +104,7 @@ def _describe(
     folder: Path,
     name: str,
     version: str,
+    groups: tuple[str, ...] | None,
 ) -> Manifest:
     picture = golden_picture()
     answers = predict(preprocess(Picture.of(picture), rule)[0][None])
@@ -115,6 +119,7 @@ def _describe(
         ),
         preprocessing=rule,
         detection=DetectionDefaults() if task == "detect" else None,
+        groups=groups,
         sha256={file: sha256_of(folder / file) for file in (MODEL_FILE, LABELS_FILE)},
         golden=golden_pair(
             picture, {output: answer[0] for output, answer in zip(_OUTPUTS[task], answers, strict=True)}

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.defaults import keep_default
 from app.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Task, read_labels, sha256_of
-from emo.export import export, task_of
-from emo.restoring import restore
+from emo.groups import choose_groups
 
 _LABELS = {("classify", 1000): "imagenet", ("detect", 80): "coco", ("segment", 150): "ade20k"}
 
@@ -57,15 +57,20 @@ def import_file(
     *,
     architecture: str | None = None,
     labels: Path | None = None,
+    groups: Path | None = None,
     side: int | None = None,
 ) -> Path:
     """Export the weights in ``path`` and give the folder; prints what is found on the way.
 
     Without ``architecture`` that is recognised; without ``labels`` (one name a line) the classes get the file's own
-    names, those of ImageNet, COCO or ADE20K where their number is right, or else numbers; without ``side`` (pixels, a
-    multiple of 32) the input is as the authors test. Raise ValueError when the file is not safe to read, no model that
-    is known or not quite the one that it should be, FileExistsError when the version exists.
+    names, those of ImageNet, COCO or ADE20K where their number is right, or else numbers; ``groups`` is a table for
+    ``choose_groups``; without ``side`` (pixels, a multiple of 32) the input is as the authors test. Raise ValueError
+    when the file is not safe to read, no model that is known or not quite the one that it should be, FileExistsError
+    when the version exists.
     """
+    from emo.export import export, task_of  # noqa: PLC0415  PyTorch is loaded by who does something
+    from emo.restoring import restore  # noqa: PLC0415
+
     target.check()
     restored = restore(path, side, architecture)
     model, task = restored.model, task_of(restored.model)
@@ -74,6 +79,7 @@ def import_file(
         f"recognised: {restored.architecture}, {task}, {model.num_classes} classes, {millions:.1f} million parameters"
     )
     names = read_labels(labels) if labels else restored.labels or usual_labels(task, model.num_classes)
+    chosen = choose_groups(task, names, groups)
     rule = restored.rule
     print(f"input: {rule.height} x {rule.width} pixels, {rule.mode}, {rule.interpolation}")
     card = ModelCard(
@@ -86,9 +92,10 @@ def import_file(
         intended_use="not stated",
         terms=origin.terms,
     )
-    folder = export(model, names, rule, card, target.repository, target.name, target.version)
+    folder = export(model, names, rule, card, target.repository, target.name, target.version, groups=chosen)
     print(f"written: {folder}; where it is served, ask it with")
     print(target.question(task))
+    print(keep_default(target.repository, task, target.name))
     return folder
 
 

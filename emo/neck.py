@@ -34,6 +34,23 @@ class SSDNeck(nn.Module):
         return maps
 
 
+class FineMap(nn.Module):
+    """The backbone's map of stride 8, told by the next one what it belongs to: an edge alone says little.
+
+    One step of a feature pyramid (arXiv 1612.03144, section 3).
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        """``channels`` of the coarser map, ``width`` of the finer one."""
+        super().__init__()
+        self.lateral = nn.Conv2d(channels, width, 1)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """The shape of ``fine``."""
+        told: Tensor = functional.interpolate(self.lateral(coarse), fine.shape[2:], mode="nearest")
+        return fine + told
+
+
 class FeaturePyramid(nn.Module):
     """FPN (arXiv 1612.03144) with two more levels from the backbone's last map, as RetinaNet has them (P3 to P7)."""
 

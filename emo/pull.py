@@ -13,9 +13,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
-from tqdm import tqdm
-
 from emo.importing import Origin, Target, import_file
+from emo.names import model_name
 
 BASE_URL = "https://raw.githubusercontent.com/zhangzjn/EMO/27d9b40fea9c2a12a2fe7acc51032184852a99d8"
 BLOBS: Mapping[str, str] = MappingProxyType(
@@ -38,9 +37,15 @@ def pull(model: str, target: Target, cache: Path, base_url: str = BASE_URL, blob
     it cannot be had, ValueError when it is another file, FileExistsError when the version exists.
     """
     target.check()
+    model = model_name(model)
     path = f"resources/EMO_{model.removeprefix('emo_').upper()}/net.pth"
     file = cache / f"{model}.pth"
-    fetch(f"{base_url.rstrip('/')}/{path}", file, blob or BLOBS[model])
+    try:
+        fetch(f"{base_url.rstrip('/')}/{path}", file, blob or BLOBS[model])
+    except ConnectionError as error:
+        import_it = f"emo import {Path(path).name} --model {model} --name {target.name}"
+        msg = f"{error}. --base-url names a mirror; or fetch the file in another way and `{import_it}`"
+        raise ConnectionError(msg) from error
     origin = Origin(
         training_data="ImageNet-1K, as the authors say",
         terms=f"The repository that it comes from states no licence ({base_url}).",
@@ -95,6 +100,8 @@ def _receive(url: str, partial: Path, timeout: float) -> None:
         partial.unlink()  # it is no beginning of that file
         _receive(url, partial, timeout)
         return
+    from tqdm import tqdm  # noqa: PLC0415  comes with PyTorch's extra
+
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             have = 0

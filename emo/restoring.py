@@ -18,14 +18,15 @@ from emo import classification, detection
 from emo.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
 from emo.anchors import SIZES as ANCHOR_SIZES
 from emo.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
-from emo.checkpoint import misfits
+from emo.checkpoint import misfits, own_key, upstream_key
 from emo.exported import read_exported
 from emo.heads.model import Model
 from emo.heads.retinanet import ANCHORS_PER_CELL as RETINANET_ANCHORS
+from emo.heads.ssdlite import SIZES_KEY
 
 _AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "net_E")
 _PLAIN = ("state_dict", "model", "net")
-_WRAPPERS = ("module.", "_orig_mod.")  # of data parallelism and averaging, of torch.compile
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of data parallelism and averaging, of torch.compile, of Lightning
 _COUNTERS = ("n_averaged", "steps")  # beside averaged weights
 _NAMED = 3  # of the keys of each kind that do not fit
 
@@ -47,6 +48,14 @@ _HEADS = {
     "deeplabv3_": _Head("decode_head.aspp_modules.0.conv.weight", "decode_head.conv_seg.weight"),
     "pspnet_": _Head("decode_head.psp_modules.0.1.conv.weight", "decode_head.conv_seg.weight"),
 }
+_OWN_HEADS = {
+    "": _Head("norm.weight", "head.weight"),
+    "ssdlite_": _Head("head.classify.0.1.weight", "head.classify.0.1.weight", SSDLITE_ANCHORS, 1),
+    "retinanet_": _Head("head.classify_tower.0.0.weight", "head.classify.weight", RETINANET_ANCHORS),
+    "deeplabv3_": _Head("head.mix.mean.0.weight", "head.classify.weight"),
+    "pspnet_": _Head("head.mix.branches.0.0.weight", "head.classify.weight"),
+}
+_OWN_BACKBONE = "backbone.stages."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +72,14 @@ class Restored:
 def restore(path: Path, side: int | None = None, architecture: str | None = None) -> Restored:
     """The model in a file, for an input of ``side`` pixels.
 
-    The file is a checkpoint of our own runs, one with the authors' names, or a classifier that ``torch.onnx`` exported.
-    Raise ValueError when it is none, or not ``architecture``.
+    The file is a checkpoint of our own runs, one with the authors' names or those of ``emo.create``, or a classifier
+    that ``torch.onnx`` exported. Raise ValueError when it is none, or not ``architecture``.
     """
     if path.suffix == ".onnx":
         restored = _restore_exported(path, side)
     else:
         content = read_checkpoint(path)
-        restored = restore_own(content, side) if is_own(content) else restore_upstream(content, side, architecture)
+        restored = restore_own(content, side) if is_own(content) else restore_state(content, side, architecture)
     if architecture not in {None, restored.architecture}:
         msg = f"{path} is {restored.architecture}, not {architecture}"
         raise ValueError(msg)
@@ -137,26 +146,40 @@ def own_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def restore_upstream(content: Mapping[str, Any], side: int | None = None, architecture: str | None = None) -> Restored:
-    """The model whose tensors have the authors' names, for an input of ``side`` pixels.
+def restore_state(content: Mapping[str, Any], side: int | None = None, architecture: str | None = None) -> Restored:
+    """The model whose tensors have the authors' names or ours, for an input of ``side`` pixels.
 
     Raise ValueError when it is none, or not ``architecture``.
     """
     state = unwrap(content)
     architecture = architecture or recognise(state)
-    head = _HEADS[architecture.rpartition("emo_")[0]]
+    head = _heads_in(state)[architecture.rpartition("emo_")[0]]
     classes = None
     if head.classes in state and state[head.classes].ndim:
         classes = max(1, len(state[head.classes]) // head.anchors - head.background)
-    model = emo.create(architecture, classes)
-    kinds = misfits(model, state)
+    sizes = tuple(state[SIZES_KEY].flatten().tolist()) if SIZES_KEY in state else ANCHOR_SIZES
+    model = emo.create(architecture, classes, sizes)
+    is_ours = has_own_names(state)
+    kinds = misfits(model, state, own_key if is_ours else upstream_key)
     if any(kinds):  # the wrong size of a model has hundreds
         first = [fault for kind in kinds for fault in kind[:_NAMED]]
         count = sum(map(len, kinds))
         msg = f"taken for {architecture}: {count} keys of the checkpoint do not fit, the first of each kind are: "
         raise ValueError(msg + "; ".join(first))
-    emo.load_upstream(model, state)
+    if is_ours:
+        model.load_state_dict(state)
+    else:
+        emo.load_upstream(model, state)
     return Restored(architecture, model, serving_rule(architecture, side))
+
+
+def has_own_names(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are tensors of a model that ``emo.create`` made."""
+    return any(key.startswith(_OWN_BACKBONE) for key in state)
+
+
+def _heads_in(state: Mapping[str, Tensor]) -> Mapping[str, _Head]:
+    return _OWN_HEADS if has_own_names(state) else _HEADS
 
 
 def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -171,26 +194,31 @@ def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
                 print(f"taken: the averaged weights (EMA) in {key!r}")
             return unwrap(content[key])
     state = {key: tensor for key, tensor in content.items() if isinstance(tensor, Tensor) and key not in _COUNTERS}
-    for wrapper in _WRAPPERS:
-        state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+    while wrapped := [wrapper for wrapper in _WRAPPERS if any(key.startswith(wrapper) for key in state)]:
+        state = {key.removeprefix(wrapped[0]): tensor for key, tensor in state.items()}
     return state
 
 
 def recognise(state: Mapping[str, Tensor]) -> str:
     """The name of the architecture, as ``emo.create`` takes it; raise ValueError when it is none of them."""
-    heads = [name for name, head in _HEADS.items() if head.mark in state]
-    if not heads:
-        found = ", ".join(list(state)[:3]) or "no tensors at all"
-        msg = f"no head of EMO among its {len(state)} tensors: there is {found}; wanted is one of " + ", ".join(
-            head.mark for head in _HEADS.values()
+    heads = _heads_in(state)
+    found = next((name for name, head in heads.items() if head.mark in state), None)
+    if found is None:
+        there = ", ".join(list(state)[:3]) or "no tensors at all"
+        msg = f"no head of EMO among its {len(state)} tensors: there is {there}; wanted is one of " + ", ".join(
+            head.mark for head in heads.values()
         )
         raise ValueError(msg)
-    return heads[0] + size_of(state, "backbone." if heads[0] else "")
+    return found + size_of(state, "backbone." if found else "")
 
 
 def size_of(state: Mapping[str, Tensor], prefix: str = "") -> str:
-    """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError when it is none."""
-    key = f"{prefix}stage4.0.proj.conv.weight"
+    """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError when it is none.
+
+    One with our own names has that prefix always, unless it stands alone.
+    """
+    ours = [f"{_OWN_BACKBONE}4.0.shrink.weight", f"{_OWN_BACKBONE}4.0.shrink.weight".removeprefix("backbone.")]
+    key = next((key for key in ours if key in state), f"{prefix}stage4.0.proj.conv.weight")
     width = len(state[key]) if key in state and state[key].ndim else None
     if width not in SIZE_OF_WIDTH:
         msg = f"no size of EMO has {key} of {width} channels; there are {KNOWN_WIDTHS}"

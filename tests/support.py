@@ -56,6 +56,7 @@ def write_classifier(
     golden_shift: float = 0.0,
     turn: int = 0,
     width: int = 3,
+    groups: tuple[str, ...] | None = None,
 ) -> Path:
     """The folder of a complete classifier of ``COLOURS``; a ``golden_shift`` makes its self-test fail.
 
@@ -78,7 +79,8 @@ def write_classifier(
     }
     outputs = (Tensor(name="scores", dtype="float32", shape=(-1, 3)),)
     labels = COLOURS[turn:] + COLOURS[:turn]
-    return _write(root / name / version, "classify", nodes, constants, outputs, side, golden_shift, "crop", labels)
+    folder = root / name / version
+    return _write(folder, "classify", nodes, constants, outputs, side, golden_shift, "crop", labels, groups)
 
 
 def write_detector(
@@ -159,6 +161,7 @@ def _write(  # noqa: PLR0913, PLR0917  a folder has many parts
     golden_shift: float,
     mode: Literal["crop", "stretch", "fit"] = "stretch",
     labels: Sequence[str] = COLOURS,
+    groups: tuple[str, ...] | None = None,
 ) -> Path:
     folder.mkdir(parents=True)
     graph = helper.make_graph(
@@ -188,6 +191,7 @@ def _write(  # noqa: PLR0913, PLR0917  a folder has many parts
             std=(255.0, 255.0, 255.0),
         ),
         detection=DetectionDefaults() if task == "detect" else None,
+        groups=groups,
         sha256={file: sha256_of(folder / file) for file in ("model.onnx", "labels.txt")},
         golden=_golden(folder / "model.onnx", outputs, side, golden_shift),
         card=ModelCard(

@@ -1,6 +1,7 @@
 import json
 import signal
 import socket
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -38,6 +39,36 @@ def test_serve_says_where_it_is_answers_and_stops_cleanly_on_sigterm(tmp_path: P
     assert "serving" in messages
     assert "request" in messages
     assert "tuned" not in messages
+
+
+@pytest.mark.parametrize(
+    ("workers", "host", "listens", "here"),
+    [("1", "0.0.0.0", "0.0.0.0", "127.0.0.1"), ("2", "::", "[::]", "[::1]"), ("1", "::1", "[::1]", "[::1]")],
+)
+def test_the_start_line_has_the_address_that_is_listened_on(
+    tmp_path: Path, workers: str, host: str, listens: str, here: str
+) -> None:
+    write_classifier(tmp_path)
+    options = ("--port", "0", "--models", str(tmp_path), "--no-tune", "--workers", workers, "--host", host)
+    server = emo_serve("serve", *options)
+    assert server.stdout
+    try:
+        welcome = server.stdout.readline()
+        url = welcome.split(" at ")[1].split()[0]
+        assert url.rpartition(":")[0] == f"http://{listens}"
+        port = url.rpartition(":")[2]
+        assert f"(documentation: http://{here}:{port}/docs)" in welcome
+        assert httpx.get(f"http://{here}:{port}/readyz", trust_env=False).status_code == 200
+    finally:
+        server.kill()
+        server.communicate(timeout=20)
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"emo-serve {version('emo-serve')}\n"
 
 
 def test_tune_measures_for_the_goal_on_the_command_line(tmp_path: Path) -> None:
@@ -110,6 +141,17 @@ def test_a_mistyped_variable_is_named_and_exit_code_2() -> None:
     _, errors = server.communicate(timeout=30)
     assert server.returncode == 2
     assert errors == "emo-serve: EMO_PROT is no setting; did you mean EMO_PORT?\n"
+
+
+def test_what_kubernetes_sets_is_a_warning_and_no_more(tmp_path: Path) -> None:
+    write_detector(tmp_path, golden_shift=1.0)
+    links = {"EMO_SERVE_SERVICE_HOST": "10.0.0.1", "EMO_PORT": "tcp://10.0.0.1:80"}
+    for command in (["serve", "--port", "0", "--workers", "1"], ["serve", "--port", "0", "--workers", "2"]):
+        server = emo_serve(*command, "--models", str(tmp_path), **links)
+        _, errors = server.communicate(timeout=30)
+        assert "no model can be served" in errors  # it came so far
+        first = json.loads(errors.splitlines()[0])
+        assert (first["level"], first["variables"]) == ("warning", ["EMO_PORT", "EMO_SERVE_SERVICE_HOST"])
 
 
 def test_settings_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,13 @@
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 
 import pytest
 
-from app.logs import JsonFormatter, configure, request_id
+from app.logs import JsonFormatter, TextFormatter, configure, request_id
 from app.settings import Settings
 
 
@@ -56,6 +57,70 @@ def test_a_traceback_stays_on_its_line() -> None:
         fields = line(exc_info=sys.exc_info())
     assert "Traceback" in str(fields["exception"])
     assert r"first\nsecond" in str(fields["exception"])
+
+
+def words(message: str = "batch of %d", *arguments: object, name: str = "app.engine", **extra: object) -> str:
+    record = logging.LogRecord(name, logging.WARNING, __file__, 1, message, arguments, None)
+    record.__dict__.update(extra)
+    return TextFormatter().format(record)
+
+
+def test_uvicorns_second_message_is_in_no_line() -> None:
+    assert "color_message" not in line(color_message="Started \x1b[36m%d")
+    assert "color" not in words("Started %d", 3, color_message="Started \x1b[36m%d")
+
+
+def test_a_line_for_people_has_time_level_message_and_what_came_with_it() -> None:
+    text = words("serving %s", "it", model="toy", reason="it is so", key=None, stages={"decode": 0.1})
+    stamp, rest = text.split(" ", 1)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", stamp)
+    assert rest == 'warning serving it model=toy reason="it is so" stages="{\'decode\': 0.1}"'
+
+
+def test_a_request_is_told_by_its_method_path_and_status() -> None:
+    token = request_id.set("abc")
+    try:
+        text = words("request", name="app.access", method="GET", path="/models", status=200, duration_ms=1.5, images=0)
+    finally:
+        request_id.reset(token)
+    assert text.endswith(" warning GET /models 200 duration_ms=1.5 images=0 request_id=abc")
+
+
+@pytest.mark.parametrize("evil", ["/a\n12:00:00 error all is lost", "/\x1b[2J", "/\r\u2028", "/\x07 \x9b"])
+def test_what_a_client_sends_begins_no_line_and_steers_no_terminal(evil: str) -> None:
+    text = words("request", name="app.access", method="GET", path=evil, status=404, duration_ms=1.5)
+    assert len(text.splitlines()) == 1
+    assert text.isprintable()
+    assert words("%s", evil).isprintable()
+
+
+def test_a_traceback_for_people_stands_below_its_line() -> None:
+    try:
+        int("first\x1b[2Jsecond")
+    except ValueError:
+        text = words(exc_info=sys.exc_info(), message="failed")
+    first, *below = text.splitlines()
+    assert first.endswith("warning failed")
+    assert below[0] == "  Traceback (most recent call last):"
+    assert "\x1b" not in text
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize(
+    ("log_format", "is_terminal", "is_json"),
+    [("auto", True, False), ("auto", False, True), ("text", False, False), ("json", True, True)],
+)
+def test_lines_are_for_people_on_a_terminal_unless_said_otherwise(
+    log_format: str,
+    is_terminal: bool,
+    is_json: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    configure(Settings.model_validate({"log_format": log_format}))
+    logging.getLogger("app").info("started")
+    assert capsys.readouterr().err.startswith("{") == is_json
 
 
 @pytest.mark.usefixtures("restored_logging")

@@ -47,7 +47,8 @@ def refused(tmp_path: Path, content: dict[str, Any], change: Callable[[dict[str,
 
 
 def test_a_written_manifest_is_read_as_it_was(tmp_path: Path) -> None:
-    for folder in (write_classifier(tmp_path), write_detector(tmp_path), write_segmenter(tmp_path)):
+    grouped = write_classifier(tmp_path, "grouped", groups=("warm", "cold", "cold"))
+    for folder in (write_classifier(tmp_path), write_detector(tmp_path), write_segmenter(tmp_path), grouped):
         manifest = read_manifest(folder / MANIFEST_FILE)
         copy = tmp_path / "copy.json"
         write_manifest(manifest, copy)
@@ -94,6 +95,15 @@ def test_a_missing_and_a_broken_file_are_named(tmp_path: Path) -> None:
         (lambda m: m["golden"].update(outputs=[]), "golden must check each of the outputs"),
         (lambda m: m["golden"]["outputs"][0]["values"].pop(), "same length"),
         (lambda m: m["golden"]["outputs"][0]["indices"].__setitem__(0, -1), "golden.outputs.0.indices.0"),
+        (lambda m: m.update(groups=["warm", "cold"]), "groups must name one for each of the 3 classes, and it has 2"),
+        (lambda m: m.update(groups=["warm"] * 4), "groups must name one for each of the 3 classes, and it has 4"),
+        (lambda m: m.update(groups=[]), "groups must name one for each of the 3 classes, and it has 0"),
+        (lambda m: m.update(groups=["warm", "", "cold"]), "groups.1"),
+        (lambda m: m.update(groups=["warm", "cold ", "cold"]), "groups.1"),
+        (lambda m: m.update(groups=["warm", "cold", "co\nld"]), "groups.2"),
+        (lambda m: m.update(groups=["warm", "cold", "cold\n"]), "groups.2"),
+        (lambda m: m.update(groups=["warm", "cold", 3]), "groups.2"),
+        (lambda m: m.update(groups={"warm": ["red"]}), "groups"),
     ],
 )
 def test_what_does_not_fit_a_classifier_is_refused(
@@ -123,6 +133,12 @@ def test_outputs_that_do_not_fit_a_detector_are_refused(
     assert "must be float32 boxes (-1, A, 4), scores (-1, A, C)" in refused(tmp_path, detector, change)
 
 
+def test_only_a_classifier_has_groups(tmp_path: Path, detector: dict[str, Any], segmenter: dict[str, Any]) -> None:
+    for content in (detector, segmenter):
+        words = refused(tmp_path, content, lambda m: m.update(groups=["warm", "cold", "cold"]))
+        assert "'groups' belongs to task 'classify' and only there" in words
+
+
 def test_a_detector_without_its_defaults_is_refused(tmp_path: Path, detector: dict[str, Any]) -> None:
     assert "'detection' belongs to task 'detect'" in refused(tmp_path, detector, lambda m: m.pop("detection"))
 
@@ -133,6 +149,7 @@ def test_a_detector_without_its_defaults_is_refused(tmp_path: Path, detector: di
         (lambda m: m["outputs"][0].update(shape=[-1, 3, 8]), "must be float32 logits (-1, C, h, w)"),
         (lambda m: m["outputs"][0].update(name="scores"), "must be float32 logits (-1, C, h, w)"),
         (lambda m: m["outputs"][0].update(shape=[-1, 257, 8, 8]), "at most 256 classes, as many as a palette, not 257"),
+        (lambda m: m["preprocessing"].update(padding=114), "padding belongs to mode 'fit'"),
         (lambda m: m["preprocessing"].update(mode="crop", resize=32), "allowed are 'stretch' and 'fit'"),
         (lambda m: m.update(detection={}), "'detection' belongs to task 'detect'"),
     ],

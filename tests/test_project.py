@@ -208,6 +208,28 @@ def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded() -> Non
 # ---- containers ----
 
 
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "docker/cuda.Dockerfile"])
+def test_a_container_runs_the_command_with_settings_of_its_own(dockerfile: str) -> None:
+    instructions = read(dockerfile).replace("\\\n", " ")
+    image = instructions[instructions.rindex("\nFROM ") :]
+    assert re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", image, flags=re.MULTILINE) == ['["emo-serve"]', '["serve"]']
+    variables = dict(re.findall(r"\b(EMO_\w+)=(\S+)", image))
+    assert (variables["EMO_HOST"], variables["EMO_PORT"], variables["EMO_MODELS"]) == ("0.0.0.0", "8000", "/models")
+    assert set(variables) <= {variable for variable, _ in all_settings()}
+
+
+def test_the_readme_has_a_line_for_a_container_and_another_port_for_compose() -> None:
+    readme = read("README.md")
+    assert re.search(r"^docker run .*-p 127\.0\.0\.1:8000:8000 emo-serve:", readme, flags=re.MULTILINE)
+    assert "\nBALANCER_PORT=8080 docker compose up --build --wait" in readme
+    assert "docker/roll" in read("docs/operations.md")
+
+
+def test_every_command_calls_the_repository_by_the_same_option() -> None:
+    for path in (*(ROOT / "app").rglob("*.py"), *(ROOT / "emo").rglob("*.py"), *(ROOT / "docs").rglob("*.md")):
+        assert "--repository" not in path.read_text(encoding="utf-8"), path
+
+
 @pytest.mark.parametrize("name", ["app", "balancer", "prometheus", "grafana"])
 def test_a_composed_service_is_hardened_and_published_locally_only(name: str) -> None:
     service = yaml.safe_load(read("docker-compose.yml"))["services"][name]

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import PREFIX, Settings, all_settings
+from app.settings import PREFIX, Settings, all_settings, service_links
 from app.variables import unknown_names
 
 
@@ -17,6 +18,15 @@ def test_the_environment_sets_plain_and_nested_settings(monkeypatch: pytest.Monk
     assert settings.batching.max_batch_size == 8
     assert settings.batching.max_queue_delay_seconds == 0
     assert settings.session.intra_op_threads == 3
+
+
+def test_words_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMO_CORS_ORIGINS", "https://a.example, http://localhost:3000,capacitor://localhost,")
+    monkeypatch.setenv("EMO_TRUSTED_PROXIES", "10.0.0.0/8,::1")
+    settings = Settings()
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000", "capacitor://localhost")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert Settings(**settings.model_dump(mode="json")) == settings  # as a worker is told
 
 
 def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,11 +56,66 @@ def test_other_programs_variables_are_left_alone() -> None:
     assert not list(unknown_names({"PATH": "", "EMOTION": "joy", "DEMO_X": "", "EMO_PORT": ""}, PREFIX, {"EMO_PORT"}))
 
 
+LINKS = {
+    "EMO_SERVE_SERVICE_HOST": "10.0.0.1",
+    "EMO_SERVE_SERVICE_PORT": "80",
+    "EMO_SERVE_SERVICE_PORT_HTTP": "80",
+    "EMO_SERVE_PORT": "tcp://10.0.0.1:80",
+    "EMO_SERVE_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "EMO_SERVE_PORT_80_TCP_ADDR": "10.0.0.1",
+    "EMO_SERVE_PORT_80_TCP_PORT": "80",
+    "EMO_SERVE_PORT_80_TCP_PROTO": "tcp",
+    "EMO_DNS_PORT_53_UDP": "udp://10.0.0.1:53",
+    # of Services that are called emo and emo-admin
+    "EMO_SERVICE_HOST": "10.0.0.1",
+    "EMO_SERVICE_PORT": "80",
+    "EMO_PORT": "tcp://10.0.0.1:80",
+    "EMO_PORT_80_TCP_ADDR": "10.0.0.1",
+    "EMO_ADMIN_PORT": "tcp://10.0.0.1:80",
+}
+
+
+def test_what_kubernetes_sets_for_services_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LINKS.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(drain_seconds=1)
+    assert (settings.port, settings.admin_port, settings.drain_seconds) == (8000, None, 1)
+    assert Settings(port=9000).port == 9000
+    assert service_links(os.environ) == sorted(LINKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EMO_SERVE_PORT", "8000"),
+        ("EMO_ADMN_PORT", "8001"),
+        ("EMO_SERVICE_HOSTS", "a"),
+        ("EMO_SERVE_PORT_TCP", "80"),
+        ("EMO_SERVE_PORT_80_HTTP", "80"),
+    ],
+)
+def test_what_kubernetes_would_not_set_is_a_mistyped_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=f"{name} is no setting"):
+        Settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("EMO_PORT", "70000"),
-        ("EMO_PORT", "tcp://10.0.0.1:8000"),
+        ("EMO_PORT", "http://10.0.0.1:8000"),
+        ("EMO_HOST", ""),
+        ("EMO_CORS_ORIGINS", "photos.example"),
+        ("EMO_CORS_ORIGINS", "https://photos.example/"),
+        ("EMO_ROOT_PATH", "vision"),
+        ("EMO_ROOT_PATH", "/vision/"),
+        ("EMO_ROOT_PATH", "/"),
+        ("EMO_TRUSTED_PROXIES", "proxy"),
+        ("EMO_TRUSTED_PROXIES", "10.0.0.0/40"),
+        ("EMO_LOG_FORMAT", "xml"),
         ("EMO_LOG_LEVEL", "chatty"),
         ("EMO_DECODE_THREADS", "0"),
         ("EMO_REQUEST_TIMEOUT_SECONDS", "0"),

@@ -1,5 +1,6 @@
 """A wrapped graph -> ``models/<name>/<version>/``, whole and accepted by the server's own self-test, or nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from app.add.wrap import INPUT
 from app.drafts import draft_of
 from app.engine.repository import Artefact, read_artefact
 from app.engine.selftest import self_test
-from app.engine.session import OrtSession, answers_of
+from app.engine.session import LooseGraph, OrtSession
 from app.errors import StartupError
+from app.groups import read_groups
 from app.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -42,14 +44,23 @@ _CLEARLY_BETTER = 1e-3  # of scores: ten times what a golden pair may be off
 
 
 def write_artefact(
-    target: Path, graph: bytes, front: Front, end: End, labels: tuple[str, ...], options: Options
+    target: Path,
+    graph: bytes,
+    front: Front,
+    end: End,
+    labels: tuple[str, ...],
+    options: Options,
+    sources: Sequence[Path],
 ) -> Artefact:
-    """Write all files into a hidden folder, try them as the server does, then move it; raises StartupError."""
+    """Write all files into a hidden folder, try them as the server does, then move it; raises StartupError.
+
+    The ``sources`` are the files that the graph and its weights were read from.
+    """
     try:
         with draft_of(target) as draft:
             (draft / MODEL_FILE).write_bytes(graph)
             (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
-            manifest = _manifest(draft, target, front, end, options)
+            manifest = _manifest(draft, target, front, end, options, sources)
             write_manifest(manifest, draft / MANIFEST_FILE)
             artefact = Artefact(manifest, read_labels(draft / LABELS_FILE), draft / MODEL_FILE)
             session = OrtSession(artefact.model_path, manifest, SessionOptions())
@@ -60,7 +71,7 @@ def write_artefact(
     return read_artefact(target)
 
 
-def _manifest(draft: Path, target: Path, front: Front, end: End, options: Options) -> Manifest:
+def _manifest(draft: Path, target: Path, front: Front, end: End, options: Options, sources: Sequence[Path]) -> Manifest:
     rule = front.rule
     picture, answers = _golden_answers((draft / MODEL_FILE).read_bytes(), front, end)
     is_half = front.dtype == "float16"
@@ -72,12 +83,13 @@ def _manifest(draft: Path, target: Path, front: Front, end: End, options: Option
         outputs=tuple(Tensor(name=name, dtype="float32", shape=(-1, *shape)) for name, shape in shapes(end).items()),
         preprocessing=rule,
         detection=_defaults(end),
+        groups=read_groups(options.groups, read_labels(draft / LABELS_FILE)) if options.groups else None,
         sha256={file: sha256_of(draft / file) for file in (MODEL_FILE, LABELS_FILE)},
         golden=golden_pair(picture, answers, _FLOAT16_LOOSENESS if is_half else 1),
         card=ModelCard(
             architecture=options.file.stem,
             training_data="unknown",
-            recipe=f"added from {options.file.name}, sha256 {sha256_of(options.file)}",
+            recipe="added from " + " and ".join(f"{file.name}, sha256 {sha256_of(file)}" for file in sources),
             seed=0,
             metrics={},
             measured_on="nothing",
@@ -94,14 +106,16 @@ def _defaults(end: End) -> DetectionDefaults | None:
 
 
 def _golden_answers(graph: bytes, front: Front, end: End) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
-    """A picture, and of the outputs for it what is the same everywhere."""
+    """A picture, and of the outputs for it what is the same everywhere; raises StartupError where there is none."""
+    served = LooseGraph(graph)
     for picture in (golden_picture(), np.zeros((36, 48, 3), np.uint8)):
-        found = answers_of(graph, {INPUT: preprocess(Picture.of(picture), front.rule)[0][None]})
+        found = served.answer({INPUT: preprocess(Picture.of(picture), front.rule)[0][None]})
         answers = {name: found[name][0].astype(np.float32) for name in shapes(end)}
         steady = _steady_rows(answers["scores"]) if isinstance(end, ListsEnd) else None
-        if steady != 0:
-            break
-    return picture, {name: answer[: steady or None] for name, answer in answers.items()}
+        if steady != 0 and all(np.isfinite(answer).all() for answer in answers.values()):
+            return picture, {name: answer[:steady] for name, answer in answers.items()}
+    msg = "no picture made here gives answers that could be compared elsewhere: they are NaN, infinite or all alike"
+    raise StartupError(msg)
 
 
 def _steady_rows(scores: NDArray[np.float32]) -> int:

@@ -6,29 +6,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.add.artefact import LIMITS, write_artefact
 from app.add.detectors import recognise_detector
-from app.add.ends import Answers, recognise_classifier
+from app.add.ends import recognise_classifier
 from app.add.fronts import recognise_front
 from app.add.graph import Network, begins_as_emo, read_network
+from app.add.grids import find_grids, told_grids
 from app.add.labels import labels_of
 from app.add.options import Options
 from app.add.plan import End, Finding, Front, ListsEnd
-from app.add.wrap import INPUT, output_name, probe_graph, served_graph
+from app.add.probes import probe
+from app.add.usual import YOLOX, usual_of
+from app.add.wrap import served_graph
 from app.engine.pipeline import prepare
 from app.engine.repository import Artefact
-from app.engine.session import OrtSession, answers_of
+from app.engine.session import OrtSession
 from app.engine.tasks import task_for
-from app.errors import ServiceError, StartupError
+from app.errors import InferenceFailed, ServiceError, StartupError
 from app.manifest import NAME_PATTERN, VERSION_PATTERN
 from app.settings import SessionOptions
-from app.vision.golden import golden_picture
 from app.vision.image import decode
-from app.vision.picture import Picture
-from app.vision.preprocess import preprocess
 from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
 
 _SHOWN = 5
@@ -46,7 +43,7 @@ def add(options: Options) -> int:
         raise StartupError(msg) from error
     _say(f"{options.file}:", *_lines(findings))
     graph = served_graph(network.model, front, end).SerializeToString()
-    artefact = write_artefact(target, graph, front, end, labels, options)
+    artefact = write_artefact(target, graph, front, end, labels, options, network.files)
     _say(f"added {target}", *_shown(artefact, photo), *_hints(artefact, network, options.file))
     return 0
 
@@ -76,63 +73,32 @@ def _read(photo: Path) -> bytes:
 def _recognise(
     network: Network, options: Options, photo: bytes | None
 ) -> tuple[Front, End, tuple[str, ...], list[Finding]]:
-    front, findings = recognise_front(network, options)
-    front, answers, batch = _probe(network, front, photo)
+    picture = None if photo is None else decode(photo, LIMITS)
+    usual = usual_of(network, options)
     labels = labels_of(network, options)
+    front, findings = recognise_front(network, options, usual)
+    probes = probe(network, front, picture)
+    grids = None
+    if options.task == "detect" and options.boxes == "yolox":
+        grids = told_grids(probes.answers, front.rule)
+    elif options.task == "detect" and not network.is_ultralytics:
+        grids = find_grids(probes.answers, front.rule, labels.count)
+    if grids is not None:
+        front, findings = recognise_front(network, options, YOLOX)
+        probes = probe(network, front, picture)
     end: End
     if options.task == "classify":
-        end, found = recognise_classifier(answers, options, labels.count)
+        end, found = recognise_classifier(probes.answers, network.origins, options, labels)
     else:
-        end, found = recognise_detector(answers, options, labels, front.rule)
+        strides = grids.strides if grids and grids.is_raw and options.boxes in {None, "yolox"} else ()
+        end, found = recognise_detector(network, probes.answers, options, labels, front.rule, strides)
+    front, tried = probes.front, list(probes.findings)
     if isinstance(end, ListsEnd) and end.one_by_one and not front.one_by_one:
         front = replace(front, one_by_one=True)
-        batch = Finding("batch", "open, but the lists are those of one picture: they are computed one after the other")
+        text = "open, but the lists are those of one picture: they are computed one after the other"
+        tried[-1] = Finding("batch", text)
     names, named = labels.named(end.num_classes)
-    return front, end, names, [*findings, batch, *found, named]
-
-
-def _probe(network: Network, front: Front, photo: bytes | None) -> tuple[Front, Answers, Finding]:
-    """Run the network on some pictures, alone and together."""
-    made = [golden_picture(), _noise(), np.zeros((48, 64, 3), np.uint8)]  # much, too much and nothing to see
-    pictures = [Picture.of(pixels) for pixels in made] + ([decode(photo, LIMITS)] if photo else [])
-    tensors = [preprocess(picture, front.rule)[0][None] for picture in pictures]
-    graph = probe_graph(network.model, front).SerializeToString()
-    alone = [answers_of(graph, {INPUT: tensor}) for tensor in tensors]
-    names = [output.name for output in network.outputs if output_name(output.name) in alone[0]]
-    answers = {name: [answer[output_name(name)] for answer in alone] for name in names}
-    if front.one_by_one:
-        text = (
-            "1: the graph computes the pictures of a batch one after the other; export it with an open batch if you can"
-        )
-        return front, answers, Finding("batch", text)
-    if _goes_together(graph, tensors, alone):
-        return front, answers, Finding("batch", "open")
-    text = "open, but pictures together are answered otherwise than alone: they are computed one after the other"
-    return replace(front, one_by_one=True), answers, Finding("batch", text)
-
-
-def _goes_together(
-    graph: bytes, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[dict[str, NDArray[np.generic]]]
-) -> bool:
-    try:
-        together = answers_of(graph, {INPUT: np.concatenate(tensors)})
-    except StartupError:
-        return False
-    for name, values in together.items():
-        wanted = [answer[name] for answer in alone]
-        if any(value.shape[:1] != (1,) or value.shape[1:] != values.shape[1:] for value in wanted):
-            return False
-        expected = np.concatenate(wanted).astype(np.float64)
-        if expected.shape != values.shape:
-            return False
-        allowed = 0.01 * max(1.0, float(np.abs(expected).max(initial=0)))
-        if not np.abs(values.astype(np.float64) - expected).max(initial=0) <= allowed:
-            return False
-    return True
-
-
-def _noise() -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    return front, end, names, [*findings, *tried, *found, named]
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
@@ -144,15 +110,19 @@ def _shown(artefact: Artefact, photo: bytes | None) -> Iterator[str]:
     """What the model says about the photo, by the server's own steps."""
     manifest = artefact.manifest
     prepared = prepare(photo or manifest.golden.image_bytes(), LIMITS, manifest.preprocessing)
-    outputs = OrtSession(artefact.model_path, manifest, SessionOptions()).run(prepared.tensor[None])
-    parameters = ClassifyParameters(top_k=_SHOWN) if manifest.task == "classify" else DetectParameters()
-    answer = {name: values[0] for name, values in outputs.items()}
-    result = task_for(artefact).postprocess(answer, prepared.geometry, parameters)
     yield (
         "it says about the photo:"
         if photo
         else "it says about a picture of colours (try a photo of yours with --photo):"
     )
+    try:
+        outputs = OrtSession(artefact.model_path, manifest, SessionOptions()).run(prepared.tensor[None])
+    except InferenceFailed as error:
+        yield f"  nothing: {error}"
+        return
+    parameters = ClassifyParameters(top_k=_SHOWN) if manifest.task == "classify" else DetectParameters()
+    answer = {name: values[0] for name, values in outputs.items()}
+    result = task_for(artefact).postprocess(answer, prepared.geometry, parameters)
     match result:
         case Classification():
             for label, score in zip(result.labels, result.scores, strict=True):

@@ -1,18 +1,22 @@
 """What a detector answers: boxes and scores, or one table of both, as YOLO networks have it; or lists of its own."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import permutations, product
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.add.activations import Asked, choose_activation
+from app.add.background import Background, find_background
 from app.add.boxes import recognise_boxes
-from app.add.ends import Answers, activation, describe, sums_to_one
+from app.add.ends import Answers, describe
+from app.add.graph import Network
 from app.add.labels import Labels
 from app.add.lists import recognise_lists
 from app.add.options import Options
-from app.add.plan import Columns, DetectorEnd, Finding, ListsEnd
+from app.add.origin import Origin
+from app.add.plan import BoxFormat, Columns, DetectorEnd, Finding, ListsEnd, Order
 from app.add.readings import find_lists
 from app.errors import StartupError
 from app.manifest import Preprocessing
@@ -38,18 +42,30 @@ class _Reading:
 
 
 def recognise_detector(
-    answers: Answers, options: Options, labels: Labels, rule: Preprocessing
+    network: Network,
+    answers: Answers,
+    options: Options,
+    labels: Labels,
+    rule: Preprocessing,
+    strides: tuple[int, ...],
 ) -> tuple[DetectorEnd | ListsEnd, list[Finding]]:
-    """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes."""
-    lists = None if options.nms == "none" else find_lists(answers, options)
+    """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes.
+
+    The ``strides`` are those of YOLOX's raw head, or none where it is not that.
+    """
+    lists = None
+    if options.nms != "none" and not strides:
+        lists = find_lists(answers, options, labels.count, may_select=network.selects)
     if lists is not None:
         return recognise_lists(lists, answers, options, labels, rule)
-    if options.nms == "inside" or options.score_output or options.class_output:
+    if options.nms == "inside" or options.class_output:
         msg = f"no outputs are lists of boxes, scores and classes: {describe(answers)}; allowed are {_LISTS}"
         raise StartupError(msg)
     tables = _tables(answers)
     readings = [reading for pair in permutations(tables, 2) for reading in _pairs(tables, *pair)]
     readings = readings or [reading for name in tables for reading in _singles(name, tables[name])]
+    if strides:
+        readings = [reading for reading in readings if reading.objectness is not None]
     if not readings:
         msg = f"a detector has {_TABLES}, or {_LISTS}; this graph has {describe(answers)}"
         raise StartupError(msg)
@@ -57,19 +73,28 @@ def recognise_detector(
     if not fitting:
         counts = ", ".join(f"{_width(reading.scores)} ({reading.words})" for reading in readings)
         msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
-        raise StartupError(msg)
-    return _finish(_chosen(fitting, options), tables, options, labels.count, rule)
+        told = replace(options, nms="inside")
+        if options.nms is None and find_lists(answers, told, labels.count, may_select=network.selects) is not None:
+            msg += ", unless they are lists of what is left after non-maximum suppression (--nms inside)"
+        raise StartupError(msg + labels.advice)
+    chosen = _chosen(fitting, options)
+    return _finish(chosen, tables, _Known(options, labels, network.origins, rule, strides))
 
 
 def _chosen(readings: list[_Reading], options: Options) -> _Reading:
-    """The most usual reading; where each of two outputs may be the boxes, their names or the option tell."""
+    """The most usual reading; where several outputs may be the boxes or the scores, their names or the options tell."""
     outputs = sorted({reading.boxes.output for reading in readings})
     telling = [name for name in outputs if _sounds_like_boxes(name)]
     name = options.box_output or (telling or outputs)[0]
     if name not in outputs or (options.box_output is None and len(outputs) > 1 and len(telling) != 1):
         msg = f"which output holds the boxes? Say it with --box-output; it may be {' or '.join(outputs)}"
         raise StartupError(msg)
-    return next(reading for reading in readings if reading.boxes.output == name)
+    readings = [reading for reading in readings if reading.boxes.output == name]
+    scores = sorted({reading.scores.output for reading in readings})
+    if (options.score_output or scores[0]) not in scores or (options.score_output is None and len(scores) > 1):
+        msg = f"which output holds the scores of the boxes in {name}? Say it with --score-output; it may be "
+        raise StartupError(msg + " or ".join(scores))
+    return next(reading for reading in readings if reading.scores.output == (options.score_output or scores[0]))
 
 
 def _tables(answers: Answers) -> dict[str, Table]:
@@ -118,7 +143,7 @@ def _shape(table: Table, *, transposed: bool) -> tuple[int, int]:
     return (columns, rows) if transposed else (rows, columns)
 
 
-def _label_counts(reading: _Reading) -> set[int]:
+def _label_counts(reading: _Reading) -> set[int | None]:
     """As many labels as scores; one less where a score may stand for the background."""
     count = _width(reading.scores)
     return {count} if reading.boxes.output == reading.scores.output else {count, count - 1}
@@ -134,50 +159,65 @@ def _cut(tables: dict[str, Table], columns: Columns) -> Table:
     return turned[..., columns.first : columns.last]
 
 
-def _finish(
-    reading: _Reading, tables: dict[str, Table], options: Options, num_labels: int | None, rule: Preprocessing
-) -> tuple[DetectorEnd, list[Finding]]:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What else than the outputs there is to judge them by."""
+
+    options: Options
+    labels: Labels
+    origins: Mapping[str, Origin]
+    rule: Preprocessing
+    strides: tuple[int, ...]
+
+
+def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple[DetectorEnd, list[Finding]]:
     boxes, scores = _cut(tables, reading.boxes), _cut(tables, reading.scores)
-    unit_values = scores
+    unit_values, options = scores, known.options
     if reading.objectness is not None:
         unit_values = np.concatenate([scores, _cut(tables, reading.objectness)], axis=-1)
-    is_logits, scores_text = activation(unit_values, options)
-    background, background_finding = _background(scores, options, num_labels, is_logits=is_logits)
-    kind: Literal["sigmoid", "softmax"] = "sigmoid" if background == "none" else "softmax"
-    box_format, box_findings = recognise_boxes(boxes, options, rule)
+    background, background_finding = find_background(scores, options, known.labels)
+    is_alone = reading.scores.output != reading.boxes.output
+    asked = Asked(
+        options.scores,
+        known.origins.get(reading.scores.output) if is_alone else None,
+        scores.shape[-1],
+        "sigmoid" if background == "none" else "softmax",
+    )
+    activation, scores_text = choose_activation(unit_values, asked)
+    if known.strides:
+        cells = ", ".join(map(str, known.strides))
+        text = f"YOLOX's raw head: offsets and logarithms of sizes in cells of {cells} pixels"
+        box_format, box_findings = BoxFormat("cxcywh", normalised=False), [Finding("boxes", text, "--boxes")]
+    else:
+        # One table is how YOLO networks answer, and `pred_boxes` how DETR calls its boxes.
+        usual: Order | None = None if is_alone and "pred_boxes" not in reading.boxes.output else "cxcywh"
+        box_format, box_findings = recognise_boxes(boxes, options, known.rule, usual)
     end = DetectorEnd(
         reading.boxes,
         reading.scores,
         reading.objectness,
         anchors=boxes.shape[1],
         box_format=box_format,
-        activation=kind if is_logits else None,
+        activation=activation,
         background=background,
+        kept=_kept(known.labels, background, scores.shape[-1]),
+        strides=known.strides,
     )
     return end, [
-        Finding("output", f"{reading.words}; {boxes.shape[1]} boxes, {end.num_classes} classes", "--nms, --box-output"),
-        Finding("scores", scores_text + (f"; a {kind} is added" if is_logits else ""), "--scores"),
+        Finding(
+            "output",
+            f"{reading.words}; {boxes.shape[1]} boxes, {end.num_classes} classes",
+            "--nms, --box-output, --score-output",
+        ),
+        Finding("scores", scores_text, "--scores"),
         *background_finding,
         *box_findings,
     ]
 
 
-def _background(
-    scores: Table, options: Options, num_labels: int | None, *, is_logits: bool
-) -> tuple[Literal["none", "first", "last"], list[Finding]]:
-    count = scores.shape[-1]
-    is_there = num_labels == count - 1 or (num_labels is None and not is_logits and sums_to_one(scores))
-    if options.background is not None:
-        if num_labels is not None and (options.background == "none") != (num_labels == count):
-            msg = f"--background {options.background} does not go with {num_labels} labels and {count} scores a box"
-            raise StartupError(msg)
-        return options.background, [
-            Finding("background", f"{options.background}, as --background says", "--background")
-        ]
-    if not is_there:
-        return "none", []
-    best = scores.argmax(axis=-1)
-    firsts, lasts = int((best == 0).sum()), int((best == count - 1).sum())
-    place: Literal["first", "last"] = "first" if firsts >= lasts else "last"
-    share = max(firsts, lasts) / best.size
-    return place, [Finding("background", f"the {place} score, the best of {share:.0%} of the boxes", "--background")]
+def _kept(labels: Labels, background: Background, scores: int) -> tuple[int, ...] | None:
+    """Places of the classes that are served, among the scores without a background."""
+    if labels.kept is None or background == "none" or labels.count != scores:
+        return labels.kept
+    moved = tuple(place - (background == "first") for place in labels.kept)  # its own name was one that says nothing
+    return None if len(moved) == scores - 1 else moved

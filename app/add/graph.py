@@ -1,18 +1,18 @@
-"""An ONNX file, checked and described; but for ``app.add.wrap`` and ``app.add.nodes`` nobody else knows ``onnx``."""
+"""An ONNX file, checked and described; what else knows ``onnx`` are ``opset``, ``origin``, ``nodes`` and ``wrap``."""
 
-import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import onnx
-from onnx import TensorProto, version_converter
+from onnx import TensorProto, external_data_helper
 
+from app.add.opset import OLDEST_OPSET, opset_of, renewed
+from app.add.origin import Origin, origin_of, selects
 from app.errors import StartupError
 
 MAX_BYTES = 1024**3
-OLDEST_OPSET = 13
-"""The first in which the operators of ``app.add.wrap`` have their present form."""
 
 _EMO_STEM = ((24, 3, 3, 3), (24, 1, 3, 3), (24, 24, 1, 1), (24, 24, 1, 1), (24, 24, 1, 1))
 
@@ -40,36 +40,53 @@ class Network:
     model: onnx.ModelProto
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
-    labels: tuple[str, ...] | None
-    """The class names that some exporters write into the file."""
+    origins: Mapping[str, Origin]
+    """Of each output."""
+    selects: bool
+    """Whether it may choose among what it finds."""
+    metadata: Mapping[str, str]
+    """What exporters write beside the graph."""
+    files: tuple[Path, ...]
+    """Where all this was read: the graph, then weights beside it."""
+    opset: int
+    """Of the file."""
+    before_conversion: bytes | None
+    """The graph as it was read, where ``model`` is not that."""
+
+    @property
+    def is_ultralytics(self) -> bool:
+        """Whether its metadata is what Ultralytics writes, of which YOLOv5 wrote no more than two keys."""
+        is_signed = "ultralytics" in self.metadata.get("author", "").lower()
+        return is_signed or {"stride", "names"} <= self.metadata.keys() or {"task", "names"} <= self.metadata.keys()
 
 
 def read_network(path: Path) -> Network:
-    """The network in the file; raises StartupError where it is none, too large, not in one file or too old."""
-    try:
-        size = path.stat().st_size
-        model = onnx.load(path, load_external_data=False) if size <= MAX_BYTES else None
-    except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror}"
-        raise StartupError(msg) from error
-    except Exception as error:  # protobuf's DecodeError is of a package that is not ours to import
-        msg = f"{path}: is no ONNX file: {error}"
-        raise StartupError(msg) from error
-    if model is None:
-        msg = f"{path}: has {size} bytes; allowed are {MAX_BYTES}"
-        raise StartupError(msg)
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
-        msg = f"{path}: keeps weights in a second file; export it as one file (PyTorch: external_data=False)"
-        raise StartupError(msg)
+    """The network in the file; raises StartupError where it is none, too large, incomplete or too old."""
+    model, files = _load(path)
     try:
         onnx.checker.check_model(model)
-        model = _renewed(model)
-    except Exception as error:  # the checker and the converter raise various errors
-        msg = f"{path}: is no valid ONNX model of opset {OLDEST_OPSET} or newer: {error}"
+    except Exception as error:  # the checker raises various errors
+        msg = f"{path}: is no valid ONNX model: {error}"
+        raise StartupError(msg) from error
+    opset = opset_of(model)
+    before = model.SerializeToString() if opset < OLDEST_OPSET else None
+    try:
+        model = renewed(model)
+    except StartupError as error:
+        msg = f"{path}: {error}"
         raise StartupError(msg) from error
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = tuple(_describe(value) for value in model.graph.input if value.name not in weights)
-    return Network(model, inputs, tuple(_describe(value) for value in model.graph.output), _labels(model))
+    return Network(
+        model=model,
+        inputs=tuple(_describe(value) for value in model.graph.input if value.name not in weights),
+        outputs=tuple(map(_describe, model.graph.output)),
+        origins=MappingProxyType({value.name: origin_of(model, value.name) for value in model.graph.output}),
+        selects=selects(model),
+        metadata=MappingProxyType({entry.key: entry.value for entry in model.metadata_props}),
+        files=files,
+        opset=opset,
+        before_conversion=before,
+    )
 
 
 def begins_as_emo(model: onnx.ModelProto) -> bool:
@@ -79,12 +96,54 @@ def begins_as_emo(model: onnx.ModelProto) -> bool:
     return tuple(found[: len(_EMO_STEM)]) == _EMO_STEM
 
 
-def _renewed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network in an opset that can be wrapped."""
-    opset = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), OLDEST_OPSET)
-    if opset >= OLDEST_OPSET:
-        return model
-    return version_converter.convert_version(model, OLDEST_OPSET)
+def _load(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
+    """The graph with all its weights, and the files that held them."""
+    _check_size([path])
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise StartupError(msg) from error
+    except Exception as error:  # protobuf's DecodeError is of a package that is not ours to import
+        msg = f"{path}: is no ONNX file: {error}"
+        raise StartupError(msg) from error
+    beside = sorted({_location(tensor) for tensor in _tensors(model.graph) if _is_elsewhere(tensor)})
+    for name in beside:
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts:
+            msg = f"{path}: keeps weights in {name}, outside of its folder, where nothing is read"
+            raise StartupError(msg)
+        if not (path.parent / name).is_file():
+            msg = f"{path}: keeps weights in {name}, which is not there; put both beside each other"
+            raise StartupError(msg)
+    files = (path, *(path.parent / name for name in beside))
+    _check_size(files)
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # it raises various errors
+        msg = f"{path}: the weights in {', '.join(beside)} cannot be read: {error}"
+        raise StartupError(msg) from error
+    return model, files
+
+
+def _check_size(files: list[Path] | tuple[Path, ...]) -> None:
+    """Raise StartupError unless all are regular files, together not too large."""
+    for file in files:
+        if not file.is_file():
+            msg = f"{file}: {'is no regular file' if file.exists() else 'cannot be read: No such file or directory'}"
+            raise StartupError(msg)
+    size = sum(file.stat().st_size for file in files)
+    if size > MAX_BYTES:
+        msg = f"{files[0]}: has {size} bytes{' with its weights' * (len(files) > 1)}; allowed are {MAX_BYTES}"
+        raise StartupError(msg)
+
+
+def _is_elsewhere(tensor: TensorProto) -> bool:
+    return tensor.data_location == TensorProto.EXTERNAL
+
+
+def _location(tensor: TensorProto) -> str:
+    return external_data_helper.ExternalDataInfo(tensor).location
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -100,19 +159,3 @@ def _describe(value: onnx.ValueInfoProto) -> GraphTensor:
     dtype = _DTYPES.get(tensor.elem_type) or TensorProto.DataType.Name(tensor.elem_type).lower()
     shape = (dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in tensor.shape.dim)
     return GraphTensor(value.name, dtype, tuple(shape))
-
-
-def _labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """``names`` of the metadata, such as ``{0: 'person', 1: 'bicycle'}``."""
-    text = next((entry.value for entry in model.metadata_props if entry.key == "names"), "")
-    try:
-        names = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        return _texts(names[number] for number in range(len(names)))
-    return _texts(names) if isinstance(names, list) else None
-
-
-def _texts(names: Iterable[object]) -> tuple[str, ...]:
-    return tuple(str(name).strip() for name in names)

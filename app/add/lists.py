@@ -19,14 +19,17 @@ def recognise_lists(
     lists: Lists, answers: Answers, options: Options, labels: Labels, rule: Preprocessing
 ) -> tuple[ListsEnd, list[Finding]]:
     """The end of a graph with such lists; raises StartupError where classes have no label or too little was found."""
-    if options.scores == "logits":
-        msg = "--scores logits does not go with lists of what is left after non-maximum suppression"
-        raise StartupError(msg)
+    if options.scores not in {None, "none", "probabilities"}:
+        msg = f"--scores {options.scores} does not go with lists of what is left after non-maximum suppression"
+        raise StartupError(msg + "; leave it out, or say --nms none if they are none")
     if options.background == "last":
         msg = "--background last does not go with lists; allowed are first (class 0 stands for no object) and none"
         raise StartupError(msg)
     if labels.count is None:
-        msg = "lists of what was found do not tell how many classes there are; name them with --labels"
+        msg = (
+            "lists of what was found do not tell how many classes there are; name them with --labels, or say --nms "
+            f"none if {' and '.join(dict.fromkeys(lists.outputs))} are no lists"
+        )
         raise StartupError(msg)
     objects = objects_of(lists, answers)
     is_empty = not objects.scores.size
@@ -39,13 +42,12 @@ def recognise_lists(
     by_tensorflow = _is_tensorflow(lists, answers)
     counts_from_one = by_tensorflow or (lists.for_one_image and len(set(lists.outputs)) == 3)
     first_class, classes_text = _first_class(objects, options, labels.count, labels, usual=int(counts_from_one))
-    box_format, box_findings = recognise_boxes(objects.boxes, options, rule, "yxyx" if by_tensorflow else "xyxy")
+    box_format, box_findings = recognise_boxes(objects.boxes, options, rule, "yxyx" if by_tensorflow else None)
     end = ListsEnd(
         lists,
         anchors=min(max(longest(lists, answers), _LEAST_KEPT), _MOST_KEPT),
         box_format=box_format,
-        first_class=first_class,
-        num_classes=labels.count,
+        classes=tuple(first_class + place for place in labels.kept or range(labels.count)),
         one_by_one=lists.for_one_image or is_empty,
     )
     where = f"boxes in {lists.boxes.output}, scores in {lists.scores.output}, classes in {lists.classes.output}"
@@ -75,7 +77,7 @@ def _first_class(objects: Objects, options: Options, count: int, labels: Labels,
     low, high = int(objects.classes.min(initial=count)), int(objects.classes.max(initial=0))
     if options.background is not None:
         first, reason = int(options.background == "first"), "as --background says"
-    elif labels.without_background:
+    elif labels.background == "first":
         first, reason = 1, "because the background is the first line of the labels, which is left out"
     elif low == 0:
         first, reason = 0, "because class 0 is found"

@@ -11,7 +11,12 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 NETWORK = "network/"
 """Stands before all names of the network, so that the nodes around it have names of their own."""
 
-_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
+_TYPES = {
+    "uint8": TensorProto.UINT8,
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "int64": TensorProto.INT64,
+}
 
 
 @dataclass(slots=True)
@@ -54,7 +59,7 @@ class Nodes:
         """Add a constant int64 ()."""
         return self.constant(np.asarray(value, np.int64))
 
-    def cast(self, values: str, dtype: Literal["float32", "float16", "int64"]) -> str:
+    def cast(self, values: str, dtype: Literal["uint8", "float32", "float16", "int64"]) -> str:
         """Convert to another type."""
         return self.op("Cast", [values], to=_TYPES[dtype])
 

@@ -5,7 +5,9 @@ from typing import Literal
 
 from app.manifest import Preprocessing
 
-Order = Literal["xyxy", "yxyx", "cxcywh"]
+Order = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
+Channels = Literal["rgb", "bgr", "grey"]
+Activation = Literal["sigmoid", "softmax"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +21,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """How pixels uint8 (N, H, W, 3), RGB, become the network's input."""
+    """How pixels uint8 (N, H, W, 3), RGB, become the network's inputs."""
 
     name: str
     dtype: Literal["uint8", "float32", "float16"]
     channels_first: bool
-    bgr: bool
+    channels: Channels
     rule: Preprocessing
     one_by_one: bool
     """The network takes one image at a time, not a batch."""
     lone: bool = False
     """Its input is a picture (3, H, W), without an axis for the batch."""
+    sizes: tuple[str, str] | None = None
+    """Name and type of a second input (N, 2), which is told width and height of the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,18 @@ class ClassifierEnd:
     """How an output (N, C, 1, 1, ...) becomes ``scores`` (N, C)."""
 
     output: str
-    num_classes: int
-    softmax: bool
+    scores: int
+    """C of the output."""
+    activation: Activation
+    is_pair: bool = False
+    """The output is one score, that of the second of two classes."""
+    kept: tuple[int, ...] | None = None
+    """The classes that are served, where not all are."""
+
+    @property
+    def num_classes(self) -> int:
+        """C of what is served."""
+        return self.scores if self.kept is None else len(self.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +84,19 @@ class DetectorEnd:
     objectness: Columns | None
     anchors: int
     box_format: BoxFormat
-    activation: Literal["sigmoid", "softmax"] | None
+    activation: Activation
     background: Literal["none", "first", "last"] = "none"
+    strides: tuple[int, ...] = ()
+    """Of a raw head over grids with cells of so many pixels: boxes are offsets in cells and logarithms of sizes."""
+
+    kept: tuple[int, ...] | None = None
+    """The classes that are served, counted without a background, where not all are."""
 
     @property
     def num_classes(self) -> int:
         """C, without a background."""
-        return self.scores.last - self.scores.first - (self.background != "none")
+        wide = self.scores.last - self.scores.first - (self.background != "none")
+        return wide if self.kept is None else len(self.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +129,15 @@ class ListsEnd:
     lists: Lists
     anchors: int
     box_format: BoxFormat
-    first_class: int
-    """What the network calls label 0."""
-    num_classes: int
+    classes: tuple[int, ...]
+    """What the network calls each class that is served."""
     one_by_one: bool
     """The network takes one image at a time, or is not known to take a batch."""
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.classes)
 
 
 End = ClassifierEnd | DetectorEnd | ListsEnd

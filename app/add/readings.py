@@ -7,10 +7,13 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.add.ends import SLACK, Answers
+from app.add.activations import SLACK
+from app.add.ends import Answers
 from app.add.options import Options
 from app.add.plan import Columns, Lists
 from app.errors import StartupError
+
+_CORNERS = 0.9  # of the boxes of lists: they are nearly always given by corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,15 @@ class Objects:
     classes: NDArray[np.float64]
 
 
-def find_lists(answers: Answers, options: Options) -> Lists | None:
-    """The likeliest of the readings that the values allow; raises StartupError where only an option can tell."""
+def find_lists(answers: Answers, options: Options, num_labels: int | None, *, may_select: bool) -> Lists | None:
+    """The likeliest of the readings that the values allow; raises StartupError where only an option can tell.
+
+    A graph that ``may_select`` has an operator that lists of what was found come from.
+    """
     for lacks_batch in (False, True):
         readings = [lists for lists in _readings(answers, lacks_batch=lacks_batch) if _is_plausible(lists, answers)]
+        if options.nms != "inside":
+            readings = [lists for lists in readings if _is_list(lists, answers, num_labels, may_select=may_select)]
         if readings:
             return _chosen(readings, answers, options)
     return None
@@ -106,6 +114,18 @@ def _is_plausible(lists: Lists, answers: Answers) -> bool:
     return bool(
         ((everything >= 0) & (everything <= 1 + SLACK)).all() and ((found >= 0) & (found == np.round(found))).all()
     )
+
+
+def _is_list(lists: Lists, answers: Answers, num_labels: int | None, *, may_select: bool) -> bool:
+    """Whether what passes for classes are such, and no probabilities that float16 rounds to 0 and 1."""
+    if not _is_float(answers[lists.classes.output]):
+        return True
+    objects = objects_of(lists, answers)
+    if not objects.scores.size:
+        return may_select
+    are_corners = bool((objects.boxes[:, 2:] >= objects.boxes[:, :2]).all(axis=1).mean() > _CORNERS)
+    is_only_class = num_labels == 1 and bool((objects.classes == 1).all())
+    return are_corners and may_select if is_only_class else are_corners or may_select
 
 
 def _chosen(readings: list[Lists], answers: Answers, options: Options) -> Lists:

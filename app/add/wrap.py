@@ -4,6 +4,7 @@ The network itself is not changed, only given new first and last nodes; its name
 image becomes the body of a ``Scan`` over the batch.
 """
 
+import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper
 
@@ -12,6 +13,8 @@ from app.add.outputs import add_outputs, shapes
 from app.add.plan import End, Front
 
 INPUT = "images"
+_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
+"""Of R, G, B, by ITU-R 601, as Pillow makes grey."""
 
 
 def probe_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
@@ -22,8 +25,16 @@ def probe_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
     return _model(model, nodes, front, list(model.graph.output))
 
 
+def front_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
+    """What makes the network's inputs, alone, ``network/`` before their names, to see what they are."""
+    nodes = Nodes()
+    names = _feed(nodes, front, INPUT)
+    outputs = [value for value in compose.add_prefix(model, NETWORK).graph.input if value.name in names]
+    return _model(onnx.ModelProto(opset_import=model.opset_import, ir_version=model.ir_version), nodes, front, outputs)
+
+
 def output_name(name: str) -> str:
-    """What an output of the network is called in a ``probe_graph``."""
+    """What a tensor of the network is called in a ``probe_graph`` or ``front_graph``."""
     return NETWORK + name
 
 
@@ -62,13 +73,31 @@ def _model(model: onnx.ModelProto, nodes: Nodes, front: Front, outputs: list[onn
 
 def _run_network(nodes: Nodes, model: onnx.ModelProto, front: Front, images: str) -> None:
     """Add the front and the network, for ``images`` uint8 (N, H, W, 3)."""
-    rule = front.rule
-    if front.dtype != "uint8":
+    _feed(nodes, front, images)
+    nodes.nodes.extend(model.graph.node)
+    nodes.constants.extend(model.graph.initializer)
+
+
+def _feed(nodes: Nodes, front: Front, images: str) -> list[str]:
+    """Add what makes the network's inputs of ``images`` uint8 (N, H, W, 3); give their names."""
+    rule, names = front.rule, [NETWORK + front.name]
+    if front.sizes is not None:
+        name, dtype = front.sizes
+        batch = nodes.op("Gather", [nodes.op("Shape", [images]), nodes.numbers(0)])
+        size = nodes.constant(np.array([[rule.width, rule.height]], dtype))
+        shape = nodes.op("Concat", [batch, nodes.numbers(2)], axis=0)
+        names.append(nodes.named("Expand", [size, shape], NETWORK + name))
+    if front.dtype != "uint8" or front.channels == "grey":
         images = nodes.cast(images, "float32")
+    if front.channels == "grey":
+        images = nodes.op("MatMul", [images, nodes.constant(_LUMA)])
+        images = nodes.cast(nodes.op("Round", [images]), "uint8") if front.dtype == "uint8" else images
+    if front.dtype != "uint8":
+        count = 1 if front.channels == "grey" else 3
         if any(rule.mean):
-            images = nodes.op("Sub", [images, nodes.floats(*rule.mean)])
-        images = nodes.op("Div", [images, nodes.floats(*rule.std)])
-    if front.bgr:
+            images = nodes.op("Sub", [images, nodes.constant(np.array(rule.mean[:count], np.float32))])
+        images = nodes.op("Div", [images, nodes.constant(np.array(rule.std[:count], np.float32))])
+    if front.channels == "bgr":
         images = nodes.op("Gather", [images, nodes.numbers(2, 1, 0)], axis=3)
     if front.channels_first:
         images = nodes.op("Transpose", [images], perm=[0, 3, 1, 2])
@@ -76,9 +105,8 @@ def _run_network(nodes: Nodes, model: onnx.ModelProto, front: Front, images: str
         images = nodes.cast(images, "float16")
     if front.lone:
         images = nodes.op("Squeeze", [images, nodes.numbers(0)])
-    nodes.named("Identity", [images], NETWORK + front.name)
-    nodes.nodes.extend(model.graph.node)
-    nodes.constants.extend(model.graph.initializer)
+    nodes.named("Identity", [images], names[0])
+    return names
 
 
 def _in_turn(nodes: Nodes, model: onnx.ModelProto, front: Front, end: End) -> list[str]:

@@ -17,7 +17,7 @@ from app.api.services import Services, services_of
 from app.engine.catalog import Catalog
 from app.engine.choices import ALIAS_PATTERN, Choices, change_choices
 from app.errors import Conflict, InvalidParameter, ModelNotFound
-from app.manifest import NAME_PATTERN, VERSION_PATTERN
+from app.manifest import NAME_PATTERN, VERSION_PATTERN, known_as
 
 State = dict[str, Any]
 """What one worker serves: a WorkerState."""
@@ -60,6 +60,7 @@ async def rescan(request: Request, _query: Annotated[NoQuery, Query()]) -> objec
 async def load(request: Request, name: str, version: str, _query: Annotated[NoQuery, Query()]) -> object:
     """Serve a version that lies in the repository; one that failed before is tried again."""
     services = services_of(request)
+    name = await _written(services, name)
     await asyncio.to_thread(_require_version, services, name, version)
     return await _changed(
         services,
@@ -74,6 +75,7 @@ async def load(request: Request, name: str, version: str, _query: Annotated[NoQu
 async def unload(request: Request, name: str, version: str, _query: Annotated[NoQuery, Query()]) -> object:
     """Serve a version no more, though it lies in the repository; what it has accepted it answers."""
     services = services_of(request)
+    name = await _written(services, name)
     served = services.catalog.versions(name)
     if version not in served:
         await asyncio.to_thread(_require_version, services, name, version)
@@ -96,7 +98,8 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
     if not re.fullmatch(ALIAS_PATTERN, alias):
         msg = f"alias = {alias[:100]!r}: allowed is a small letter and up to 15 small letters, digits, '_' and '-'."
         raise InvalidParameter(msg)
-    served = services.catalog.versions(services.catalog.find(name).manifest.name)
+    name = services.catalog.find(name).manifest.name
+    served = services.catalog.versions(name)
     if query.version not in served:
         msg = f"version = {query.version!r}: allowed are the versions that are served: {', '.join(served)}."
         raise InvalidParameter(msg)
@@ -115,7 +118,7 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
 async def remove_alias(request: Request, name: str, alias: str, _query: Annotated[NoQuery, Query()]) -> object:
     """Forget an alias; without ``default`` the highest version answers where a request names none."""
     services = services_of(request)
-    services.catalog.find(name)
+    name = services.catalog.find(name).manifest.name
 
     def change(choices: Choices) -> Choices:
         if alias not in choices.aliases:
@@ -130,6 +133,18 @@ async def remove_alias(request: Request, name: str, alias: str, _query: Annotate
         lambda state: all(alias not in entry["aliases"] for entry in _entries(state, name)),
         f"Model {name!r} still has the alias {alias!r}",
     )
+
+
+async def _written(services: Services, name: str) -> str:
+    """The name as the repository writes it."""
+
+    def folders() -> set[str]:
+        try:
+            return {path.name for path in services.settings.models.iterdir()}
+        except OSError:
+            return set()
+
+    return known_as(name, await asyncio.to_thread(folders))
 
 
 def _require_version(services: Services, name: str, version: str) -> None:

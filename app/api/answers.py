@@ -18,14 +18,16 @@ def classify_answer(
     manifest: Manifest, labels: tuple[str, ...], image: ImageSize, result: Classification
 ) -> dict[str, Any]:
     """One ClassifyAnswer."""
-    scores = _scores(result.scores)
-    return {
-        **_head(manifest, image),
-        "classifications": [
-            {"label": label, "name": labels[label], "score": score}
-            for label, score in zip(result.labels.tolist(), scores, strict=True)
-        ],
-    }
+    classes: list[dict[str, Any]] = [
+        {"label": label, "name": labels[label], "score": score}
+        for label, score in zip(result.labels.tolist(), _scores(result.scores), strict=True)
+    ]
+    answer = {**_head(manifest, image), "classifications": classes}
+    if manifest.groups is not None and result.groups is not None:
+        for entry in classes:
+            entry["group"] = manifest.groups[entry["label"]]
+        answer["groups"] = [{"name": group.name, "score": round(group.score, _SCORE_DIGITS)} for group in result.groups]
+    return answer
 
 
 def detect_answer(

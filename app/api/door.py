@@ -83,8 +83,9 @@ class Door:
         except ANSWERED as error:
             response = await answer_error(request, error)
         finally:
-            if isinstance(call, Call):
-                call.deployment.leave()
+            present = scope["state"]["call"]
+            if isinstance(present, Call):
+                present.deployment.leave()
         await response(scope, receive, send)
 
 
@@ -98,7 +99,19 @@ def call_of(request: Request) -> Call:
     return call
 
 
-def _enter(request: Request) -> Call:
+def enter_again(request: Request) -> None:
+    """Let ``request`` in by its query as it is now, where another model may be named; the one before is left.
+
+    Raises what says that the other one does not take it.
+    """
+    state = request.scope["state"]
+    before = state["call"]
+    state["call"] = _enter(request, before.deadline if isinstance(before, Call) else None)
+    if isinstance(before, Call):
+        before.deployment.leave()
+
+
+def _enter(request: Request, deadline: float | None = None) -> Call:
     services = services_of(request)
     scope = request.scope
     headers = exchange_of(scope).headers
@@ -107,7 +120,8 @@ def _enter(request: Request) -> Call:
     seconds = services.settings.request_timeout_seconds
     if _TIMEOUT_HEADER in headers:
         seconds = seconds_to_answer(request, seconds)
-    deadline = asyncio.get_running_loop().time() + seconds
+    if deadline is None:
+        deadline = asyncio.get_running_loop().time() + seconds
     client = scope["state"].get("key") or client_of(request, services.settings.client_header)
     # Who comes back is known by its address and the length of its body, which is that of its images.
     size = headers.get(b"content-length", b"").decode("latin-1")

@@ -1,55 +1,24 @@
-"""Who may ask and how often, decided by an API key before anything else of the request is looked at.
-
-The keys file holds digests, so whoever reads it learns no key. They are plain SHA-256: a key is random and long, so
-there is nothing to guess that a slow hash would protect.
-"""
+"""Who may ask and how often, decided by an API key before anything else of the request is looked at."""
 
 import asyncio
 import hashlib
 import hmac
-import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.documentation import ASSETS
 from app.api.problems import problem_for
 from app.api.token import bearer_of
-from app.errors import RateExceeded, StartupError
+from app.errors import RateExceeded
 
 KEY_HEADER = "X-API-Key"
-OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/livez", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/docs", *(f"/docs/{name}" for name in ASSETS), "/openapi.json", "/livez", "/readyz"})
 """What needs no key: what orchestrators ask, and the description, which tells nothing about this server."""
 
-_LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
-
-
-def read_keys(path: Path) -> dict[str, bytes]:
-    """Name -> SHA-256 of its key, from lines ``name:digest``; blank lines and those that begin with ``#`` are left out.
-
-    Raises StartupError, which names the file and the line but repeats nothing of it.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: the API keys cannot be read: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}"
-        raise StartupError(msg) from None
-    keys: dict[str, bytes] = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        match = _LINE.fullmatch(line)
-        if match is None or match[1] in keys or bytes.fromhex(match[2]) in keys.values():
-            msg = f"{path}, line {number}: not NAME:DIGEST with the key's SHA-256 in 64 hex digits, each of them once"
-            raise StartupError(msg)
-        keys[match[1]] = bytes.fromhex(match[2])
-    if not keys:
-        msg = f"{path}: holds no API key"
-        raise StartupError(msg)
-    return keys
 
 
 class Allowance:
@@ -84,11 +53,17 @@ class KeyCheck:
     """Lets in what shows a key, and leaves its name in the request's state; refuses the rest with 401 or 429."""
 
     def __init__(
-        self, app: ASGIApp, keys: Mapping[str, bytes], per_second: float | None, at_a_time: int | None
+        self,
+        app: ASGIApp,
+        keys: Callable[[], Mapping[str, bytes]],
+        per_second: float | None = None,
+        at_a_time: int | None = None,
     ) -> None:
+        """``keys`` gives the names with the SHA-256 of their keys, as they are now."""
         self._app = app
         self._keys = keys
-        self._allowances = {name: Allowance(per_second, at_a_time) for name in keys}
+        self._limits = per_second, at_a_time
+        self._allowances: dict[str, Allowance] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
@@ -96,7 +71,8 @@ class KeyCheck:
             return
         try:
             name = self._name_of(_shown_key(Headers(scope=scope)))
-            allowance = self._allowances[name]
+            if (allowance := self._allowances.get(name)) is None:
+                allowance = self._allowances[name] = Allowance(*self._limits)
             allowance.enter(asyncio.get_running_loop().time())
         except (HTTPException, RateExceeded) as error:
             await problem_for(error).response()(scope, receive, send)
@@ -110,7 +86,7 @@ class KeyCheck:
     def _name_of(self, key: str) -> str:
         """Whose key it is; takes as long for any key. Raises HTTPException 401."""
         digest = hashlib.sha256(key.encode("latin-1")).digest()
-        names = [name for name, expected in self._keys.items() if hmac.compare_digest(digest, expected)]
+        names = [name for name, expected in self._keys().items() if hmac.compare_digest(digest, expected)]
         if not names:
             given = "This API key is not known" if key else "An API key is needed"
             detail = f"{given}; send one as 'Authorization: Bearer KEY' or '{KEY_HEADER}: KEY'."

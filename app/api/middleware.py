@@ -6,12 +6,14 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.exchange import Exchange
+from app.api.paths import Paths
 from app.api.problems import problem_for
 from app.logs import request_id
 from app.metrics import OTHER, Metrics
@@ -28,12 +30,22 @@ _RECORD = MappingProxyType(
 class RequestFrame:
     """The outermost layer: whatever happens inside, there is an answer, the log has its line, and it is counted."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, drain: asyncio.Event, max_bytes: int) -> None:
-        """``max_bytes`` and ``drain`` are those of ``Exchange``."""
-        self._app = app
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        drain: asyncio.Event,
+        max_bytes: int,
+        paths: Paths | None = None,
+        dress: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    ) -> None:
+        """``max_bytes`` and ``drain`` are those of ``Exchange``; ``dress`` adds to every answer, errors too."""
+        self._app = dress(app)
+        self._dress = dress
         self._metrics = metrics
         self._drain = drain
         self._max_bytes = max_bytes
+        self._paths = paths or Paths()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] != "http":
@@ -41,6 +53,7 @@ class RequestFrame:
             return
         exchange = Exchange(scope, receive, send, self._max_bytes, self._drain)
         scope.setdefault("state", {})["exchange"] = exchange
+        self._paths.settle(scope, exchange.headers)
         token = request_id.set(exchange.request_id)
         try:
             exchange.check_wire()
@@ -50,7 +63,7 @@ class RequestFrame:
         except Exception as error:
             if exchange.status is not None:  # half an answer is out: only the server can end the connection
                 raise
-            await problem_for(error).response()(scope, exchange.receive, exchange.send)
+            await self._dress(problem_for(error).response())(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.perf_counter() - exchange.began
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)

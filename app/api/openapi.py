@@ -25,7 +25,9 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TINY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 _REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "description": "One image as it is, or one or several as form parts named `file` or as base64 in JSON.",
+    "description": "One image as it is, or one or several as form parts named `file` or as base64 in JSON. "
+    "Formats: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC where the server has its package. "
+    "Other fields of a form count as parameters where they are called so.",
     "content": {
         "image/*": _BINARY,
         "application/octet-stream": _BINARY,
@@ -54,7 +56,11 @@ _SIZE = {"width": 640, "height": 427}
 _CLASSIFIED = {
     "model": _MODEL,
     "image": _SIZE,
-    "classifications": [{"label": 12, "name": "tabby cat", "score": 0.874512}],
+    "classifications": [
+        {"label": 30, "name": "tabby", "score": 0.412034, "group": "cat"},
+        {"label": 32, "name": "Egyptian cat", "score": 0.274512, "group": "cat"},
+    ],
+    "groups": [{"name": "cat", "score": 0.853107}, {"name": "dog", "score": 0.061922}],
 }
 _DETECTED = {
     "model": {**_MODEL, "name": "ssdlite-emo-1m"},

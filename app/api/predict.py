@@ -1,28 +1,30 @@
 """/classify and /detect: upload -> deployment -> answer. The routes only translate; /segment shares their steps."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from app.api.accept import negotiate
 from app.api.answers import classify_answer, coco_results, detect_answer
 from app.api.bodies import Share
-from app.api.door import Call, call_of
+from app.api.door import Call, call_of, enter_again
 from app.api.exchange import exchange_of
 from app.api.leaving import while_connected
 from app.api.openapi import CLASSIFY, DETECT
 from app.api.problems import problem_for
-from app.api.query import read_query
+from app.api.query import read_query, with_fields
 from app.api.schemas import ClassifyQuery, DetectQuery
-from app.api.uploads import Upload, Uploads, read_uploads
+from app.api.services import services_of
+from app.api.uploads import Upload, Uploads, is_form, read_uploads
 from app.engine.deployment import Deployment
 from app.engine.pipeline import Prediction
 from app.engine.tasks import Parameters
-from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, QueueFull, Unavailable
+from app.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, ModelNotFound, QueueFull, Unavailable
 from app.vision.draw import PictureType
 from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
 
@@ -31,6 +33,7 @@ PICTURES = ("image/png", "image/jpeg")
 
 router = APIRouter(tags=["predict"])
 Outcome = Prediction | Exception
+Plan = TypeVar("Plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,18 @@ class Answered:
 @router.post("/classify", response_model=None, **CLASSIFY)
 async def classify(request: Request) -> Response:
     """The best classes of each image."""
-    query = read_query(request.scope["query_string"], ClassifyQuery)
-    negotiate(exchange_of(request.scope).headers.get(b"accept"), (JSON,))
-    call = call_of(request)
-    parameters = ClassifyParameters(
-        top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
-    )
-    with call.services.bodies.share() as share:
-        answered = await answer_uploads(request, share, call, parameters)
+
+    def plan() -> tuple[Call, ClassifyParameters]:
+        query = read_query(request.scope["query_string"], ClassifyQuery)
+        negotiate(exchange_of(request.scope).headers.get(b"accept"), (JSON,))
+        parameters = ClassifyParameters(
+            top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
+        )
+        return call_of(request), parameters
+
+    with services_of(request).bodies.share() as share:
+        uploads, (call, parameters) = await read_request(request, share, ClassifyQuery, plan)
+        answered = await answer_uploads(request, uploads, call, parameters)
     answers = [_classified(call.deployment, outcome) for outcome in answered.outcomes]
     return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
 
@@ -60,20 +67,26 @@ async def classify(request: Request) -> Response:
 @router.post("/detect", response_model=None, **DETECT)
 async def detect(request: Request) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
-    query = read_query(request.scope["query_string"], DetectQuery, "classes")
     accept = exchange_of(request.scope).headers.get(b"accept")
-    media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
-    _refuse_coco_conflict(query)
-    call = call_of(request)
-    parameters = DetectParameters(
-        score_threshold=query.score_threshold,
-        iou_threshold=query.iou_threshold,
-        max_detections=query.max_detections,
-        classes=class_names(query.classes, call.deployment.labels),
-        full_decode=query.full_decode,
-    )
-    with call.services.bodies.share() as share:
-        answered = await answer_uploads(request, share, call, parameters)
+
+    def plan() -> tuple[Call, DetectParameters, DetectQuery, str]:
+        query = read_query(request.scope["query_string"], DetectQuery, "classes")
+        media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
+        _refuse_coco_conflict(query)
+        call = call_of(request)
+        parameters = DetectParameters(
+            score_threshold=query.score_threshold,
+            iou_threshold=query.iou_threshold,
+            max_detections=query.max_detections,
+            classes=class_names(query.classes, call.deployment.labels),
+            class_agnostic=query.class_agnostic,
+            full_decode=query.full_decode,
+        )
+        return call, parameters, query, media_type
+
+    with services_of(request).bodies.share() as share:
+        uploads, (call, parameters, query, media_type) = await read_request(request, share, DetectQuery, plan)
+        answered = await answer_uploads(request, uploads, call, parameters)
         if answered.uploads.several:
             media_type = negotiate(accept, (JSON,))  # a picture shows one image
         if media_type != JSON:
@@ -102,20 +115,49 @@ def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str,
     return tuple(dict.fromkeys(names))
 
 
+async def read_request(
+    request: Request, share: Share, model: type[BaseModel], plan: Callable[[], Plan]
+) -> tuple[Uploads, Plan]:
+    """The images of the request, and the ``plan`` that follows from its query, whose fields are those of ``model``.
+
+    What is wrong with the query is raised before the body is read. Where a form holds parameters, they are put into the
+    query, and the plan is made again.
+    """
+    scope = request.scope
+    exchange, services, missing = exchange_of(scope), services_of(request), None
+    try:
+        planned = plan()
+    except ModelNotFound as error:
+        if not is_form(exchange) or b"model=" in scope["query_string"]:
+            raise
+        missing = error  # the form may name a model that there is
+    call = scope["state"]["call"]
+    seconds = call.seconds if isinstance(call, Call) else services.settings.request_timeout_seconds
+    most = services.settings.max_images_per_request
+    try:
+        uploads = await read_uploads(exchange, share, most, services.deadlines, seconds)
+    except QueueFull:
+        if isinstance(call, Call):
+            call.deployment.count_refused_body()
+        raise
+    if uploads.fields and (query := with_fields(scope["query_string"], uploads.fields, model)) != scope["query_string"]:
+        scope["query_string"] = query
+        if any(name in {"model", "version"} for name, value in uploads.fields if value):
+            enter_again(request)
+        return uploads, plan()
+    if missing is not None:
+        raise missing
+    return uploads, planned
+
+
 async def answer_uploads(
     request: Request,
-    share: Share,
+    uploads: Uploads,
     call: Call,
     parameters: Parameters,
 ) -> Answered:
-    """The images of the request and what became of each; raises where that is one error for all of them."""
-    exchange, services = exchange_of(request.scope), call.services
-    most = services.settings.max_images_per_request
-    try:
-        uploads = await read_uploads(exchange, share, most, services.deadlines, call.seconds)
-    except QueueFull:
-        call.deployment.count_refused_body()
-        raise
+    """What became of each image of the request; raises where that is one error for all of them."""
+    exchange = exchange_of(request.scope)
     answers = _predict_all(uploads.images, parameters, call)
     outcomes = await while_connected(exchange, answers)
     exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]

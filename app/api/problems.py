@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from app.api.paths import prefix_of
 from app.errors import (
     Conflict,
     DeadlineExceeded,
@@ -210,8 +211,20 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
     return kind
 
 
+def _no_such_path(request: Request) -> str:
+    prefix, path = prefix_of(request.scope), request.scope["path"][:_SHOWN]
+    there_are = ", ".join(
+        f"{method.upper()} {prefix}{route}"
+        for route, operations in request.app.openapi()["paths"].items()
+        for method in operations
+    )
+    return f"There is nothing at {prefix + path!r}; there are: {there_are}."
+
+
 async def answer_error(request: Request, error: Exception) -> Response:
     """The exception handler for everything that is raised while a request is answered."""
     if isinstance(error, RequestValidationError):
         return parameter_problem(request, error).response()
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:  # only the framework raises it
+        return problem_for(HTTPException(404, _no_such_path(request))).response()
     return problem_for(error).response()

@@ -7,6 +7,7 @@ the models here describe them in the OpenAPI document, and the tests hold real a
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from app.manifest import Task
 
@@ -54,8 +55,8 @@ class AliasQuery(_Strict):
 class ClassifyQuery(_Query):
     """What can be asked of /classify."""
 
-    top_k: int = Field(5, ge=1, le=1000, description="How many classes to return, best first.")
-    score_threshold: Score = Field(0.0, description="Classes with a lower score are left out.")
+    top_k: int = Field(5, ge=1, le=1000, description="How many classes, and groups, to return at most, best first.")
+    score_threshold: Score = Field(0.0, description="Classes, and groups, with a lower score are left out.")
 
 
 class DetectQuery(_Query):
@@ -64,6 +65,9 @@ class DetectQuery(_Query):
     score_threshold: Score | None = Field(None, description="Objects with a lower score are left out.")
     iou_threshold: Score | None = Field(
         None, description="Of two boxes of one class that overlap more than this, the better one stays."
+    )
+    class_agnostic: bool = Field(
+        default=False, description="Whether a box also gives way to a better one of another class, not only of its own."
     )
     max_detections: int | None = Field(None, ge=1, le=1000, description="How many objects to return at most.")
     classes: list[str] | None = Field(
@@ -125,12 +129,38 @@ class ScoredClass(_Strict):
     score: float = Field(ge=0, le=1)
 
 
+def _is_left_out(schema: dict[str, Any]) -> None:
+    """Of a field that may be absent: it is never null, so it has no default either."""
+    del schema["default"]
+
+
+class GroupedClass(ScoredClass):
+    """A class, and the broad group that it is in."""
+
+    group: str | SkipJsonSchema[None] = Field(
+        None, description="Only of models whose classes have groups.", json_schema_extra=_is_left_out
+    )
+
+
+class ScoredGroup(_Strict):
+    """A broad group of classes, and the sum of the scores of all of them."""
+
+    name: str
+    score: float = Field(ge=0, le=1)
+
+
 class ClassifyAnswer(_Strict):
     """The best classes of one image."""
 
     model: ModelReference
     image: Size
-    classifications: list[ScoredClass]
+    classifications: list[GroupedClass]
+    groups: list[ScoredGroup] | SkipJsonSchema[None] = Field(
+        None,
+        description="The best groups, by the sums over all their classes, also those that are not listed. Only of "
+        "models whose classes have groups.",
+        json_schema_extra=_is_left_out,
+    )
 
 
 class DetectedObject(ScoredClass):

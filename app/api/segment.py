@@ -6,14 +6,15 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.accept import negotiate
 from app.api.answers import segment_answer
-from app.api.door import call_of
+from app.api.door import Call, call_of
 from app.api.exchange import exchange_of
 from app.api.leaving import while_connected
 from app.api.openapi import SEGMENT
-from app.api.predict import JSON, PICTURES, Answered, JsonResponse, Outcome, answer_uploads
+from app.api.predict import JSON, PICTURES, Answered, JsonResponse, Outcome, answer_uploads, read_request
 from app.api.problems import problem_for
 from app.api.query import read_query
 from app.api.schemas import SegmentQuery
+from app.api.services import services_of
 from app.engine.deployment import Deployment
 from app.errors import InvalidParameter, InvalidRequest
 from app.vision.draw import PictureType
@@ -25,14 +26,17 @@ router = APIRouter(tags=["predict"])
 @router.post("/segment", response_model=None, **SEGMENT)
 async def segment(request: Request) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
-    query = read_query(request.scope["query_string"], SegmentQuery)
     accept = exchange_of(request.scope).headers.get(b"accept")
-    media_type = negotiate(accept, PICTURES if query.format == "overlay" else (JSON, *PICTURES))
-    call = call_of(request)
-    deployment = call.deployment
-    parameters = SegmentParameters(full_decode=query.full_decode)
-    with call.services.bodies.share() as share:
-        answered = await answer_uploads(request, share, call, parameters)
+
+    def plan() -> tuple[Call, SegmentQuery, str]:
+        query = read_query(request.scope["query_string"], SegmentQuery)
+        media_type = negotiate(accept, PICTURES if query.format == "overlay" else (JSON, *PICTURES))
+        return call_of(request), query, media_type
+
+    with services_of(request).bodies.share() as share:
+        uploads, (call, query, media_type) = await read_request(request, share, SegmentQuery, plan)
+        deployment = call.deployment
+        answered = await answer_uploads(request, uploads, call, SegmentParameters(full_decode=query.full_decode))
         if answered.uploads.several:  # a picture shows one image
             if query.format == "overlay":
                 msg = "format = 'overlay': allowed is one image; this request may have several."

@@ -24,6 +24,8 @@ _PIECE = 1024 * 1024  # what is copied or searched in one go; only in between ca
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s{0,9}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 _PART_NAME = "file"
+_MOST_FIELDS = 100  # beside the images
+_LONGEST_FIELD = 8192  # bytes of what is kept
 _HINT = (
     "Send the bytes of the image with their media type (curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'), "
     "multipart/form-data with parts named 'file' (curl -F file=@photo.jpg), "
@@ -36,10 +38,14 @@ Upload = bytes | InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The images of one request, in order, at least one; ``several``: answered as a list, even if it is one."""
+    """The images of one request, in order, at least one; ``several``: answered as a list, even if it is one.
+
+    ``fields`` are what else a form held, by name and value.
+    """
 
     images: tuple[Upload, ...]
     several: bool
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 async def read_uploads(
@@ -58,6 +64,11 @@ async def read_uploads(
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))
+
+
+def is_form(exchange: Exchange) -> bool:
+    """Whether its body may hold fields."""
+    return exchange.headers.get(b"content-type", b"").strip().lower().startswith(b"multipart/form-data")
 
 
 def _too_slow(seconds: float) -> HTTPException:
@@ -163,7 +174,7 @@ def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
                 "on_end": parts.end,
             },
         )
-        for start in range(0, len(body), _PIECE):
+        for start in range(_first_boundary(body, boundary), len(body), _PIECE):
             parser.write(body[start : start + _PIECE])
     except FormParserError as error:
         msg = f"The multipart body is broken: {error}."
@@ -172,9 +183,29 @@ def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
         msg = "The multipart body is broken: it stops before its last boundary."
         raise InvalidRequest(msg)
     if not parts.images:
-        msg = f"The multipart body has no part named {_PART_NAME!r} (curl -F file=@photo.jpg)."
+        names = ", ".join(repr(name[:50]) for name, _ in parts.fields[:5])
+        others = f", only {names}" if names else ""
+        msg = f"The multipart body has no part named {_PART_NAME!r} (curl -F file=@photo.jpg){others}."
         raise InvalidRequest(msg)
-    return Uploads(tuple(parts.images), several=len(parts.images) > 1)
+    return Uploads(tuple(parts.images), len(parts.images) > 1, tuple(parts.fields))
+
+
+def _first_boundary(body: bytes, boundary: bytes) -> int:
+    """Where the first part begins: what stands before it is for people whose programs do not know multipart."""
+    line = b"\n--" + boundary
+    if body.startswith(line[1:]):
+        return 0
+    for start in range(0, len(body), _PIECE):
+        end = min(len(body), start + _PIECE + len(line))
+        found = body.find(line, start, end)
+        while found >= 0:
+            if body[found + len(line) : found + len(line) + 2] in {b"\r\n", b"--"}:
+                return found + 1
+            found = body.find(line, found + 1, end)
+    if body:
+        msg = f"The multipart body is broken: no line of it is the boundary {line[1:101].decode('latin-1')!r}."
+        raise InvalidRequest(msg)
+    return 0
 
 
 class _Parts:
@@ -182,16 +213,18 @@ class _Parts:
 
     def __init__(self, max_images: int) -> None:
         self.images: list[bytes] = []
+        self.fields: list[tuple[str, str]] = []
         self.ended = False
         self._max_images = max_images
         self._content = bytearray()  # grown, not a list of slices: a body can consist of millions of tiny ones
         self._field = b""
         self._value = b""
         self._name = b""
+        self._type = b""
 
     def begin(self) -> None:
         self._content = bytearray()
-        self._name = self._field = self._value = b""
+        self._name = self._type = self._field = self._value = b""
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -202,20 +235,36 @@ class _Parts:
     def header_end(self) -> None:
         if self._field.lower() == b"content-disposition":
             self._name = parse_options_header(self._value)[1].get(b"name", b"")
+        elif self._field.lower() == b"content-type":
+            self._type = self._value.strip().lower()
         self._field = self._value = b""
 
     def headers_finished(self) -> None:
-        if self._name != _PART_NAME.encode():
-            name = self._name[:50].decode("utf-8", "replace")
-            msg = f"The multipart body has a part named {name!r}; every part must be named {_PART_NAME!r}."
+        if self._is_image:
+            _check_count(len(self.images) + 1, self._max_images)
+            return
+        name = self._name[:50].decode("utf-8", "replace")
+        if self._type.startswith(b"image/"):  # or it would be missing in the answer
+            msg = f"The multipart body has a picture named {name!r}; every picture must be named {_PART_NAME!r}."
             raise InvalidRequest(msg)
-        _check_count(len(self.images) + 1, self._max_images)
+        if len(self.fields) == _MOST_FIELDS:
+            msg = f"The multipart body has more than {_MOST_FIELDS} fields beside the pictures, as many as are allowed."
+            raise InvalidRequest(msg)
+
+    @property
+    def _is_image(self) -> bool:
+        return self._name == _PART_NAME.encode()
 
     def data(self, data: bytes, start: int, end: int) -> None:
-        self._content += memoryview(data)[start:end]
+        if self._is_image or len(self._content) <= _LONGEST_FIELD:
+            self._content += memoryview(data)[start:end]
 
     def end_part(self) -> None:
-        self.images.append(bytes(self._content))
+        if self._is_image:
+            self.images.append(bytes(self._content))
+        else:
+            value = self._content[: _LONGEST_FIELD + 1].decode("utf-8", "replace")
+            self.fields.append((self._name[:_LONGEST_FIELD].decode("utf-8", "replace"), value.strip()))
 
     def end(self) -> None:
         self.ended = True

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Literal
 
+from app.defaults import DEFAULTS_FILE
 from app.engine.bookings import Bookings
 from app.engine.choices import DEFAULT
 from app.engine.cpus import usable_cores
@@ -17,7 +18,7 @@ from app.engine.rollout import Rollout
 from app.engine.watcher import watch
 from app.engine.workers import PixelWorkers
 from app.errors import ModelNotFound, ModelNotReady
-from app.manifest import Task
+from app.manifest import Task, known_as
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -88,17 +89,12 @@ class Catalog:
         if self._state == "loading":
             msg = "The models are still being loaded."
             raise ModelNotReady(msg, _LOADING_RETRY_SECONDS)
-        wanted = name or self.default(task)
+        wanted = self._known(name) if name else self.default(task)
         if wanted is None:
-            msg = f"No model serves {task}."
-            raise ModelNotFound(msg)
+            raise self._no_default(task)
         versions = self.versions(wanted, task)
-        if not versions and wanted in self._rollout.found[task]:
-            msg = f"Model {wanted!r} could not be started; the list of models says why."
-            raise ModelNotReady(msg)
         if not versions:
-            msg = f"There is no model {wanted!r} for {task}; there are: {', '.join(self._names(task)) or 'none'}."
-            raise ModelNotFound(msg)
+            raise self._not_served(task, wanted, is_default=not name)
         return self._pick(wanted, versions, version)
 
     def find(self, name: str, version: str | None = None) -> Deployment:
@@ -106,6 +102,7 @@ class Catalog:
 
         Raises ModelNotFound, which says what there is.
         """
+        name = self._known(name)
         versions = self.versions(name)
         if not versions:
             msg = f"There is no model {name[:_SHOWN]!r}; there are: {', '.join(self._rollout.deployments)}."
@@ -126,6 +123,28 @@ class Catalog:
         """Whether it answers for its task where neither a model nor a version is named."""
         name, task = deployment.manifest.name, deployment.manifest.task
         return name == self.default(task) and deployment is self._version(name, self.versions(name, task), DEFAULT)
+
+    def _known(self, name: str) -> str:
+        """The name as the repository writes it."""
+        return name if name in self._rollout.deployments else known_as(name, self._rollout.known)
+
+    def _no_default(self, task: Task) -> ModelNotFound | ModelNotReady:
+        """Why no model answers for the task where none is named."""
+        if self._rollout.defaults.are_unknown:
+            return ModelNotReady(f"The default model for {task} is not known; the list of models says why.")
+        names = sorted(self._rollout.found[task])
+        if not names:
+            return ModelNotFound(f"No model serves {task}.")
+        several = ", ".join(names)
+        return ModelNotFound(f"Several models serve {task} and none is the default: name one of {several} as model.")
+
+    def _not_served(self, task: Task, name: str, *, is_default: bool) -> ModelNotFound | ModelNotReady:
+        if name in self._rollout.found[task]:
+            return ModelNotReady(f"Model {name!r} could not be started; the list of models says why.")
+        there_are = f"there are: {', '.join(self._names(task)) or 'none'}."
+        if is_default:
+            return ModelNotReady(f"{name!r}, the default for {task}, is not served; {there_are}")
+        return ModelNotFound(f"There is no model {name!r} for {task}; {there_are}")
 
     def _pick(self, name: str, versions: Mapping[str, Deployment], version: str | None) -> Deployment:
         """The version or alias that is asked for, else the default; raises ModelNotFound or ModelNotReady."""
@@ -155,11 +174,12 @@ class Catalog:
         )
 
     def default(self, task: Task) -> str | None:
-        """The name of the model that answers when none is asked for: the setting, else the first by name.
+        """The name of the model that answers when none is asked for: the setting, else what the repository says.
 
-        The first of all that were found, so that a broken model is not silently replaced by another.
+        Working or not, so that a broken model is not silently replaced by another. None where nothing chooses.
         """
-        return self._configured_defaults[task] or min(self._rollout.found[task], default=None)
+        configured = self._configured_defaults[task]
+        return self._known(configured) if configured else self._rollout.defaults.names.get(task)
 
     @property
     def failures(self) -> dict[str, str]:
@@ -187,6 +207,8 @@ class Catalog:
         obstacles = [] if self._alive else ["a batcher died"]
         if not self._rollout.deployments:
             obstacles.append("no model is served")
+        if self._rollout.defaults.are_unknown:
+            obstacles.append(f"{DEFAULTS_FILE} cannot be read")
         for task in self._rollout.found:
             served = self._names(task)
             default = self.default(task)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from app.defaults import DEFAULTS_FILE, read_defaults_file
 from app.errors import InvalidManifest, StartupError
 from app.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_labels, read_manifest, sha256_of
 
@@ -38,6 +39,8 @@ class Look:
     """The folders that hold a manifest, by name and version."""
     choices: Mapping[Path, bytes]
     """The content of each ``serving.json``."""
+    defaults: bytes | None
+    """The content of ``defaults.json``."""
     failures: Mapping[Path, str]
 
 
@@ -69,8 +72,13 @@ def look(root: Path) -> Look:
         _read_choices(name / CHOICES_FILE, choices, failures)
     if not names and not failures:
         failures[root] = f"{root}: holds no model; a model is <name>/<version>/{MANIFEST_FILE} with the files it lists"
+    defaults = None
+    try:
+        defaults = read_defaults_file(root)
+    except OSError as error:
+        failures[root / DEFAULTS_FILE] = f"{root / DEFAULTS_FILE}: cannot be read: {error.strerror}"
     ordered = {path: versions[path] for path in sorted(versions, key=_by_version)}
-    return Look(frozenset(name.name for name in names), frozenset(present), ordered, choices, failures)
+    return Look(frozenset(name.name for name in names), frozenset(present), ordered, choices, defaults, failures)
 
 
 def scan(root: Path) -> ScanResult:

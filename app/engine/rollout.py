@@ -12,8 +12,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from app.defaults import DEFAULTS_FILE
 from app.engine.bookings import Bookings
 from app.engine.choices import Choices, parse_choices
+from app.engine.defaults import DefaultModels
 from app.engine.deployment import Deployment, OpenSession
 from app.engine.memory import give_back
 from app.engine.repository import CHOICES_FILE, Artefact, Look, Stamp, look, read_artefact
@@ -50,6 +52,7 @@ class Rollout:
             "detect": set(),
             "segment": set(),
         }  # the names, working or not
+        self.defaults = DefaultModels(settings.models)
         self.failures: dict[str, str] = {}  # path inside the repository -> why
         self.missing: set[str] = set()  # the names that failed at start and have served nothing yet
         self.seen: Look | None = None  # what was followed last
@@ -69,6 +72,11 @@ class Rollout:
         self._started = False
         self._closed = False
 
+    @property
+    def known(self) -> set[str]:
+        """The names of all models, working or not."""
+        return set(self.deployments).union(*self.found.values())
+
     async def follow(self, seen: Look | None = None, *, again: bool = True) -> None:
         """Serve what the repository holds, ``seen`` or as it is now; return when that is done.
 
@@ -83,7 +91,7 @@ class Rollout:
             elif self._root not in failures:
                 failures[self._root] = f"{self._root}: holds no model any more; those that were loaded go on"
             self._publish(failures)
-            missing = {path.split("/")[0] for path in self.failures} - self.deployments.keys()
+            missing = {path.split("/")[0] for path in self.failures} - self.deployments.keys() - {DEFAULTS_FILE}
             self.missing = self.missing & missing if self._started else missing
             self.seen = seen
             self._started = True
@@ -99,6 +107,7 @@ class Rollout:
         self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
+        self.defaults.follow(seen.defaults, self.found, self.deployments, failures)
 
     # ---- choices ---------------------------------------------------------------------------------------------------
 

@@ -68,19 +68,26 @@ class OrtSession:
         return outputs
 
 
-def answers_of(graph: bytes, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """What a graph that has no manifest yet answers, by name: the outputs that are arrays of numbers.
+class LooseGraph:
+    """A graph that has no manifest yet."""
 
-    Raises StartupError where it cannot be run.
-    """
-    try:
-        session = _open(graph, SessionOptions())
-        names = [output.name for output in session.get_outputs()]
-        answers = zip(names, session.run(names, dict(inputs)), strict=True)
+    def __init__(self, graph: bytes) -> None:
+        """Load it; raises StartupError where that fails."""
+        try:
+            self._session = _open(graph, SessionOptions())
+        except Exception as error:  # ONNX Runtime has no common base class for its errors
+            msg = f"ONNX Runtime cannot load it: {error}"
+            raise StartupError(msg) from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def answer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """What it answers, by name: the outputs that are arrays of numbers; raises StartupError where it fails."""
+        try:
+            answers = zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)
+        except Exception as error:  # as above
+            msg = f"ONNX Runtime cannot run it: {error}"
+            raise StartupError(msg) from error
         return {name: value for name, value in answers if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"}
-    except Exception as error:  # ONNX Runtime has no common base class for its errors
-        msg = f"ONNX Runtime cannot run it: {error}"
-        raise StartupError(msg) from error
 
 
 def _open(graph: Path | bytes, options: SessionOptions) -> onnxruntime.InferenceSession:

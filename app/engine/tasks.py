@@ -6,7 +6,7 @@ from typing import Protocol
 from app.engine.repository import Artefact
 from app.engine.session import Outputs
 from app.manifest import DetectionDefaults, Preprocessing
-from app.vision.classify import top_classes
+from app.vision.classify import Groups, top_classes
 from app.vision.detect import select_detections
 from app.vision.results import (
     Classification,
@@ -40,15 +40,16 @@ class Task(Protocol):
 class ClassifyTask:
     """Outputs ``scores (C,)``."""
 
+    groups: Groups | None = None
     is_quick: bool = True
 
     def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Classification:
-        """Give the best classes; the geometry does not matter."""
+        """Give the best classes and groups; the geometry does not matter."""
         del geometry
         if not isinstance(parameters, ClassifyParameters):
             msg = f"a classifier cannot be asked with {type(parameters).__name__}"
             raise TypeError(msg)
-        return top_classes(outputs["scores"], parameters)
+        return top_classes(outputs["scores"], parameters, self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +89,5 @@ def task_for(artefact: Artefact) -> Task:
         return DetectTask(artefact.labels, artefact.manifest.detection)
     if artefact.manifest.task == "segment":
         return SegmentTask(artefact.manifest.preprocessing)
-    return ClassifyTask()
+    groups = artefact.manifest.groups
+    return ClassifyTask(Groups.of(groups) if groups else None)

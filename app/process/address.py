@@ -62,9 +62,9 @@ def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket
 
 def welcome(models: str, listener: socket.socket, admin: socket.socket | None = None) -> None:
     """Say on standard output what is served and where."""
-    url = _url(listener)
+    url = _url(listener, is_for_here=True)
     sys.stdout.write(
-        f"emo-serve: {models} at {url} (documentation: {url}/docs)\n"
+        f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs)\n"
         f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify\n"
     )
     if admin is not None:
@@ -72,7 +72,9 @@ def welcome(models: str, listener: socket.socket, admin: socket.socket | None = 
     sys.stdout.flush()
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, *, is_for_here: bool = False) -> str:
+    """Where it listens; or where this machine finds it, if that is all of its addresses."""
     host, port = listener.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{shown}:{port}"
+    if is_for_here:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

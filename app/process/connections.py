@@ -1,12 +1,12 @@
 """How many connections there may be at a time, in all and from one address."""
 
-import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
+from app.api.paths import is_trusted
 from app.errors import Unavailable
+from app.process.files import free_files
 from app.settings import Settings
 
 _RETRY_AFTER_SECONDS = 1.0
@@ -17,10 +17,12 @@ _TURNED_AWAY = 128  # connections that are told so at a time, as long as there a
 class Connections:
     """Counts the open connections of a process, and refuses those that are too many; used from one event loop."""
 
-    def __init__(self, most: int, most_of_one: int, most_turned_away: int) -> None:
+    def __init__(self, most: int, most_of_one: int, most_turned_away: int, proxies: tuple[str, ...] = ()) -> None:
+        """``proxies``, as ``is_trusted`` takes them, may have any number: many clients come by them."""
         self._most = most
         self._most_of_one = most_of_one
         self._most_turned_away = most_turned_away
+        self._proxies = proxies
         self._count = 0
         self._by_client: Counter[str] = Counter()
         self._turned_away: dict[Callable[[], None], None] = {}  # in their order
@@ -28,12 +30,12 @@ class Connections:
     @classmethod
     def of(cls, settings: Settings) -> "Connections":
         """As the settings say, and as the limit of open files allows."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        free = max(2, files - len(list(Path("/dev/fd").iterdir())) - _RESERVE)
+        free = max(2, free_files() - _RESERVE)
         turned_away = max(1, min(_TURNED_AWAY, free // 4))
         most = min(settings.http.max_connections, free - turned_away)
         unset = most if settings.client_header else max(1, most // 2)
-        return cls(most, settings.http.max_connections_per_client or unset, turned_away)
+        of_one = settings.http.max_connections_per_client or unset
+        return cls(most, of_one, turned_away, settings.trusted_proxies or ())
 
     def enter(self, address: str) -> None:
         """Count a connection from the address; raises Unavailable where it is one too many, and is not counted."""
@@ -41,7 +43,7 @@ class Connections:
         if self._count >= self._most:
             msg = f"The server has {self._count} open connections, as many as it takes."
             raise Unavailable(msg, _RETRY_AFTER_SECONDS)
-        if self._by_client[client] >= self._most_of_one:
+        if self._by_client[client] >= self._most_of_one and not is_trusted(address, self._proxies):
             msg = f"The server has {self._most_of_one} open connections from this address, as many as it takes of one."
             raise Unavailable(msg, _RETRY_AFTER_SECONDS)
         self._count += 1
@@ -66,12 +68,6 @@ class Connections:
     def gone(self, end: Callable[[], None]) -> None:
         """Forget one that was refused."""
         self._turned_away.pop(end, None)
-
-
-def raise_file_limit() -> None:
-    """Let this process and its children have as many open files as the system lets them."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _client(address: str) -> str:

@@ -30,7 +30,8 @@ def select_detections(
     """The objects of one image, best first, boxes in its pixels.
 
     ``boxes`` (A, 4) are xyxy in input pixels, ``scores`` (A, C) in [0, 1], ``labels`` the C class names. An anchor may
-    give an object of several classes; suppression works within a class. Boxes without area in the image are dropped.
+    give an object of several classes; suppression works within a class, with ``class_agnostic`` among all. Boxes
+    without area in the image are dropped.
     Raises InvalidParameter for a class that is not among the labels.
     """
     score_threshold = max(_given(parameters.score_threshold, defaults.score_threshold), _LEAST_SCORE)
@@ -47,7 +48,8 @@ def select_detections(
     has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)  # False for NaN
     anchors, classes, boxes_xyxy = anchors[has_area], classes[has_area], boxes_xyxy[has_area]
 
-    kept = non_maximum_suppression(boxes_xyxy, classes, iou_threshold, max_detections)
+    rivals = np.zeros_like(classes) if parameters.class_agnostic else classes
+    kept = non_maximum_suppression(boxes_xyxy, rivals, iou_threshold, max_detections)
     return Detections(boxes_xyxy[kept], classes[kept], scores[anchors[kept], classes[kept]].astype(np.float32))
 
 

@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from app.vision.image import ImageLimits, decode
+from app.vision.lettering import Colour, Lettering
 from app.vision.results import Detections, Segmentation
 from app.vision.segment import enlarged
 
@@ -19,8 +20,6 @@ _TEXT_PER_SIDE = 1 / 40
 _LEAST_TEXT = 12
 _OPACITY = 0.5
 _NAMED_SHARE = 0.02  # smaller regions get no name: it would hide them
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-_Colour = tuple[int, int, int]
 
 PictureType = Literal["image/png", "image/jpeg"]
 """What pictures can be encoded as."""
@@ -49,12 +48,12 @@ def draw_detections(image: PillowImage.Image, detections: Detections, names: tup
     draw = ImageDraw.Draw(page)
     side = max(page.size)
     line = max(2, round(side * _LINE_PER_SIDE))
-    font = ImageFont.load_default(size=max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
+    lettering = Lettering(max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
     found = zip(detections.boxes_xyxy.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
     for (left, top, right, bottom), label, score in reversed(list(found)):
         colour = colour_of(label)
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
-        _write(draw, f"{names[label]} {score:.0%}", (left, top), font, colour)
+        lettering.write(draw, f"{names[label]} {score:.0%}", (left, top), colour, _ink(colour))
     return page
 
 
@@ -65,14 +64,15 @@ def draw_segmentation(
     colours = _coloured(segmentation.class_map, len(names)).convert("RGB")
     page = PillowImage.blend(image, colours.resize(image.size, PillowImage.Resampling.NEAREST), _OPACITY)
     draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE)))
+    lettering = Lettering(max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE)))
     height, width = segmentation.class_map.shape
     for region in segmentation.regions:
         if region.pixels >= _NAMED_SHARE * page.width * page.height:
             places = np.flatnonzero(segmentation.class_map == region.label)
             row, column = divmod(int(places[len(places) // 2]), width)  # one of its own, about in the middle
             corner = (column * page.width / width, row * page.height / height)
-            _write(draw, names[region.label], corner, font, colour_of(region.label))
+            colour = colour_of(region.label)
+            lettering.write(draw, names[region.label], corner, colour, _ink(colour))
     return page
 
 
@@ -97,21 +97,12 @@ def encode(image: PillowImage.Image, media_type: PictureType) -> bytes:
     return buffer.getvalue()
 
 
-def colour_of(label: int) -> _Colour:
+def colour_of(label: int) -> Colour:
     """Neighbouring labels get hues far apart."""
     red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _write(draw: ImageDraw.ImageDraw, text: str, corner: tuple[float, float], font: _Font, background: _Colour) -> None:
-    """Text on a background above the corner, moved to where it is inside the picture."""
-    left, top, right, bottom = draw.textbbox((0, 0), text, font)
-    margin = max(2, round((bottom - top) / 5))
-    width, height = right - left + 2 * margin, bottom - top + 2 * margin
-    page_width, page_height = draw.im.size
-    x = max(0, min(corner[0], page_width - width))
-    y = corner[1] - height if corner[1] >= height else corner[1]
-    y = max(0, min(y, page_height - height))
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=background)
-    luminance = np.dot(background, (0.299, 0.587, 0.114))
-    draw.text((x + margin - left, y + margin - top), text, "black" if luminance > 140 else "white", font)
+def _ink(background: Colour) -> str:
+    """Black or white, whichever can be read on it."""
+    return "black" if np.dot(background, (0.299, 0.587, 0.114)) > 140 else "white"

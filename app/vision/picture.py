@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from app.vision.colours import to_srgb
 from app.vision.resize import Box, resize
 from app.vision.results import ImageSize
 
@@ -25,22 +26,27 @@ _ON_THEIR_SIDE = frozenset({5, 6, 7, 8})  # rows are shown as columns
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """RGB pixels as they are stored, which may be a fraction of the image's and neither upright nor unmirrored.
+    """Pixels as they are stored, which may be a fraction of the image's and neither upright nor unmirrored.
 
     A pixel stands for ``scale`` x ``scale`` of the image's; those of the last column and row may reach past its edge.
-    ``orientation`` is that of EXIF; without meaning unless in 2..8.
+    ``orientation`` is that of EXIF; without meaning unless in 2..8. The pixels are RGB, and sRGB unless there is a
+    ``profile``; with one they may be CMYK. What is shown is converted, after it was resized: it is less work by then.
     """
 
     pixels: PillowImage.Image
     size: ImageSize
     scale: int = 1
     orientation: int = 1
+    profile: bytes = b""
 
     @classmethod
-    def stored(cls, pixels: PillowImage.Image, width: int, height: int, scale: int, orientation: int) -> "Picture":
+    def stored(
+        cls, pixels: PillowImage.Image, width: int, height: int, scale: int, orientation: int, profile: bytes = b""
+    ) -> "Picture":
         """The picture of a file that holds ``width`` x ``height`` pixels."""
         turned = orientation in _ON_THEIR_SIDE
-        return cls(pixels, ImageSize(height, width) if turned else ImageSize(width, height), scale, orientation)
+        size = ImageSize(height, width) if turned else ImageSize(width, height)
+        return cls(pixels, size, scale, orientation, profile)
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> "Picture":
@@ -50,7 +56,8 @@ class Picture:
     def upright(self) -> PillowImage.Image:
         """The pixels as a person sees them."""
         turn = _UPRIGHT.get(self.orientation)
-        return self.pixels if turn is None else self.pixels.transpose(turn)
+        pixels = to_srgb(self.pixels, self.profile) if self.profile else self.pixels
+        return pixels if turn is None else pixels.transpose(turn)
 
     def resized(self, box: Box, width: int, height: int, resample: PillowImage.Resampling) -> NDArray[np.uint8]:
         """What ``box`` shows, (height, width, 3), antialiased; what is around it counts at its edges.
@@ -67,5 +74,7 @@ class Picture:
             left, top, right, bottom, width, height = top, left, bottom, right, height, width
         stored = (left / self.scale, top / self.scale, right / self.scale, bottom / self.scale)
         resized = resize(self.pixels, (width, height), resample, stored)
+        if self.profile:
+            resized = to_srgb(resized, self.profile)
         turn = _UPRIGHT.get(self.orientation)
         return np.array(resized if turn is None else resized.transpose(turn))

@@ -44,10 +44,11 @@ def preprocess(picture: Picture, rule: Preprocessing) -> tuple[NDArray[np.uint8]
 
 
 def _fitted(picture: Picture, rule: Preprocessing, geometry: Geometry) -> NDArray[np.uint8]:
-    """The whole picture in the top left corner; around it the mean, which the graph turns into (almost) zeros."""
+    """The picture in the top left corner; the rest is padding, or the mean, which becomes (almost) zeros."""
     width, height = round(picture.size.width * geometry.scale_x), round(picture.size.height * geometry.scale_y)
     box = (0.0, 0.0, float(picture.size.width), float(picture.size.height))
-    tensor = np.full((rule.height, rule.width, 3), np.round(rule.mean), np.uint8)
+    grey = rule.mean if rule.padding is None else rule.padding
+    tensor = np.full((rule.height, rule.width, 3), np.round(grey), np.uint8)
     tensor[:height, :width] = picture.resized(box, width, height, _FILTERS[rule.interpolation])
     return tensor
 

@@ -24,14 +24,14 @@ _SUPPORT = {PillowImage.Resampling.BILINEAR: 1, PillowImage.Resampling.BICUBIC: 
 def resize(
     picture: PillowImage.Image, size: tuple[int, int], resample: PillowImage.Resampling, box: Box
 ) -> PillowImage.Image:
-    """What ``box`` shows of an RGB picture, antialiased, as a picture of ``size`` (width, height).
+    """What ``box`` shows of an RGB or CMYK picture, antialiased, as a picture of ``size`` (width, height).
 
     ``resample`` is bilinear or bicubic. It is ``picture.resize(size, resample, box)`` in about a fifth of its time: the
     same two passes in the same order, each rounded to whole grey levels, but the filter's weights have 16 bits and not
     22, which changes about three values of a thousand, by one level and seldom by two. Thread-safe; it lets other
     threads run.
     """
-    if not IS_FAST or picture.width * picture.height < _FASTER_FROM:
+    if not IS_FAST or picture.mode != "RGB" or picture.width * picture.height < _FASTER_FROM:
         return picture.resize(size, resample, box)
     left, top, right, bottom = box
     width, height = size

@@ -42,6 +42,7 @@ class DetectParameters:
     iou_threshold: float | None = None
     max_detections: int | None = None
     classes: tuple[str, ...] | None = None
+    class_agnostic: bool = False
     full_decode: bool = False
 
 
@@ -53,11 +54,20 @@ class SegmentParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupScore:
+    """A broad group of classes, and the sum of the scores of all of them, in [0, 1]."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
-    """The K best classes of one image, best first."""
+    """The K best classes of one image, best first, and the best groups, where the model has some."""
 
     labels: NDArray[np.int64]  # (K,)
     scores: NDArray[np.float32]  # (K,) in [0, 1]
+    groups: tuple[GroupScore, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError where the shapes disagree."""

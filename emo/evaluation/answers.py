@@ -19,8 +19,9 @@ _BOX_DIGITS = 2
 class Answer:
     """K classes, objects or areas; ``labels`` are the model's.
 
-    A classifier gives scores, best first; a detector scores and boxes, best first; a segmenter the ``size`` (height,
-    width) of the picture and the run lengths of each area, as COCO writes them.
+    A classifier gives scores, best first, and where it has groups the names of the best of them; a detector scores and
+    boxes, best first; a segmenter the ``size`` (height, width) of the picture and the run lengths of each area, as COCO
+    writes them.
     """
 
     labels: list[int]
@@ -28,6 +29,7 @@ class Answer:
     boxes_xyxy: list[list[float]] | None = None
     runs: list[str] | None = None
     size: list[int] | None = None
+    groups: list[str] | None = None
 
 
 def of_result(result: Classification | Detections | Segmentation) -> Answer:
@@ -40,7 +42,8 @@ def of_result(result: Classification | Detections | Segmentation) -> Answer:
         )
     scores = result.scores.astype(np.float64).round(_SCORE_DIGITS).tolist()
     if isinstance(result, Classification):
-        return Answer(result.labels.tolist(), scores)
+        groups = None if result.groups is None else [group.name for group in result.groups]
+        return Answer(result.labels.tolist(), scores, groups=groups)
     return Answer(result.labels.tolist(), scores, result.boxes_xyxy.astype(np.float64).round(_BOX_DIGITS).tolist())
 
 
@@ -55,4 +58,5 @@ def of_document(task: Task, document: dict[str, Any]) -> Answer:
         )
     found = document["classifications" if task == "classify" else "detections"]
     boxes = [entry["box"] for entry in found] if task == "detect" else None
-    return Answer([entry["label"] for entry in found], [entry["score"] for entry in found], boxes)
+    groups = [entry["name"] for entry in document["groups"]] if "groups" in document else None
+    return Answer([entry["label"] for entry in found], [entry["score"] for entry in found], boxes, groups=groups)

@@ -17,18 +17,22 @@ from app.manifest import (
 from emo.evaluation.local import local_subject
 from emo.evaluation.predict import onnx_predict, torch_predict
 from emo.evaluation.server import served_subject
-from emo.evaluation.subject import Description, Subject, digest_of
+from emo.evaluation.subject import LEAST_SCORE, Description, Subject, digest_of
 from emo.export import task_of
+from emo.groups import choose_groups
 from emo.importing import usual_labels
 from emo.restoring import restore
 
 
-def choose_subject(what: str, model: str | None = None, side: int | None = None) -> Subject:
+def choose_subject(
+    what: str, model: str | None = None, side: int | None = None, least_score: float = LEAST_SCORE
+) -> Subject:
     """The model that ``what`` is.
 
     A folder of a model repository, an ``.onnx`` file beside its manifest, a checkpoint that ``emo import`` reads, or
-    the URL of a server. ``model`` goes with a server only, ``side`` (pixels of the input) with a checkpoint only.
-    Raise ValueError, OSError or InvalidManifest where it is none of these.
+    the URL of a server. ``model`` goes with a server only, ``side`` (pixels of the input) with a checkpoint only. A
+    detector is asked for objects from ``least_score`` on. Raise ValueError, OSError or InvalidManifest where it is none
+    of these.
     """
     is_url = urlsplit(what).scheme in {"http", "https"}
     path = Path(what)
@@ -40,13 +44,28 @@ def choose_subject(what: str, model: str | None = None, side: int | None = None)
         msg = f"--side goes with a checkpoint; the input of {what} is what it is"
         raise ValueError(msg)
     if is_url:
-        return served_subject(what, model)
+        return served_subject(what, model, least_score)
     if is_exported:
-        return _exported(path / MODEL_FILE if path.is_dir() else path)
-    return _restored(path, side)
+        return _exported(path / MODEL_FILE if path.is_dir() else path, least_score)
+    return _restored(path, side, least_score)
 
 
-def _exported(file: Path) -> Subject:
+def find_version(name: str, repository: Path) -> Path:
+    """The version folder ``name``, or of a model of the repository that of its highest version.
+
+    Raise ValueError when there is none.
+    """
+    folder = Path(name)
+    if not (folder / MANIFEST_FILE).exists():
+        versions = sorted((repository / name).glob(f"[1-9]*/{MANIFEST_FILE}"), key=lambda path: int(path.parent.name))
+        if not versions:
+            msg = f"no model {name!r}: neither a version folder nor a model in {repository}"
+            raise ValueError(msg)
+        folder = versions[-1].parent
+    return folder
+
+
+def _exported(file: Path, least_score: float) -> Subject:
     """The ONNX file, as the manifest beside it says."""
     manifest = read_manifest(file.parent / MANIFEST_FILE)
     digests = {name: sha256_of(file.parent / name) for name in manifest.sha256}
@@ -60,21 +79,29 @@ def _exported(file: Path) -> Subject:
         rule=manifest.preprocessing,
         detection=manifest.detection or DetectionDefaults(),
         architecture=manifest.card.architecture,
-        digest=digest_of(digests if file.name == MODEL_FILE else {**digests, file.name: sha256_of(file)}),
+        digest=digest_of(
+            digests if file.name == MODEL_FILE else {**digests, file.name: sha256_of(file)}, manifest.groups
+        ),
+        groups=manifest.groups,
+        least_score=least_score,
     )
     return local_subject(description, onnx_predict(file))
 
 
-def _restored(file: Path, side: int | None) -> Subject:
+def _restored(file: Path, side: int | None, least_score: float) -> Subject:
     """The weights of a checkpoint, on the GPU where there is one."""
     restored = restore(file, side)
     task = task_of(restored.model)
+    labels = restored.labels or usual_labels(task, restored.model.num_classes)
+    groups = choose_groups(task, labels)
     description = Description(
         task=task,
-        labels=restored.labels or usual_labels(task, restored.model.num_classes),
+        labels=labels,
         rule=restored.rule,
         architecture=restored.architecture,
-        digest=sha256_of(file),
+        digest=digest_of({"weights": sha256_of(file)}, groups),
+        groups=groups,
+        least_score=least_score,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return local_subject(description, torch_predict(restored.model.eval().to(device)))

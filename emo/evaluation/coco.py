@@ -4,13 +4,12 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from emo.data import BoxedImages, find_coco, read_coco
+from emo.data.boxes import BoxedImages
 from emo.evaluation.answers import Answer
 from emo.evaluation.pictures import PictureFile, key_of
 
@@ -19,56 +18,42 @@ from emo.evaluation.pictures import PictureFile, key_of
 class Boxed:
     """Pictures with boxes around their objects."""
 
-    names: tuple[str, ...]
+    data: BoxedImages
     pictures: tuple[PictureFile, ...]
-    annotations: Path
-    image_ids: tuple[int, ...]
-    category_ids: tuple[int, ...]
 
     @classmethod
-    def of(cls, data: BoxedImages, annotations: Path, images: Path | None = None) -> "Boxed":
-        """What was read from ``annotations``, whose file names are relative to ``images`` where that is known."""
-        return cls(
-            data.names,
-            tuple(PictureFile(key_of(image.path, images), image.path) for image in data.images),
-            annotations,
-            tuple(image.image_id for image in data.images),
-            data.category_ids,
-        )
+    def of(cls, data: BoxedImages) -> "Boxed":
+        """A split as it was read; raise ValueError when it has no objects."""
+        data.check_objects()
+        return cls(data, tuple(PictureFile(key_of(image.path, data.root), image.path) for image in data.images))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.data.names
 
     def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
         """What ``coco_figures`` gives."""
         del names
-        found = [
-            {
-                "image_id": image_id,
-                "category_id": self.category_ids[label],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "score": score,
-            }
-            for image_id, answer in zip(self.image_ids, answers, strict=True)
-            for (x1, y1, x2, y2), label, score in zip(
-                answer.boxes_xyxy or [], answer.labels, answer.scores or [], strict=True
-            )
-        ]
-        return coco_figures(self.annotations, found)
+        return coco_figures(self.data, answers)
 
 
-def read_boxed(root: Path) -> Boxed:
-    """The validation split at ``root``, in the layouts of ``find_coco``, which also says what is raised."""
-    annotations, images = find_coco(root, "val")
-    return Boxed.of(read_coco(annotations, images), annotations, images)
-
-
-def coco_figures(annotations: Path, results: list[dict[str, Any]]) -> dict[str, float]:
+def coco_figures(data: BoxedImages, answers: Sequence[Answer]) -> dict[str, float]:
     """COCO's ``ap50`` and ``ap`` (mean over IoU 0.5 to 0.95) in [0, 1], and ``ap50 <category>`` where it has objects.
 
-    0 where nothing was found.
+    ``answers`` are those about each picture of ``data``, in its order. 0 where nothing was found.
     """
+    results = [
+        {"image_id": image.image_id, "category_id": label + 1, "bbox": _xywh(box), "score": score}
+        for image, answer in zip(data.images, answers, strict=True)
+        for box, label, score in zip(answer.boxes_xyxy or [], answer.labels, answer.scores or [], strict=True)
+    ]
     if not results:
         return {"ap50": 0.0, "ap": 0.0}
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
+        truth = COCO()
+        truth.dataset = document(data)
+        truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -79,3 +64,25 @@ def coco_figures(annotations: Path, results: list[dict[str, Any]]) -> dict[str, 
         if precision[:, column].min() >= 0:  # it is -1 where the split has no object of the category
             figures[f"ap50 {truth.cats[category]['name']}"] = float(precision[:, column].mean())
     return figures
+
+
+def document(data: BoxedImages) -> dict[str, Any]:
+    """The split as COCO's JSON has it, all ids from 1: pycocotools takes an annotation with id 0 for none."""
+    objects = [
+        {"image_id": image.image_id, "category_id": label + 1, "bbox": _xywh(box), "area": area, "iscrowd": int(crowd)}
+        for image in data.images
+        for box, label, area, crowd in zip(
+            image.boxes_xyxy.tolist(), image.labels.tolist(), image.areas.tolist(), image.crowds.tolist(), strict=True
+        )
+    ]
+    return {
+        "info": {},
+        "images": [{"id": image.image_id} for image in data.images],
+        "annotations": [{"id": number, **found} for number, found in enumerate(objects, 1)],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(data.names, 1)],
+    }
+
+
+def _xywh(box: Sequence[float]) -> list[float]:
+    x1, y1, x2, y2 = box
+    return [x1, y1, x2 - x1, y2 - y1]

@@ -14,7 +14,7 @@ from emo.importing import parse_side
 
 def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to those of ``emo``."""
-    judge = commands.add_parser("evaluate", help="measure a model, or a running server, on a validation split")
+    judge = commands.add_parser("evaluate", description="Measure a model, or a running server, on a validation split.")
     judge.add_argument(
         "what",
         help="folder <name>/<version> of a model repository, .onnx file beside its manifest, checkpoint "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.errors import ServiceError
 from app.manifest import Task
-from app.vision.classify import top_classes
+from app.vision.classify import Groups, top_classes
 from app.vision.detect import select_detections
 from app.vision.image import ImageLimits, decode
 from app.vision.preprocess import least_side, preprocess
@@ -29,6 +29,7 @@ _MOST_THREADS = 8
 def local_subject(description: Description, predict: Predict) -> Subject:
     """The model whose network is ``predict``."""
     limits, rule = ImageLimits(), description.rule
+    groups = Groups.of(description.groups) if description.groups else None
 
     def prepare(picture: Encoded) -> tuple[NDArray[np.uint8], Geometry]:
         try:
@@ -42,16 +43,18 @@ def local_subject(description: Description, predict: Predict) -> Subject:
         while batch := list(islice(ready, _BATCH[description.task])):
             outputs = predict(np.stack([tensor for tensor, _ in batch]))
             for row, (_, geometry) in enumerate(batch):
-                yield _answer(description, [output[row] for output in outputs], geometry)
+                yield _answer(description, groups, [output[row] for output in outputs], geometry)
 
     return Subject(description, ask)
 
 
-def _answer(description: Description, outputs: list[NDArray[np.float32]], geometry: Geometry) -> Answer:
+def _answer(
+    description: Description, groups: Groups | None, outputs: list[NDArray[np.float32]], geometry: Geometry
+) -> Answer:
     """The answer in one picture's row of each output."""
     match parameters_for(description):
         case ClassifyParameters() as parameters:
-            return of_result(top_classes(outputs[0], parameters))
+            return of_result(top_classes(outputs[0], parameters, groups))
         case DetectParameters() as parameters:
             boxes, scores = outputs
             labels, defaults = description.labels, description.detection

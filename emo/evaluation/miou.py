@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask
 
-from emo.data import PICTURES
+from emo.data.pictures import is_picture
 from emo.evaluation.answers import Answer
 from emo.evaluation.pictures import PictureFile, key_of
 
@@ -97,7 +97,7 @@ def read_mapped(root: Path) -> Mapped:
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob("*") if path.suffix.lower() in PICTURES)
+    return (path for path in folder.glob("*") if is_picture(path))
 
 
 def _mapped(root: Path, pictures: list[Path], folder: Path, *, first: int, ignored: int) -> Mapped:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from emo.data import open_upright
+from emo.data.pictures import open_upright
+from emo.data.splits import name_in
 
 Rectangle = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -30,7 +31,7 @@ class Encoded:
 
 def key_of(path: Path, root: Path | None, rectangle: Rectangle | None = None) -> str:
     """What a picture is called in the data set at ``root``, wherever that lies; without one by its whole path."""
-    name = (path.relative_to(root) if root else path).as_posix()
+    name = name_in(root, path) if root else path.as_posix()
     return name if rectangle is None else f"{name}#{','.join(map(str, rectangle))}"
 
 

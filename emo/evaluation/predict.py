@@ -36,6 +36,17 @@ def torch_predict(model: nn.Module) -> Predict:
     return predict
 
 
+def watched(predict: Predict, first_outputs: list[NDArray[np.float32]]) -> Predict:
+    """The same, which adds the first output of every batch to ``first_outputs``."""
+
+    def watch(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        outputs = predict(images)
+        first_outputs.append(outputs[0])
+        return outputs
+
+    return watch
+
+
 def onnx_predict(path: Path) -> Predict:
     """Predict with an exported ONNX file."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

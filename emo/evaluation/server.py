@@ -13,7 +13,7 @@ from app.manifest import DetectionDefaults, Preprocessing
 from emo.evaluation.ahead import work_ahead
 from emo.evaluation.answers import Answer, of_document
 from emo.evaluation.pictures import Encoded
-from emo.evaluation.subject import Description, Subject, digest_of, query_for
+from emo.evaluation.subject import LEAST_SCORE, Description, Subject, digest_of, query_for
 
 KEY_VARIABLE = "EVALUATE_API_KEY"
 """Environment variable with the API key; not ``EMO_…``, which a server started beside it would take for a setting."""
@@ -24,7 +24,7 @@ _TIMEOUT_SECONDS = 120.0
 _BUSY = {http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE}
 
 
-def served_subject(url: str, model: str | None) -> Subject:
+def served_subject(url: str, model: str | None, least_score: float = LEAST_SCORE) -> Subject:
     """The ``model`` (a name, or name@version) of the server at ``url``; without one the only one that it serves.
 
     Raise ValueError where there is none, ConnectionError where nobody answers.
@@ -33,13 +33,16 @@ def served_subject(url: str, model: str | None) -> Subject:
         name, _, version = (model or _only_model(client)).partition("@")
         found = _ask(client, "GET", f"/models/{name}", {"version": version} if version else {})
     manifest = found["manifest"]
+    name = manifest["name"]  # as the server writes it
     description = Description(
         task=manifest["task"],
         labels=tuple(found["labels"]),
         rule=Preprocessing.model_validate(manifest["preprocessing"]),
         detection=DetectionDefaults.model_validate(manifest.get("detection", {})),
         architecture=manifest["card"]["architecture"],
-        digest=digest_of(manifest["sha256"]),
+        digest=digest_of(manifest["sha256"], manifest.get("groups")),
+        groups=tuple(manifest["groups"]) if "groups" in manifest else None,
+        least_score=least_score,
     )
     query = {"model": name, "version": manifest["version"], **query_for(description)}
 

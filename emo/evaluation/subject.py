@@ -1,13 +1,16 @@
 """What is measured: a model as something that can be asked about pictures."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.manifest import DetectionDefaults, Preprocessing, Task
 from app.vision.results import ClassifyParameters, DetectParameters, SegmentParameters
 from emo.evaluation.answers import Answer
 from emo.evaluation.pictures import Encoded
+
+LEAST_SCORE = 0.01
+"""Average precision wants the whole curve."""
 
 Ask = Callable[[Iterable[Encoded]], Iterator[Answer]]
 """Answers about pictures, in their order. Raises ValueError, which names the picture, or OSError."""
@@ -23,6 +26,9 @@ class Description:
     detection: DetectionDefaults = field(default_factory=DetectionDefaults)
     architecture: str = ""
     digest: str = ""
+    groups: tuple[str, ...] | None = None
+    least_score: float = LEAST_SCORE
+    """Of the objects that a detector is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,13 @@ class Subject:
 
 
 def parameters_for(description: Description) -> ClassifyParameters | DetectParameters | SegmentParameters:
-    """What the model is asked for.
-
-    A detector's score threshold is low, because average precision wants the whole curve; its overlap is the model's.
-    """
+    """What the model is asked for; of a detector the overlap is the model's own."""
     if description.task == "classify":
         return ClassifyParameters(top_k=5)
     if description.task == "segment":
         return SegmentParameters()
     overlap = description.detection.iou_threshold
-    return DetectParameters(score_threshold=0.01, iou_threshold=overlap, max_detections=100)
+    return DetectParameters(score_threshold=description.least_score, iou_threshold=overlap, max_detections=100)
 
 
 def query_for(description: Description) -> dict[str, float]:
@@ -52,6 +55,7 @@ def query_for(description: Description) -> dict[str, float]:
     return {key: value for key, value in parameters.items() if value is not None and key != "full_decode"}
 
 
-def digest_of(files: Mapping[str, str]) -> str:
-    """One digest for those of a model's files."""
-    return hashlib.sha256("\n".join(f"{name} {digest}" for name, digest in sorted(files.items())).encode()).hexdigest()
+def digest_of(files: Mapping[str, str], groups: Sequence[str] | None = None) -> str:
+    """One digest for those of a model's files and the groups of its classes."""
+    lines = [f"{name} {digest}" for name, digest in sorted(files.items())]
+    return hashlib.sha256("\n".join([*lines, *(groups or ())]).encode()).hexdigest()

@@ -1,12 +1,15 @@
-"""Top-1 and top-5 of a classifier."""
+"""Top-1 and top-5 of a classifier, and top-1 of its groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emo.data import LabelledFiles
+from emo.data.folders import LabelledFiles
 from emo.evaluation.answers import Answer
 from emo.evaluation.pictures import PictureFile, key_of
+
+LEAST_FOR_TOP5 = 10
+"""Of fewer classes, five are half of them or more, which says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,12 @@ class Labelled:
         return cls(files.names, tuple(pictures), tuple(file.label for file in files.files))
 
     def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
-        """``top1`` and ``top5`` in [0, 1]."""
-        del names
+        """``top1`` in [0, 1], and ``top5`` of a model of ten classes or more, which are ``names``."""
         both = list(zip(self.labels, answers, strict=True))
-        hits1, hits5 = (sum(label in answer.labels[:k] for label, answer in both) for k in (1, 5))
-        return {"top1": hits1 / len(both), "top5": hits5 / len(both)}
+        ranks = (1, 5) if len(names) >= LEAST_FOR_TOP5 else (1,)
+        return {f"top{k}": sum(label in answer.labels[:k] for label, answer in both) / len(both) for k in ranks}
+
+    def group_top1(self, answers: Sequence[Answer], groups: Mapping[int, str]) -> float:
+        """How often the best group is that of the right class, in [0, 1]; ``groups``: that of each label."""
+        both = zip(self.labels, answers, strict=True)
+        return sum((answer.groups or [])[:1] == [groups[label]] for label, answer in both) / len(answers)

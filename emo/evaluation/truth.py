@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 from app.manifest import Task
-from emo.data import find_classification
+from emo.data.boxes import size_faults
+from emo.data.detection import find_detection
+from emo.data.folders import find_classification
+from emo.data.passed import counted
+from emo.data.pictures import check_readable
+from emo.data.splits import class_name
 from emo.evaluation.answers import Answer
-from emo.evaluation.coco import read_boxed
+from emo.evaluation.coco import Boxed
 from emo.evaluation.miou import read_mapped
 from emo.evaluation.pictures import PictureFile
 from emo.evaluation.topk import Labelled
@@ -25,14 +30,28 @@ class Truth(Protocol):
         """All pictures."""
 
     def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
-        """Named figures in [0, 1] from the answer about each picture, the one that counts first."""
+        """Named figures in [0, 1] from the answer about each picture, the one that counts first.
+
+        ``names`` are those of the model's classes.
+        """
 
 
 def read_truth(task: Task, root: Path) -> Truth:
-    """The validation split at ``root``; raise FileNotFoundError, which says what is wanted, when there is none."""
+    """The validation split at ``root``.
+
+    Raise FileNotFoundError, which says what is wanted, when there is none, ValueError for pictures with boxes that have
+    another size than is stated.
+    """
     if task == "classify":
-        return Labelled.of(find_classification(root, "val"), root)
-    return read_boxed(root) if task == "detect" else read_mapped(root)
+        found = find_classification(root, "val")
+        if found.left:
+            print(f"passed over: {', '.join(counted(list(found.left)))}")
+        return Labelled.of(found, root)
+    if task == "segment":
+        return read_mapped(root)
+    boxed = Boxed.of(find_detection(root, "val"))
+    check_readable([*size_faults(boxed.data.images).values()])
+    return boxed
 
 
 def match_classes(model: tuple[str, ...], data: tuple[str, ...]) -> list[int]:
@@ -42,6 +61,7 @@ def match_classes(model: tuple[str, ...], data: tuple[str, ...]) -> list[int]:
     without labels), or none at all. Raise ValueError where the model lacks classes of the data set.
     """
     by_order = list(range(len(model)))
+    model, data = tuple(map(class_name, model)), tuple(map(class_name, data))
     if not data:
         return by_order
     missing = [name for name in data if name not in set(model)]

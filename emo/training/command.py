@@ -12,12 +12,18 @@ import emo
 from emo.anchors import SIZES
 from emo.classification import ClassificationTask
 from emo.detection import DetectionTask
+from emo.distillation.options import Distillation
+from emo.distillation.task import DistillationTask
+from emo.distillation.teacher import find_teacher
+from emo.groups import GROUPS_HELP, choose_groups
 from emo.importing import Target
+from emo.names import model_name
 from emo.training.loop import train
 from emo.training.processes import Processes, joined
-from emo.training.publish import publish, read_texts
+from emo.training.publish import Classes, publish, read_texts
 from emo.training.recipe import PRECISIONS, Recipe, parse_schedule, parse_sizes
 from emo.training.state import LAST_FILE
+from emo.training.task import Task
 from emo.training.transfer import Source, initial_tensors, read_source
 
 SCHEDULES = {"classify": ((128, 30),), "detect": ((320, 30),)}
@@ -27,22 +33,26 @@ LEARNING_RATES = {"classify": 2.5e-3, "detect": 1e-3}
 """For batches of that many; of others in proportion to the root of their size."""
 STORED = {"classify": 1, "detect": 2}
 """How large training pictures are kept, in sides of the largest input: a detector looks at windows of them too."""
+_NAMED = 10  # of the classes
 
 
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     learn = commands.add_parser(
-        "train", help="train a model and export it, or go on where that was stopped; alone or under torchrun"
+        "train", description="Train a model and export it, or go on where that was stopped; alone or under torchrun."
     )
     learn.add_argument("task", choices=["classify", "detect"])
-    learn.add_argument("--data", type=Path, required=True, help="data set, see docs/training.md for the layouts")
+    learn.add_argument("--data", type=Path, help="data set, see docs/training.md for the layouts")
     learn.add_argument(
         "--init",
         type=Path,
         help="checkpoint to start from, any that `emo import` reads: its backbone, and what else fits",
     )
     learn.add_argument(
-        "--model", choices=emo.TRAINABLE_NAMES, help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has"
+        "--model",
+        type=model_name,
+        choices=emo.TRAINABLE_NAMES,
+        help="default: emo_1m or ssdlite_emo_1m, or of the size that --init has",
     )
     learn.add_argument(
         "--schedule",
@@ -64,6 +74,10 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     learn.add_argument("--weight-decay", type=float, default=0.05)
     learn.add_argument("--ema-decay", type=float, default=0.999)
     learn.add_argument("--precision", choices=PRECISIONS, default="float32", help="float16 needs a GPU")
+    learn.add_argument(
+        "--cooldown", type=float, help="share of the run in which the rate falls (default: all after the warm-up)"
+    )
+    learn.add_argument("--compile", action="store_true", help="compile the network: faster after some minutes")
     learn.add_argument("--patience", type=_positive, help="stop after so many epochs without a better figure")
     learn.add_argument("--seed", type=int, default=0)
     learn.add_argument(
@@ -74,36 +88,69 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     learn.add_argument("--name", help="of the model in the repository (default: that of --out, or else of --data)")
     learn.add_argument("--version", default="1", help="of the model (default 1)")
-    learn.add_argument("--repository", type=Path, default=Path("models"), help="model repository (default: models)")
+    learn.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
+    learn.add_argument("--groups", type=Path, help=GROUPS_HELP)
     learn.add_argument("--card", type=Path, help="TOML file with texts of the model card, instead of what is known")
+    _add_distillation(learn.add_argument_group("learning from another classifier (classify only)"))
     learn.set_defaults(run=run_train)
+
+
+def _add_distillation(group: "argparse._ArgumentGroup") -> None:
+    known = Distillation()
+    group.add_argument("--teacher", help="name in the repository, or version folder, of the model to learn from")
+    group.add_argument(
+        "--unlabelled", type=Path, nargs="+", default=[], metavar="DIR", help="folders of pictures without labels"
+    )
+    group.add_argument(
+        "--teacher-views",
+        type=_positive,
+        default=known.views,
+        help="parts of each picture that the teacher is asked about: the whole, then random crops (default 1)",
+    )
+    group.add_argument("--temperature", type=float, default=known.temperature, help="softens its answers (default 1)")
+    group.add_argument(
+        "--label-weight", type=float, default=known.label_weight, help="of true labels, the rest is its (default 0.5)"
+    )
+    group.add_argument(
+        "--balance", type=float, default=known.balance, help="0: pictures are seen alike often, 1: classes (default 0)"
+    )
+    group.add_argument("--epoch-pictures", type=_positive, help="pictures of an epoch (default: all)")
+    group.add_argument("--cache", type=Path, help="where pictures and its answers are kept (default: OUT/cache)")
 
 
 def run_train(options: argparse.Namespace) -> None:
     """Train, export, measure; raise ValueError or OSError for what cannot be done, before the training if possible."""
-    name = options.name or _as_name((options.out or options.data.resolve()).name)
-    target, folder = Target(options.repository, name, options.version), options.out or Path("runs") / name
+    name = options.name or _as_name((options.out or _sources(options)[0].resolve()).name)
+    target, folder = Target(options.models, name, options.version), options.out or Path("runs") / name
     target.check()
     texts = read_texts(options.card) if options.card else {}
     source = read_source(options.init) if options.init else None
     try:
         with joined() as processes:
-            task = _load(options)
+            task = _load(options, folder)
             print(
                 f"data: {task.count} pictures to learn from and {task.validation_count} to measure with, "
-                f"of {len(task.names)} classes"
+                f"of {len(task.names)} classes: {', '.join(task.names[:_NAMED])}{', …' * (len(task.names) > _NAMED)}"
             )
             _check_names(task.names)
+            if options.groups:  # before the training what publishing would refuse after it
+                choose_groups(options.task, task.names, options.groups)
             recipe = choose_recipe(options, task.count, source, processes)
             initial = None
             if source and not (folder / LAST_FILE).exists():
                 fresh = emo.create(recipe.model, len(task.names), recipe.anchor_sizes)
                 initial = initial_tensors(source, recipe.model, fresh, task.names)
-            weights = train(recipe, task, folder, initial, processes)
+            weights = train(recipe, task, folder, initial, processes, compiled=options.compile)
             if processes.leads:
                 known = _known_texts(options, recipe, task, processes, weights)
                 print(f"trained: {weights}; curves: {folder / 'curves.png'}")
-                publish(weights, known | texts, target, lambda trained, predict: task.measure(trained.rule, predict))
+                publish(
+                    weights,
+                    known | texts,
+                    target,
+                    lambda trained, predict, groups: task.measure(trained.rule, predict, groups),
+                    Classes(groups=options.groups),
+                )
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on with what is in {folder}")
         raise SystemExit(130) from None
@@ -132,6 +179,14 @@ def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | N
         anchor_sizes=options.anchor_sizes,
         precision=options.precision,
         patience=options.patience,
+        cooldown=options.cooldown,
+        distillation=_distillation(options) if options.teacher else None,
+    )
+
+
+def _distillation(options: argparse.Namespace) -> Distillation:
+    return Distillation(
+        options.teacher_views, options.temperature, options.label_weight, options.balance, options.epoch_pictures
     )
 
 
@@ -140,8 +195,10 @@ def command_line(options: argparse.Namespace, recipe: Recipe, processes: Process
     words = ["python", "-m", "emo"]
     if processes.count > 1:
         words = ["torchrun", "--nproc-per-node", str(processes.count), "-m", "emo"]
-    words += ["train", options.task, "--data", options.data.resolve().name]
+    words += ["train", options.task]
+    learned = recipe.distillation
     chosen = {
+        "data": options.data and options.data.resolve().name,
         "init": options.init and options.init.name,
         "model": recipe.model,
         "schedule": ",".join(f"{side}x{epochs}" for side, epochs in recipe.schedule),
@@ -152,20 +209,50 @@ def command_line(options: argparse.Namespace, recipe: Recipe, processes: Process
         "ema-decay": recipe.ema_decay,
         "precision": recipe.precision,
         "patience": recipe.patience,
+        "cooldown": recipe.cooldown,
         "seed": recipe.seed,
         "anchor-sizes": ",".join(map(str, recipe.anchor_sizes)) if options.task == "detect" else None,
     }
+    if learned:
+        chosen |= {
+            "teacher": "/".join(Path(options.teacher).parts[-2:]),
+            "unlabelled": [folder.resolve().name for folder in options.unlabelled] or None,
+            "teacher-views": learned.views,
+            "temperature": f"{learned.temperature:g}",
+            "label-weight": f"{learned.label_weight:g}",
+            "balance": f"{learned.balance:g}",
+            "epoch-pictures": learned.epoch_pictures,
+        }
     for key, value in chosen.items():
-        words += [] if value is None else [f"--{key}", str(value)]
+        if value is not None:
+            words += [f"--{key}", *(value if isinstance(value, list) else [str(value)])]
     return shlex.join(words)
 
 
-def _load(options: argparse.Namespace) -> ClassificationTask | DetectionTask:
+def _load(options: argparse.Namespace, folder: Path) -> ClassificationTask | DetectionTask | DistillationTask:
     schedule = options.schedule or SCHEDULES[options.task]
     side = options.stored_side or STORED[options.task] * max(side for side, _ in schedule)
     if options.task == "detect":
         return DetectionTask.load(options.data, side)
+    if options.teacher:
+        teacher, cache = find_teacher(options.teacher, options.models), options.cache or folder / "cache"
+        return DistillationTask.load(teacher, options.data, options.unlabelled, side, cache, _distillation(options))
     return ClassificationTask.load(options.data, side)
+
+
+def _sources(options: argparse.Namespace) -> list[Path]:
+    """The folders of pictures to learn from; raise ValueError where what goes together is not given together."""
+    if options.teacher and options.task != "classify":
+        msg = "--teacher goes with classify"
+        raise ValueError(msg)
+    if options.unlabelled and not options.teacher:
+        msg = "--unlabelled goes with --teacher: somebody has to say what the pictures show"
+        raise ValueError(msg)
+    sources = [*([options.data] if options.data else []), *options.unlabelled]
+    if not sources or not (options.data or options.teacher):
+        msg = "--data is missing"
+        raise ValueError(msg)
+    return sources
 
 
 def _check_names(names: tuple[str, ...]) -> None:
@@ -179,12 +266,12 @@ def _check_names(names: tuple[str, ...]) -> None:
 def _known_texts(
     options: argparse.Namespace,
     recipe: Recipe,
-    task: ClassificationTask | DetectionTask,
+    task: Task,
     processes: Processes,
     weights: Path,
 ) -> dict[str, str]:
     """What a model card can say without asking anyone."""
-    data = options.data.resolve().name
+    data = ", ".join(folder.resolve().name for folder in _sources(options))
     kept = torch.load(weights, map_location="cpu", weights_only=True)["epoch"]
     return {
         "training_data": f"{task.count} pictures of {len(task.names)} classes in {data}.",

@@ -55,6 +55,8 @@ def train(
     folder: Path,
     initial: Mapping[str, Tensor] | None = None,
     processes: Processes | None = None,
+    *,
+    compiled: bool = False,
 ) -> Path:
     """Train, or go on training, in ``folder`` and give the file of the best epoch's averaged weights.
 
@@ -71,10 +73,14 @@ def train(
     model = emo.create(recipe.model, len(task.names), recipe.anchor_sizes)
     model.load_state_dict(initial or {}, strict=False)
     model.to(processes.device)
+    # as the pictures are: a fifth faster on a CPU
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its types lack this form
     state = State.start(recipe, model)
     resume(folder, recipe, task.names, task.count, state)
     if state.epoch:
         print(f"going on after epoch {state.epoch} of {len(recipe.sides())}, with what is in {folder}")
+    if compiled:
+        model.compile()
     network = processes.wrap(Network(model, task))
     while state.epoch < len(recipe.sides()) and not processes.agree(state.out_of_patience(recipe)):
         started = time.monotonic()
@@ -106,8 +112,8 @@ def _epoch(run: Run, state: State, network: nn.Module) -> float:
     recipe, processes = run.recipe, run.processes
     seed = recipe.seed * 10_000 + state.epoch
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(run.task.count, generator=generator)
-    batches = order[: run.task.count // run.batch_size * run.batch_size].split(run.batch_size)
+    order = run.task.order(generator)
+    batches = order[: len(order) // run.batch_size * run.batch_size].split(run.batch_size)
     if not processes.leads:  # the same order for all, other views for each
         generator.manual_seed(seed + processes.rank * 1_000_003)
     torch.manual_seed(seed + processes.rank * 1_000_003)  # drop path draws from the global generator
@@ -144,11 +150,16 @@ def _close(run: Run, state: State, loss: float, started: float) -> None:
     side = run.recipe.sides()[state.epoch]
     figures = run.task.evaluate(state.average.module.eval(), side)
     state.epoch += 1
-    figure = next(iter(figures.values()))
+    figure, validation_loss = next(iter(figures.values())), figures.get("val_loss", math.inf)
     # figures at another side than the served one say too little about it
-    if side == run.recipe.schedule[-1][0] and state.is_better(figure):
-        state.best_epoch, state.best_figure = state.epoch, figure
+    if side == run.recipe.schedule[-1][0] and state.judge(
+        figure, math.inf if math.isnan(validation_loss) else validation_loss
+    ):
         keep(run.folder, run.recipe, run.task.names, state)
     row = {"epoch": state.epoch, "side": side, "loss": loss, **figures, "seconds": time.monotonic() - started}
     log(run.folder, row, state.best_epoch)
     save(run.folder, run.recipe, run.task.names, run.task.count, state)
+    # not those of each class, of which there may be hundreds
+    told = [f"loss {loss:.4f}", *(f"{key} {value:.4f}" for key, value in figures.items() if " " not in key)]
+    best = ", the best" * (state.best_epoch == state.epoch)
+    print(f"epoch {state.epoch}/{len(run.recipe.sides())}: {', '.join(told)}{best}")

@@ -2,17 +2,34 @@
 
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.manifest import MANIFEST_FILE, ModelCard, read_manifest
+from app.defaults import keep_default
+from app.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
+from emo.classes import keep_classes
 from emo.evaluation.predict import Predict
 from emo.export import export, task_of
-from emo.importing import Target
-from emo.restoring import Restored, read_checkpoint, restore_own
+from emo.groups import choose_groups
+from emo.importing import Target, usual_labels
+from emo.restoring import Restored, restore
 
-Measure = Callable[[Restored, Predict], dict[str, float]]
+Measure = Callable[[Restored, Predict, tuple[str, ...] | None], dict[str, float]]
+"""Figures of a model that is exported, of what its ONNX file predicts, and of the groups of its classes."""
 TEXTS = ("training_data", "recipe", "measured_on", "intended_use", "terms")
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What the classes of an exported model are, where the checkpoint does not say or shall not decide."""
+
+    labels: Path | None = None
+    """A file with their names, one a line; without it they are called as the run, or their number, says."""
+    groups: Path | None = None
+    """A table for ``choose_groups``."""
+    kept: Sequence[str] | None = None
+    """The only ones that a classifier shall know."""
 
 
 def read_texts(card: Path) -> dict[str, str]:
@@ -29,18 +46,30 @@ def read_texts(card: Path) -> dict[str, str]:
     return texts
 
 
-def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure: Measure | None) -> Path:
-    """Export ``weights.pt`` (or ``last.pt``) of a run and give the folder; says what it measures and how to ask for it.
+def publish(
+    checkpoint: Path,
+    texts: Mapping[str, str],
+    target: Target,
+    measure: Measure | None,
+    classes: Classes = Classes(),
+) -> Path:
+    """Export ``weights.pt`` of a run, or any checkpoint, and give the folder; says how to ask for it.
 
-    The figures on the card are what ``measure`` finds for the ONNX file. Raise ValueError when a text is missing,
-    FileExistsError when the version exists.
+    The figures on the card, which are printed, are what ``measure`` finds for the ONNX file. Raise ValueError when a
+    text is missing, a class is not known or the file is no checkpoint, FileExistsError when the version exists.
     """
     target.check()
     missing = [key for key in TEXTS if key not in texts]
     if missing:
         msg = f"the model card wants {', '.join(missing)} too"
         raise ValueError(msg)
-    trained = restore_own(read_checkpoint(checkpoint))
+    trained = restore(checkpoint)
+    task, count = task_of(trained.model), trained.model.num_classes
+    names = read_labels(classes.labels) if classes.labels else trained.labels or usual_labels(task, count)
+    trained = replace(trained, labels=names)
+    if classes.kept is not None:
+        trained = keep_classes(trained, classes.kept)
+    chosen = choose_groups(task, trained.labels, classes.groups)
     folder = export(
         trained.model,
         trained.labels,
@@ -49,11 +78,13 @@ def publish(checkpoint: Path, texts: Mapping[str, str], target: Target, measure:
         target.repository,
         target.name,
         target.version,
-        None if measure is None else lambda predict: measure(trained, predict),
+        None if measure is None else lambda predict: measure(trained, predict, chosen),
+        groups=chosen,
     )
     metrics = read_manifest(folder / MANIFEST_FILE).card.metrics
     print(f"written: {folder}" + "".join(f"\n{key:>16} {value:.4f}" for key, value in metrics.items()))
     server = Path(sys.executable).with_name("emo-serve")
     print(f"serve it with\n  {server} serve --models {target.repository}\nand ask it with")
-    print(f"  {target.question(task_of(trained.model))}")
+    print(f"  {target.question(task)}")
+    print(keep_default(target.repository, task, target.name))
     return folder

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from emo.anchors import SIZES
+from emo.distillation.options import Distillation
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -22,7 +23,9 @@ class Recipe:
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    """Share of all steps in which the rate rises linearly; then it falls to 0 along a cosine."""
+    """Share of all steps in which the rate rises linearly."""
+    cooldown: float | None = None
+    """Share of all steps, at the end, in which it falls to 0 along a cosine; None for all after the warm-up."""
     ema_decay: float = 0.999
     seed: int = 0
     anchor_sizes: tuple[int, ...] = SIZES
@@ -31,6 +34,8 @@ class Recipe:
     """Of convolutions and matrix products while training; weights and evaluation are float32."""
     patience: int | None = None
     """Stop after so many epochs at the last side without a better first figure; None for never."""
+    distillation: Distillation | None = None
+    """How the teacher is learned from, where there is one."""
 
     def sides(self) -> list[int]:
         """The input side of each epoch."""
@@ -40,7 +45,9 @@ class Recipe:
         """The learning rate after this share, in [0, 1], of all steps."""
         if progress < self.warmup:
             return self.learning_rate * progress / self.warmup
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+        falling = 1 - self.warmup if self.cooldown is None else self.cooldown
+        fallen = max(0.0, progress - (1 - falling)) / falling
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

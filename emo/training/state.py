@@ -1,5 +1,6 @@
 """All that changes while a run goes on, and its files: ``last.pt`` to go on from, ``weights.pt`` to export."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ class State:
     best_epoch: int = 0
     """0 before the first one that counts."""
     best_figure: float = 0.0
+    best_loss: float = math.inf
+    """Over the validation split, of the best epoch; infinite where none was measured."""
+    improved_epoch: int = 0
+    """The last one that was better than all before it; a later one that is as good is kept and no improvement."""
 
     @classmethod
     def start(cls, recipe: Recipe, model: nn.Module) -> "State":
@@ -36,14 +41,24 @@ class State:
         optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), recipe.learning_rate, fused=True)
         return cls(model, average, optimizer, torch.amp.GradScaler(enabled=recipe.precision == "float16"))
 
-    def is_better(self, figure: float) -> bool:
-        """Whether this one of a new epoch is the best by now; of equal ones the first is."""
-        return not self.best_epoch or figure > self.best_figure
+    def judge(self, figure: float, loss: float) -> bool:
+        """Whether the epoch that has just ended is the best by now: of equal figures the lower validation loss counts.
+
+        Of those that are equal in both it is the later one, which has learned for longer.
+        """
+        loss = math.inf if math.isnan(loss) else loss
+        found, best = (figure, -loss), (self.best_figure, -self.best_loss)
+        if self.best_epoch and found < best:
+            return False
+        if not self.best_epoch or found > best:
+            self.improved_epoch = self.epoch
+        self.best_epoch, self.best_figure, self.best_loss = self.epoch, figure, loss
+        return True
 
     def out_of_patience(self, recipe: Recipe) -> bool:
         """Whether the recipe wants no more epochs."""
-        since = self.epoch - self.best_epoch
-        return recipe.patience is not None and self.best_epoch > 0 and since >= recipe.patience
+        since = self.epoch - self.improved_epoch
+        return recipe.patience is not None and self.improved_epoch > 0 and since >= recipe.patience
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -93,6 +108,8 @@ def resume(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, 
     state.optimizer.load_state_dict(saved["optimizer"])
     state.scaler.load_state_dict(saved["scaler"])
     state.epoch, state.best_epoch, state.best_figure = saved["epoch"], saved["best_epoch"], saved["best_figure"]
+    state.best_loss = saved.get("best_loss", math.inf)  # a run that was begun before these were kept
+    state.improved_epoch = saved.get("improved_epoch", state.best_epoch)
 
 
 def save(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, state: State) -> None:
@@ -104,6 +121,8 @@ def save(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, st
         "epoch": state.epoch,
         "best_epoch": state.best_epoch,
         "best_figure": state.best_figure,
+        "best_loss": state.best_loss,
+        "improved_epoch": state.improved_epoch,
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),

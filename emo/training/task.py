@@ -25,6 +25,9 @@ class Task(Protocol):
     def validation_count(self) -> int:
         """How many pictures it is measured with."""
 
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The row numbers of an epoch's pictures."""
+
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Any]]:
         """For each batch of row numbers: normalised input (N, 3, side, side) and target."""
 
@@ -32,7 +35,10 @@ class Task(Protocol):
         """A scalar in float32, the mean over the batch."""
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
-        """Named figures over the validation split with a model in eval mode, the one that counts first."""
+        """Named figures over the validation split with a model in eval mode, the one that counts first.
 
-    def measure(self, rule: Preprocessing, predict: Predict) -> dict[str, float]:
-        """The same figures of anything that predicts."""
+        ``val_loss`` is the loss there: of equal epochs the one is kept where it is lower.
+        """
+
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts, without the loss; of ``groups``, where each class has one."""

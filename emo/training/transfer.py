@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from emo.checkpoint import upstream_key
+from emo.checkpoint import upstream_key, weights_of
 from emo.heads.model import Model
 from emo.restoring import is_own, own_weights, read_checkpoint, recognise, size_of, unwrap
 
@@ -61,7 +61,7 @@ def initial_tensors(source: Source, architecture: str, model: Model, names: tupl
     """
     taken: dict[str, Tensor] = {}
     missing, misshapen = [], []
-    for key, own in model.state_dict().items():
+    for key, own in weights_of(model).items():
         found = _find(source.tensors, key, upstream_key(model, key))
         is_backbone = key.startswith("backbone.")
         if found is not None and found.shape == own.shape:
@@ -82,9 +82,7 @@ def initial_tensors(source: Source, architecture: str, model: Model, names: tupl
         msg = f"{source.path} has no backbone of {size}: {len(missing) + len(misshapen)} tensors do not fit, as {first}"
         raise ValueError(msg)
     classes = "with" if any(map(_tells_classes, taken)) else "without"
-    print(
-        f"taken from {source.path}: {len(taken)} of {len(model.state_dict())} tensors, {classes} those of the classes"
-    )
+    print(f"taken from {source.path}: {len(taken)} of {len(weights_of(model))} tensors, {classes} those of the classes")
     return taken
 
 
@@ -97,7 +95,7 @@ def _find(tensors: Mapping[str, Tensor], key: str, upstream: str) -> Tensor | No
     candidates = [key, upstream]
     if key.startswith("backbone."):
         bare = upstream.removeprefix("backbone.")
-        candidates += [bare, f"backbone.{bare}"]
+        candidates += [bare, f"backbone.{bare}", key.removeprefix("backbone.")]
     return next((tensors[name] for name in candidates if name in tensors), None)
 
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
-from tests.add.adding import add, ask
-from tests.add.networks import CELL, SIDE, write_ssd, write_yolo
+from tests.add.adding import add, ask, refused
+from tests.add.networks import CELL, CELLS, SIDE, write_ssd, write_yolo
 from tests.support import encode_image, plain
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,23 @@ async def test_a_picture_keeps_its_proportions_before_a_yolo_network(tmp_path: P
     picture[8:16, 48:56] = plain("green", 8, 8)
     (found,) = await ask(tmp_path / "models", "detect", picture, score_threshold=0.5)
     assert [(entry["name"], entry["box"]) for entry in found] == [("green", [48, 8, 56, 16])]
+
+
+async def test_of_two_outputs_of_scores_one_is_chosen_by_the_option(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_ssd(tmp_path / "a.onnx")
+    model = onnx.load(file)
+    model.graph.node.append(onnx.helper.make_node("Mul", ["colours", "nothing"], ["others"]))
+    shape: list[str | int | None] = ["n", CELLS * CELLS, 3]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("others", onnx.TensorProto.FLOAT, shape))
+    onnx.save(model, file)
+    assert add(file, "detect", "--labels", labels, "--box-output", "where") == 1
+    assert "Say it with --score-output; it may be confidences or others" in refused(capsys, tmp_path / "models")
+    options = ("--box-output", "where", "--score-output", "confidences")
+    assert add(file, "detect", "--labels", labels, *options) == 0
+    (found,) = await ask(tmp_path / "models", "detect", one_cell("blue", 5, 6))
+    assert [(entry["name"], entry["box"]) for entry in found] == [("blue", [20, 24, 24, 28])]
 
 
 async def test_a_wrong_guess_is_mended_by_the_flag_that_is_named(

@@ -16,6 +16,7 @@ from app.engine.repository import read_artefact
 from app.engine.session import OrtSession
 from app.settings import Batching, SessionOptions
 from tests.add.adding import add, ask, refused
+from tests.add.fixed import write_fixed
 from tests.add.reference import Found, blocks, expected, overlap
 from tests.add.suppressing import ANCHORS, CLASSES, ROWS, SIDE, THRESHOLD, Form, write_suppressing
 from tests.serving import running, settings_for
@@ -249,6 +250,21 @@ def test_suppression_that_is_not_there_cannot_be_claimed(
     file = write_suppressing(tmp_path / "a.onnx", "torchvision")
     assert add(file, "detect", "--labels", labels, "--nms", "none") == 1
     assert "this graph has 2216 float32" in refused(capsys, tmp_path / "models")
+
+
+async def test_lists_in_a_format_that_hides_them_are_told(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [[8, 8, 8, 16, 0.9, 2], [32, 40, 16, 8, 0.8, 0]]  # corner and size, from a graph that selects nothing
+    file = write_fixed(tmp_path / "a.onnx", {"found": np.array([rows + [[0] * 6] * 6], np.float32)})
+    assert add(file, "detect", "--labels", labels) == 1
+    assert "(--nms inside)" in refused(capsys, tmp_path / "models")
+    assert add(file, "detect", "--labels", labels, "--nms", "inside", "--boxes", "xywh", "--units", "pixel") == 0
+    (answer,) = await ask(tmp_path / "models", "detect", plain("red", SIDE, SIDE))
+    assert [(entry["name"], entry["box"]) for entry in answer] == [
+        ("blue", [8, 8, 16, 24]),
+        ("red", [32, 40, 48, 48]),
+    ]
 
 
 async def test_what_stands_beside_the_lists_is_served_on_request(tmp_path: Path, labels: Path) -> None:

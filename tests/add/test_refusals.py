@@ -63,16 +63,10 @@ def test_two_outputs_that_both_may_be_boxes_need_the_option(
     assert "--box-output; it may be confidences or where" in refused(capsys, tmp_path / "models")
 
 
-def test_a_file_that_is_none_and_one_with_weights_elsewhere_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no graph at all")
     assert add(tmp_path / "a.onnx", "classify") == 1
     assert "is no" in refused(capsys, tmp_path / "models")
-    model = onnx.load(write_classifier(tmp_path / "a.onnx"))
-    onnx.save(model, tmp_path / "a.onnx", save_as_external_data=True, location="weights", size_threshold=0)
-    assert add(tmp_path / "a.onnx", "classify") == 1
-    assert "export it as one file" in refused(capsys, tmp_path / "models")
 
 
 def test_a_version_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,7 @@ async def test_a_version_that_cannot_be_served_is_refused_with_the_reason(server
         ("PUT", f"/models/{NAME}/aliases/7?version=1", 422, "alias = '7': allowed is a small letter"),
         ("PUT", f"/models/{NAME}/aliases/canary?versoin=1", 422, "Unknown parameter 'versoin'"),
         ("DELETE", f"/models/{NAME}/aliases/canary", 404, "has no alias 'canary'"),
-        ("GET", "/nothing", 404, "No such resource"),
+        ("GET", "/nothing", 404, "nothing at"),
         ("GET", "/rescan", 405, "POST"),
     ],
 )

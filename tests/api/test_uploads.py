@@ -86,6 +86,53 @@ async def test_one_part_is_one_image_byte_for_byte(image: bytes) -> None:
     assert await read(multipart(image), MULTIPART) == Uploads((image,), several=False)
 
 
+@pytest.mark.parametrize(
+    "preamble",
+    [
+        b"\r\n",
+        b"This is a message in several parts.\r\n",
+        b"\r\n\r\nlines\r\n--frontierx\r\n -- --frontier\r\n",
+        b"--frontie\r\n",
+        b"unix\n",
+        b"x" * (1024 * 1024 - 6) + b"\r\n",
+        b"x\r\n--frontier" * 10_000 + b"x\r\n",
+    ],
+)
+async def test_what_stands_before_the_first_boundary_and_after_the_last_is_passed_over(preamble: bytes) -> None:
+    image = b"--frontier inside"
+    body = preamble + multipart(image) + b"The end.\r\n--frontier\r\nnothing"
+    uploads = await read_uploads(request(body, MULTIPART, chunk=100_003), share(), 3, Deadlines(), 5)
+    assert uploads == Uploads((image,), several=False)
+
+
+def field(name: str, value: str, more: str = "") -> bytes:
+    return f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'.encode()
+
+
+async def test_other_fields_are_no_images_and_keep_their_order() -> None:
+    fields = field("top_k", "3") + field("note", "größe", '; filename="note"') + field("", "")
+    body = fields + multipart(b"one", b"two").replace(b"--frontier--\r\n", field("after", " it ")) + b"--frontier--\r\n"
+    found = await read(body, MULTIPART)
+    assert found.images == (b"one", b"two")
+    assert found.fields == (("top_k", "3"), ("note", "größe"), ("", ""), ("after", "it"))
+
+
+async def test_a_field_of_any_length_is_passed_over_and_too_many_are_refused() -> None:
+    long = await read(field("note", "x" * 300_000) + multipart(b"one"), MULTIPART)
+    assert long.images == (b"one",)
+    assert len(long.fields[0][1]) == 8193
+    assert len((await read(field("a", "b") * 100 + multipart(b"one"), MULTIPART)).fields) == 100
+    with pytest.raises(InvalidRequest, match="more than 100 fields"):
+        await read(field("a", "b") * 101 + multipart(b"one"), MULTIPART)
+
+
+async def test_a_picture_of_another_name_is_refused_rather_than_passed_over() -> None:
+    with pytest.raises(InvalidRequest, match="a picture named 'other'; every picture must be named 'file'"):
+        await read(multipart(b"one")[:-14] + multipart(b"two", name="other"), MULTIPART)
+    with pytest.raises(InvalidRequest, match=r"no part named 'file' .*, only 'image', 'top_k'"):
+        await read(field("image", "x") + field("top_k", "3") + b"--frontier--\r\n", MULTIPART)
+
+
 async def test_several_parts_are_several_images_in_order() -> None:
     assert await read(multipart(b"one", b"two"), MULTIPART) == Uploads((b"one", b"two"), several=True)
 
@@ -187,8 +234,10 @@ ALMOST = b"\r\n--" * (LARGE // 4)  # the slowest there is to look through for th
         (MULTIPART, multipart(bytes(LARGE))),
         ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + ALMOST),
         (MULTIPART, multipart(b"") * 300_000),
+        ("multipart/form-data; boundary=b", b"\n--b" * (LARGE // 4)),
+        (MULTIPART, b'--frontier\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 300_000),
     ],
-    ids=["base64", "no base64", "numbers", "members", "one part", "almost boundaries", "parts"],
+    ids=["base64", "no base64", "numbers", "members", "one part", "almost boundaries", "parts", "preamble", "fields"],
 )
 async def test_other_threads_run_while_a_large_body_is_taken_apart(content_type: str, body: bytes) -> None:
     # On a busy machine this thread can also wait for a core: the best of several tries counts.

@@ -26,16 +26,23 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     card = tmp_path / "card.toml"
     card.write_text(CARD)
     run, models = tmp_path / "run", tmp_path / "models"
-    train = ["train", task, "--data", str(data), "--model", model, "--schedule", "64x1", "--batch-size", "4"]
-    assert main([*train, "--out", str(run), "--repository", str(models)]) == 0
-    export = ["export", "--checkpoint", str(run / "weights.pt"), "--data", str(data), "--card", str(card)]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("name,group\nred,warm\ngreen,cold\nblue,cold\n")
+    grouped = ["--groups", str(groups)] if task == "classify" else []
+    train = ["train", task, "--data", str(data), "--model", model, "--schedule", "64x1", "--batch-size", "4", *grouped]
+    assert main([*train, "--out", str(run), "--models", str(models)]) == 0
+    export = ["export", "--checkpoint", str(run / "weights.pt"), "--data", str(data), "--card", str(card), *grouped]
     assert main([*export, "--models", str(models), "--name", "mine", "--version", "1"]) == 0
     manifest = json.loads((models / "mine" / "1" / "manifest.json").read_text())
     assert manifest["card"]["training_data"] == "coloured squares"
     again = json.loads((models / "run" / "1" / "manifest.json").read_text())  # what train itself has exported
     assert again["sha256"] == manifest["sha256"]
+    assert again.get("groups") == manifest.get("groups") == (["cold", "cold", "warm"] if grouped else None)
+    assert ("group_top1" in manifest["card"]["metrics"]) == bool(grouped)
     assert again["card"]["metrics"] == manifest["card"]["metrics"]
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    assert f"default for {task}: run, which answers" in said
+    assert f"default for {task}: run, as before" in said
     assert main(["evaluate", str(models / "mine" / "1"), "--data", str(data)]) == 0
     printed = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert float(printed[figure.rjust(16)]) == pytest.approx(manifest["card"]["metrics"][figure], abs=1e-4)

@@ -1,4 +1,7 @@
+import re
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ import emo
 from emo.heads.segmenter import Segmenter
 from emo.irmb import WindowAttention
 from emo.layers import LayerNorm2d
+from emo.restoring import restore
 
 PARAMETERS = {
     "emo_1m": 1_361_168,
@@ -89,3 +93,20 @@ def test_only_training_computes_the_auxiliary_head() -> None:
     assert (logits.shape, auxiliary.shape) == ((1, 5, 2, 3), (1, 5, 4, 6))
     model.auxiliary = nn.Identity()  # type: ignore[assignment]
     torch.testing.assert_close(model(images), logits)
+
+
+def test_the_documented_way_to_a_state_dict_works_and_the_file_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102  # our own page
+    for name in ("boxes", "scores"):
+        assert str(tuple(names[name].shape)) in block
+    restored = restore(Path("tools.pt"))
+    assert restored.architecture == "ssdlite_emo_1m"
+    answers = restored.model.eval()(torch.zeros(1, 3, 320, 320))
+    for found, wanted in zip(answers, (names["boxes"], names["scores"]), strict=True):
+        torch.testing.assert_close(found, wanted)

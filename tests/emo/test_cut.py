@@ -1,7 +1,8 @@
+import json
 from pathlib import Path
 
 from emo.cut import cut_boxes
-from emo.data import read_coco
+from emo.data.coco import read_coco
 from tests.emo.datasets import write_coco
 
 
@@ -10,3 +11,11 @@ def test_boxes_are_cut_out_once(tmp_path: Path) -> None:
     assert cut_boxes(data, 48, tmp_path / "cut") == 4
     assert cut_boxes(data, 48, tmp_path / "cut") == 0
     assert len(list((tmp_path / "cut" / "red box").iterdir())) == 2
+
+
+def test_crowds_are_no_objects_to_cut_out(tmp_path: Path) -> None:
+    annotations = write_coco(tmp_path) / "instances_train.json"
+    content = json.loads(annotations.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    annotations.write_text(json.dumps(content))
+    assert cut_boxes(read_coco(annotations, tmp_path), 48, tmp_path / "cut") == 3

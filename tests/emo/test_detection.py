@@ -1,12 +1,25 @@
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from emo.detection import DetectionTask, random_window
+import emo
+from app.vision.picture import Picture
+from app.vision.preprocess import preprocess
+from emo.augment import normalise
+from emo.data.boxes import IGNORED
+from emo.data.pictures import open_rgb
+from emo.detection import DetectionTask, Target, random_window, serving_rule
+from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
+from emo.evaluation.predict import torch_predict
+from emo.heads.ssdlite import SSDLite
+from emo.losses import match_anchors, ssd_loss
 from tests.emo.datasets import COLOURS, write_coco
 
 
@@ -34,15 +47,59 @@ def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first[1].boxes_xyxy, second[1].boxes_xyxy, strict=True))
 
 
+def mark_crowds(root: Path, first: int) -> Path:
+    """All objects from that number on, in both splits, become crowds."""
+    for split in ("train", "val"):
+        path = root / f"instances_{split}.json"
+        content: dict[str, Any] = json.loads(path.read_text())
+        for box in content["annotations"][first:]:
+            box["iscrowd"] = 1
+        path.write_text(json.dumps(content))
+    return root
+
+
+def test_crowds_stay_as_ignored_regions_on_what_they_cover(tmp_path: Path) -> None:
+    task = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=1), 48)
+    assert [image.targets.tolist() for image in task.training.images] == [[0], [IGNORED], [IGNORED], [IGNORED]]
+    picture, image = task.pictures[1], task.training.images[1]
+    kept_parts = 0
+    for seed in range(60):
+        pixels, boxes, labels = random_window(picture, image, 64, np.random.default_rng(seed))
+        assert (labels == IGNORED).all()
+        blue = (pixels[..., 2].astype(int) - pixels[..., 0] > 100).sum()
+        covered = sum((y2 - y1) * (x2 - x1) for x1, y1, x2, y2 in boxes)
+        assert abs(blue - covered) < 4 * 64 + 8  # an edge, or a part too thin to matter
+        as_object = replace(image, crowds=~image.crowds)
+        kept_parts += len(labels) - len(random_window(picture, as_object, 64, np.random.default_rng(seed))[2])
+    assert kept_parts
+
+
+def test_regions_reach_the_loss_and_cost_nothing_there(tmp_path: Path) -> None:
+    task = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=1))
+    _, target = next(task.batches([torch.arange(4)], 96, torch.Generator().manual_seed(1)))
+    assert set(torch.cat(target.labels).tolist()) == {IGNORED, 0}
+    model = emo.create("ssdlite_emo_1m", 2)
+    assert isinstance(model, SSDLite)
+    anchors, logits, deltas = model.raw(torch.zeros(4, 3, 96, 96))
+    pairs = zip(target.boxes_xyxy, target.labels, strict=True)
+    targets, boxes = map(torch.stack, zip(*(match_anchors(anchors, *pair, 2) for pair in pairs), strict=True))
+    assert (targets == IGNORED).any()
+    shouted = logits + 20 * (targets == IGNORED)[..., None] * torch.tensor([0.0, 1.0, 0.0])
+    assert ssd_loss(anchors, shouted, deltas, targets, boxes) == ssd_loss(anchors, logits, deltas, targets, boxes)
+
+
+def test_a_data_set_of_crowds_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no boxes to train on"):
+        DetectionTask.load(mark_crowds(write_coco(tmp_path), first=0))
+
+
 def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> None:
-    task = DetectionTask.load(write_coco(tmp_path))
-    results = [
-        {"image_id": k + 1, "category_id": (3, 7)[k % 2], "bbox": [10 + k, 8, 50, 42], "score": 0.9} for k in range(4)
-    ]
-    figures = coco_figures(task.annotations, results)
+    data = DetectionTask.load(write_coco(tmp_path)).validation
+    answers = [Answer(image.labels.tolist(), [0.9], image.boxes_xyxy.tolist()) for image in data.images]
+    figures = coco_figures(data, answers)
     assert figures["ap50"] == 1.0
     assert figures["ap50 red box"] == 1.0
-    assert coco_figures(task.annotations, [])["ap50"] == 0.0
+    assert coco_figures(data, [Answer([], [], [])] * 4)["ap50"] == 0.0
 
 
 def test_large_pictures_are_kept_smaller_with_their_boxes(tmp_path: Path) -> None:
@@ -58,3 +115,18 @@ def test_pictures_that_are_missing_or_of_another_size_are_named_before_the_train
     Image.new("RGB", (64, 96)).save(root / "val" / "2.png")
     with pytest.raises(ValueError, match=r"2 pictures cannot be used.*train.1\.png.*val.2\.png has 64 x 96"):
         DetectionTask.load(root)
+
+
+def test_the_validation_loss_is_that_of_the_whole_pictures(tmp_path: Path) -> None:
+    task = DetectionTask.load(write_coco(tmp_path))
+    torch.manual_seed(0)
+    model = emo.create("ssdlite_emo_1m", 2).eval()
+    found = task.evaluate(model, 64)
+    assert found.items() >= task.measure(serving_rule(64), torch_predict(model)).items()
+    losses = []
+    for image in task.validation.images:
+        pixels = preprocess(Picture.of(open_rgb(image.path)), serving_rule(64))[0]
+        boxes = torch.from_numpy(image.boxes_xyxy).float() * torch.tensor([64 / 96, 1, 64 / 96, 1])
+        target = Target([boxes], [torch.from_numpy(image.labels)])
+        losses.append(task.loss(model, normalise(torch.from_numpy(pixels[None])), target).item())
+    assert found["val_loss"] == pytest.approx(sum(losses) / 4, rel=1e-4)

@@ -204,7 +204,7 @@ def test_a_file_that_is_none_ends_the_command_with_a_message(
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(SystemExit) as ended:
-        main(["import", str(file), "--name", "mine", "--repository", str(tmp_path / "models")])
+        main(["import", str(file), "--name", "mine", "--models", str(tmp_path / "models")])
     assert ended.value.code == 2
     assert str(file) in capsys.readouterr().err
 

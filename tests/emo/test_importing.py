@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,8 +12,9 @@ import emo
 from app.manifest import MANIFEST_FILE, read_manifest
 from emo.__main__ import main
 from emo.checkpoint import upstream_key
+from emo.evaluation.predict import onnx_predict, torch_predict
 from emo.importing import Origin, Target, import_file, usual_labels
-from emo.restoring import read_checkpoint, recognise, restore_own, restore_upstream, serving_rule, unwrap
+from emo.restoring import read_checkpoint, recognise, restore, restore_own, restore_state, serving_rule, unwrap
 from tests.emo.parity import upstream_state
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +24,100 @@ ROOT = Path(__file__).parents[2]
 def test_every_architecture_is_recognised_by_its_tensors_with_any_number_of_classes(name: str) -> None:
     model = emo.create(name, 7)
     state = {upstream_key(model, key): tensor for key, tensor in model.state_dict().items()}
-    restored = restore_upstream(state)
+    restored = restore_state(state)
     assert restored.architecture == name
     assert restored.model.num_classes == 7
 
 
+SIZES = (30, 60, 100, 150, 200, 250, 300)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [*((name, 7) for name in emo.MODEL_NAMES), ("emo_1m", 1), ("ssdlite_emo_1m", 1)]
+)
+def test_what_create_has_made_is_restored_from_its_state_dict_alone(name: str, classes: int) -> None:
+    model = emo.create(name, classes, SIZES).eval()
+    restored = restore_state(model.state_dict())
+    assert restored.architecture == name
+    assert restored.model.num_classes == classes
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(restored.model.eval()(images), model(images))
+
+
+@pytest.mark.parametrize(
+    "form", ["net.pth", "net.safetensors", "state_dict.pt", "module.pt", "lightning.ckpt", "compiled.pt"]
+)
+@pytest.mark.parametrize("name", ["emo_1m", "ssdlite_emo_1m"])
+def test_the_state_dict_may_be_kept_in_all_the_usual_ways(name: str, form: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = emo.create(name, 3, SIZES)
+    state, file = model.state_dict(), tmp_path / form
+    prefix = {"module.pt": "module.", "lightning.ckpt": "model.", "compiled.pt": "_orig_mod.module."}.get(form, "")
+    renamed = {prefix + key: tensor for key, tensor in state.items()}
+    if form == "net.safetensors":
+        save_file(state, file)
+    else:
+        torch.save({"state_dict": renamed, "epoch": 3} if "_" in form or prefix == "model." else renamed, file)
+    restored = restore(file)
+    assert restored.architecture == name
+    assert all(torch.equal(tensor, state[key]) for key, tensor in restored.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "task"),
+    [
+        ("emo_1m", "64", "classify"),
+        ("ssdlite_emo_1m", "320", "detect"),
+        ("pspnet_emo_1m", "64", "segment"),
+    ],
+)
+def test_a_state_dict_of_create_becomes_a_model_of_the_repository(
+    name: str, side: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = emo.create(name, 3, SIZES).eval()
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    command = ["import", str(tmp_path / "net.pt"), "--name", "mine", "--side", side]
+    assert main([*command, "--models", str(tmp_path / "models")]) == 0
+    assert f"recognised: {name}, {task}, 3 classes" in capsys.readouterr().out
+    pixels = np.random.default_rng(0).integers(0, 256, (1, int(side), int(side), 3), np.uint8)
+    wanted = torch_predict(model)(pixels)
+    given = onnx_predict(tmp_path / "models" / "mine" / "1" / "model.onnx")(pixels)
+    for found, want in zip(given, wanted, strict=True):
+        np.testing.assert_allclose(found, want, atol=1e-2)
+
+
+def test_export_takes_a_bare_state_dict_with_the_names_in_a_file(tmp_path: Path) -> None:
+    torch.save({"state_dict": emo.create("emo_1m", 3).state_dict()}, tmp_path / "net.pt")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    keys = ("training_data", "recipe", "measured_on", "intended_use", "terms")
+    (tmp_path / "card.toml").write_text("".join(f'{key} = "x"\n' for key in keys))
+    files = {"checkpoint": "net.pt", "card": "card.toml", "labels": "labels.txt", "models": "models"}
+    command = [word for option, name in files.items() for word in (f"--{option}", str(tmp_path / name))]
+    assert main(["export", *command, "--name", "mine", "--version", "1"]) == 0
+    assert (tmp_path / "models" / "mine" / "1" / "labels.txt").read_text() == "a\nb\nc\n"
+
+
+def test_a_state_dict_of_create_that_lacks_something_is_told_by_our_own_names() -> None:
+    state = emo.create("emo_1m", 3).state_dict()
+    state["backbone.stages.0.0.weight"] = torch.ones(3)
+    del state["head.bias"]
+    with pytest.raises(
+        ValueError, match=r"taken for emo_1m: 2 keys .*missing: head\.bias; misshapen: backbone\.stages"
+    ):
+        restore_state(state)
+
+
+def test_files_from_before_the_anchor_sizes_were_kept_are_read_and_others_than_the_models_are_not() -> None:
+    state = emo.create("ssdlite_emo_1m", 3, SIZES).state_dict()
+    with pytest.raises(RuntimeError, match=r"the anchor sizes are \(30, .*those of the model \(48, "):
+        emo.create("ssdlite_emo_1m", 3).load_state_dict(state)
+    del state["anchor_sizes"]
+    emo.create("ssdlite_emo_1m", 3, SIZES).load_state_dict(state)
+
+
 @pytest.mark.parametrize("key", ["state_dict", "model", "net"])
-@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "_orig_mod.module.", "model."])
 def test_what_wraps_the_tensors_and_their_names_is_taken_off(key: str, prefix: str) -> None:
     weight = torch.ones(2)
     assert unwrap({key: {f"{prefix}head.weight": weight}, "epoch": 3, "optimizer": {}}) == {"head.weight": weight}
@@ -64,7 +153,7 @@ def test_mmengine_keeps_the_averaged_weights_in_the_state_dict(capsys: pytest.Ca
 def test_safetensors_are_read(tmp_path: Path) -> None:
     state = upstream_state("emo_1m")
     save_file(state, tmp_path / "net.safetensors")
-    restored = restore_upstream(read_checkpoint(tmp_path / "net.safetensors"))
+    restored = restore_state(read_checkpoint(tmp_path / "net.safetensors"))
     assert torch.equal(restored.model.state_dict()["head.weight"], state["head.weight"])
 
 
@@ -130,7 +219,7 @@ def test_another_model_than_asked_for_is_refused_with_the_first_keys_and_nothing
     file, models = tmp_path / "net.pth", tmp_path / "models"
     torch.save(upstream_state("emo_1m"), file)
     with pytest.raises(SystemExit) as caught:
-        main(["import", str(file), "--model", "emo_5m", "--name", "mine", "--repository", str(models)])
+        main(["import", str(file), "--model", "emo-5m", "--name", "mine", "--models", str(models)])
     assert caught.value.code == 2
     message = capsys.readouterr().err
     assert "taken for emo_5m" in message

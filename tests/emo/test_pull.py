@@ -163,13 +163,17 @@ def test_a_spoilt_file_in_the_cache_is_replaced(site: Site, blob: str, tmp_path:
     assert (tmp_path / "net.pth").read_bytes() == CONTENT
 
 
-def test_a_file_that_is_not_there_is_a_message_with_its_address(
-    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["emo_1m", "emo-1m", "EMO-1M"])
+def test_a_file_that_is_not_there_is_a_message_with_its_address_and_the_other_ways(
+    name: str, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["pull", "emo_1m", "--base-url", site.url, "--cache", str(tmp_path), "--repository", str(tmp_path)])
+        main(["pull", name, "--base-url", site.url, "--cache", str(tmp_path), "--models", str(tmp_path)])
     assert caught.value.code == 2
-    assert f"{site.url}/resources/EMO_1M/net.pth: HTTP Error 404" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{site.url}/resources/EMO_1M/net.pth: HTTP Error 404" in said
+    assert "--base-url names a mirror; or fetch the file in another way" in said
+    assert "`emo import net.pth --model emo_1m --name emo-1m-imagenet`" in said
     assert not any(tmp_path.iterdir())
 
 

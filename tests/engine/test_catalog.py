@@ -52,15 +52,6 @@ async def test_the_highest_version_answers_unless_one_is_asked_for(tmp_path: Pat
             catalog.get("classify", None, "3")
 
 
-async def test_the_default_is_the_setting_or_the_first_by_name(tmp_path: Path) -> None:
-    write_classifier(tmp_path, name="b")
-    write_classifier(tmp_path, name="a")
-    async with catalog_of(tmp_path) as catalog:
-        assert catalog.get("classify").manifest.name == "a"
-    async with catalog_of(tmp_path, default_classify_model="b") as catalog:
-        assert catalog.get("classify").manifest.name == "b"
-
-
 async def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
     write_classifier(tmp_path)
     async with catalog_of(tmp_path) as catalog:
@@ -95,7 +86,7 @@ async def test_a_broken_default_makes_the_process_unready_and_is_not_replaced(tm
     write_classifier(tmp_path, name="a", golden_shift=0.5)
     write_classifier(tmp_path, name="b")
     write_detector(tmp_path)
-    async with catalog_of(tmp_path) as catalog:
+    async with catalog_of(tmp_path, default_classify_model="a") as catalog:
         assert catalog.obstacles() == ["the default model for classify, 'a', is not served"]
         with pytest.raises(ModelNotReady):
             catalog.get("classify")

@@ -56,17 +56,19 @@ def test_a_network_of_ipv6_is_one_client_and_a_mapped_address_of_ipv4_is_itself(
 
 
 def test_behind_a_proxy_all_may_come_from_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (100_000, 100_000))
+    monkeypatch.setattr("app.process.connections.free_files", lambda: 100_000)
     limited = Settings.model_validate({"http": {"max_connections": 4}})
     assert admitted(Connections.of(limited), *["x"] * 5) == [True, True, False, False, False]
     behind = limited.model_copy(update={"client_header": "X-Forwarded-For"})
     assert admitted(Connections.of(behind), *["x"] * 5) == [True, True, True, True, False]
+    trusting = Settings.model_validate({"http": {"max_connections": 4}, "trusted_proxies": "10.0.0.0/8"})
+    assert admitted(Connections.of(trusting), *["10.1.2.3"] * 5) == [True, True, True, True, False]
     of_one = Settings.model_validate({"http": {"max_connections": 4, "max_connections_per_client": 1}})
     assert admitted(Connections.of(of_one), "x", "x", "y") == [True, False, True]
 
 
 def test_there_are_no_more_than_there_are_descriptors_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    monkeypatch.setattr("app.process.connections.free_files", lambda: 1000)
     connections = Connections.of(Settings())
     assert 500 < sum(admitted(connections, *map(str, range(2000)))) < 1024 - 200
 

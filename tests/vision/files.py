@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -27,7 +28,10 @@ STORED_AS = {
 
 def encoded(image: PillowImage.Image, image_format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
+    if image_format == "HEIC":
+        pillow_heif.from_pillow(image).save(buffer, **{"enc_params": {"preset": "ultrafast"}, **options})
+    else:
+        image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
@@ -92,8 +96,70 @@ def tiff(entries: dict[int, tuple[int, int, int]], data: bytes = b"") -> bytes:
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + fields + bytes(4) + data
 
 
+def rle_bmp(
+    width: int, height: int, codes: bytes, palette: bytes, *, is_rle4: bool = False, is_top_down: bool = False
+) -> bytes:
+    """A BMP of 16 or 256 colours with these run-length codes; four bytes of the palette are a colour."""
+    palette = palette[: 64 if is_rle4 else 1024]
+    kind = (4, 2) if is_rle4 else (8, 1)
+    signed = -height if is_top_down else height
+    header = struct.pack("<IiiHHIIiiII", 40, width, signed, 1, *kind, len(codes), 0, 0, len(palette) // 4, 0)
+    start = 54 + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(codes), 0, 0, start) + header + palette + codes
+
+
 def webp_header(width: int, height: int) -> bytes:
     """An extended WebP of that canvas without a picture in it."""
     canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + canvas
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    """A box of an ISO base media file."""
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def heif(
+    brand: bytes,
+    items: dict[int, tuple[bytes, bytes, tuple[int, int], bytes]],
+    references: bytes = b"",
+) -> bytes:
+    """A file of items, number -> kind, content, size and decoder configuration; the first is the picture."""
+    codec = {b"av01": b"av1C", b"hvc1": b"hvcC"}
+    infos = b"".join(
+        box(b"infe", b"\2\0\0\0" + struct.pack(">HH", number, 0) + kind + b"\0") for number, (kind, *_) in items.items()
+    )
+    properties, associations = [], b""
+    for number, (kind, _, size, configuration) in items.items():
+        properties.append(box(b"ispe", bytes(4) + struct.pack(">II", *size)))
+        indices = [len(properties)]
+        if kind in codec:
+            properties.append(box(codec[kind], configuration))
+            indices.append(len(properties))
+        associations += struct.pack(">HB", number, len(indices)) + bytes(indices)
+    content = b"".join(item[1] for item in items.values())
+
+    def meta(start: int) -> bytes:
+        places = b""
+        for number, item in items.items():
+            places += struct.pack(">HHHII", number, 0, 1, start, len(item[1]))
+            start += len(item[1])
+        return box(
+            b"meta",
+            bytes(4)
+            + box(b"hdlr", bytes(8) + b"pict" + bytes(13))
+            + box(b"pitm", bytes(4) + struct.pack(">H", next(iter(items))))
+            + box(b"iloc", bytes(4) + b"\x44\0" + struct.pack(">H", len(items)) + places)
+            + box(b"iinf", bytes(4) + struct.pack(">H", len(items)) + infos)
+            + references
+            + box(
+                b"iprp",
+                box(b"ipco", b"".join(properties))
+                + box(b"ipma", bytes(4) + struct.pack(">I", len(items)) + associations),
+            ),
+        )
+
+    head = box(b"ftyp", brand + bytes(4) + brand + b"mif1")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", content)

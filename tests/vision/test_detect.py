@@ -47,6 +47,14 @@ def test_objects_come_best_first_and_suppression_works_within_a_class() -> None:
     assert found.labels.dtype == np.int64
 
 
+def test_suppression_among_all_classes_leaves_the_best_box_of_each_place() -> None:
+    found = select(parameters=DetectParameters(class_agnostic=True))
+    assert found.labels.tolist() == [1, 0]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.3])
+    assert select(parameters=DetectParameters(class_agnostic=True, classes=("person", "bus"))).labels.tolist() == [2, 0]
+    assert len(select(parameters=DetectParameters(class_agnostic=True, iou_threshold=1.0)).labels) == 4
+
+
 def test_what_a_client_says_goes_before_the_defaults() -> None:
     assert select(parameters=DetectParameters(score_threshold=0.7)).labels.tolist() == [1]
     assert select(parameters=DetectParameters(iou_threshold=0.99)).labels.tolist() == [1, 1, 2, 0]

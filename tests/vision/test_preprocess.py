@@ -72,6 +72,15 @@ def test_a_crop_equals_resizing_all_and_cutting(
     assert abs(difference.mean()) < 0.02
 
 
+def test_what_a_picture_leaves_free_is_filled_with_the_padding_else_with_the_mean() -> None:
+    image = np.full((30, 60, 3), 7, np.uint8)
+    for padding, grey in ((114, [114] * 3), (0, [0] * 3), (None, [124, 116, 104])):
+        tensor, geometry = preprocess(Picture.of(image), fit_rule(40, 40).model_copy(update={"padding": padding}))
+        assert (tensor[:20] == 7).all()
+        assert (tensor[20:] == grey).all()
+        assert (geometry.offset_x, geometry.offset_y) == (0, 0)
+
+
 def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     image = np.asarray(photo(48, 48))
     for rule in (crop_rule(48, 48, 48), stretch_rule(48, 48), fit_rule(48, 48)):

@@ -32,6 +32,7 @@ def test_classes_are_matched_by_name_and_the_model_may_know_more() -> None:
     assert match_classes(usual_labels("classify", 1000), tuple(f"n{k:08}" for k in range(1000))) == list(range(1000))
     assert match_classes(("class 0", "class 1"), ("cat", "dog")) == [0, 1]
     assert match_classes(("cat", "dog"), ()) == [0, 1]
+    assert match_classes(("ka\u0308se", "dog"), ("dog", "k\xe4se")) == [1, 0]  # as macOS and as others write it
 
 
 @pytest.mark.parametrize("data", [("cat", "cow"), ("n00000001",), ("n00000001", "cat")])

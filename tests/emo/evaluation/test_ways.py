@@ -16,7 +16,7 @@ from emo.__main__ import main
 from emo.evaluation.choice import choose_subject
 from emo.evaluation.measure import measure
 from emo.evaluation.truth import read_truth
-from tests.emo.evaluation.splits import write_split
+from tests.emo.evaluation.splits import write_labelled, write_split
 from tests.emo.parity import upstream_state
 from tests.serving import running
 from tests.support import COLOURS, write_classifier, write_detector, write_segmenter
@@ -41,6 +41,31 @@ def test_a_folder_an_onnx_file_and_a_server_give_the_same_figures(task: Task, fi
     with running(Settings(models=tmp_path / "models")) as server:
         assert figures(server.url, data) == found  # the only model that there is
         assert figures(server.url, data, f"{folder.parent.name}@1") == found
+
+
+def test_groups_are_measured_in_all_ways_where_the_model_has_some(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "models", groups=("warm", "cold", "cold"))
+    data = write_split("classify", tmp_path / "data")
+    found = figures(folder, data)
+    # of three pictures a class, the last has the next one's colour: that of green is blue, which is as cold
+    assert found == {"top1": pytest.approx(6 / 9), "top5": 1.0, "group_top1": pytest.approx(7 / 9)}
+    with running(Settings(models=tmp_path / "models")) as server:
+        assert figures(server.url, data) == found
+
+
+def test_folders_that_are_called_as_groups_measure_the_groups_alone(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "models", groups=("warm", "cold", "cold"))
+    write_labelled(tmp_path / "data", ("warm", "cold"))  # red twice and green; green twice and blue
+    assert figures(folder, tmp_path / "data") == {"group_top1": pytest.approx(5 / 6)}
+    with pytest.raises(ValueError, match="none of the model's 3"):
+        figures(write_classifier(tmp_path / "plain"), tmp_path / "data")
+
+
+def test_answers_that_were_kept_before_the_model_had_groups_are_not_taken_for_new_ones(tmp_path: Path) -> None:
+    data, kept = write_split("classify", tmp_path / "data"), tmp_path / "kept.jsonl"
+    figures(write_classifier(tmp_path / "before"), data, out=kept)
+    with pytest.raises(ValueError, match="another model"):
+        figures(write_classifier(tmp_path / "after", groups=("warm", "cold", "cold")), data, out=kept)
 
 
 def test_a_contact_sheet_reaches_the_server_without_loss(tmp_path: Path) -> None:
@@ -79,7 +104,9 @@ def test_a_checkpoint_gives_the_answers_of_the_model_that_was_exported_from_it(t
         what: tmp_path / f"{number}.jsonl" for number, what in enumerate((f"models/{name}/1", f"checkpoints/{name}.pt"))
     }
     found = [figures(ROOT / what, data, out=path) for what, path in kept.items()]
-    assert found[0] == pytest.approx(found[1], abs=1e-3)
+    for figure in found[0].keys() & found[1].keys():  # the groups of a checkpoint's classes need not be in a manifest
+        assert found[0][figure] == pytest.approx(found[1][figure], abs=1e-3)
+    assert found[0]
     exported, checkpoint = ([json.loads(line) for line in path.read_text().splitlines()[1:]] for path in kept.values())
     assert len(exported) == len(checkpoint) == 2
     for one, other in zip(exported, checkpoint, strict=True):

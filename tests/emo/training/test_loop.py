@@ -1,4 +1,5 @@
 import csv
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -6,9 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from app.vision.picture import Picture
+from app.vision.preprocess import preprocess
+from app.vision.results import ImageSize
 from emo.classification import ClassificationTask
 from emo.detection import DetectionTask
-from emo.restoring import own_weights, read_checkpoint
+from emo.evaluation.predict import torch_predict
+from emo.restoring import own_weights, read_checkpoint, restore_own
 from emo.training.loop import batch_size, train
 from emo.training.processes import Processes
 from emo.training.recipe import Recipe
@@ -35,13 +40,14 @@ class Interrupted(ClassificationTask):
 class Scripted(ClassificationTask):
     """Is evaluated with figures that were written down before."""
 
-    def follow(self, figures: Iterable[float]) -> "Scripted":
+    def follow(self, figures: Iterable[float | tuple[float, float]]) -> "Scripted":
         self._figures = iter(figures)
         return self
 
     def evaluate(self, model: torch.nn.Module, side: int) -> dict[str, float]:
         del model, side
-        return {"top1": next(self._figures)}
+        figure = next(self._figures)
+        return {"top1": figure[0], "val_loss": figure[1]} if isinstance(figure, tuple) else {"top1": figure}
 
 
 def lines(folder: Path) -> list[dict[str, str]]:
@@ -68,19 +74,57 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path
     assert (tmp_path / "killed" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_first_of_the_best_epochs_is_kept_and_patience_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("figures", "kept"),
+    [
+        ([(0.5, 0.9), (1.0, 0.8), (1.0, 0.2), (1.0, 0.3)], 3),  # of equal figures the lower loss
+        ([(1.0, 0.2), (1.0, 0.2), (1.0, 0.2), (0.9, 0.1)], 3),  # of equal losses the later epoch
+        ([(0.7, 0.5), (0.7, math.nan), (0.6, 0.1), (0.7, 0.6)], 1),
+        ([(0.7, math.nan), (0.7, 0.9), (0.5, 0.1), (0.1, 0.1)], 2),
+        ([0.7, 0.7, 0.6, 0.6], 2),  # of a task that tells no loss
+    ],
+)
+def test_of_equal_epochs_the_one_of_the_lower_validation_loss_is_kept_and_then_the_later(
+    figures: list[float | tuple[float, float]], kept: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, recipe = write_folders(tmp_path / "data"), Recipe("emo_1m", ((32, 4),), batch_size=12)
+    half = Scripted.load(data, 40).follow(figures[:2])
+    with pytest.raises(StopIteration):  # a kill after the second epoch
+        train(recipe, half, tmp_path / "run")
+    weights = train(recipe, Scripted.load(data, 40).follow(figures[2:]), tmp_path / "run")
+    assert read_checkpoint(weights)["epoch"] == kept
+    assert [row["epoch"] for row in lines(tmp_path / "run") if row["kept"] == "1"] == [str(kept)]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [line.split(":")[0] for line in told] == [f"epoch {epoch}/4" for epoch in range(1, 5)]
+    assert f"top1 {0.6:.4f}" in told[2] or figures[2] != 0.6
+    assert told[kept - 1].endswith(", the best")
+
+
+def test_the_validation_loss_is_that_of_the_averaged_weights_and_is_written_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ClassificationTask.load(write_folders(tmp_path / "data"), 64)
+    weights = train(Recipe("emo_1m", ((64, 2),), batch_size=4), task, tmp_path / "run")
+    restored = restore_own(read_checkpoint(weights))
+    predict = torch_predict(restored.model.eval())
+    losses = []
+    for picture, label in task.validation.pictures("check"):
+        pixels = preprocess(Picture(picture, ImageSize(*picture.size)), restored.rule)[0]
+        losses.append(-math.log(predict(pixels[None])[0][0, label]))
+    (row,) = [row for row in lines(tmp_path / "run") if row["kept"] == "1"]
+    assert float(row["val_loss"]) == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+    assert f"val_loss {float(row['val_loss']):.4f}" in capsys.readouterr().out
+
+
+def test_patience_ends_the_run_when_no_epoch_is_better(tmp_path: Path) -> None:
     data = write_folders(tmp_path / "data")
     recipe = Recipe("emo_1m", ((32, 9),), batch_size=12, patience=2)
+    figures = [(0.7, 0.5), (0.7, 0.4), (0.7, 0.4), (0.6, 0.3), (0.9, 0.1)]  # as good as the best is no better
     with pytest.raises(StopIteration):  # a kill after the second epoch
-        train(recipe, Scripted.load(data, 40).follow([0.5, 0.7]), tmp_path / "run")
-    weights = train(recipe, Scripted.load(data, 40).follow([0.7, 0.6, 0.9]), tmp_path / "run")
-    assert [(row["top1"], row["kept"]) for row in lines(tmp_path / "run")] == [
-        ("0.5", "0"),
-        ("0.7", "1"),
-        ("0.7", "0"),
-        ("0.6", "0"),
-    ]
-    assert read_checkpoint(weights)["epoch"] == 2
+        train(recipe, Scripted.load(data, 40).follow(figures[:2]), tmp_path / "run")
+    weights = train(recipe, Scripted.load(data, 40).follow(figures[2:]), tmp_path / "run")
+    assert [row["epoch"] for row in lines(tmp_path / "run")] == ["1", "2", "3", "4"]
+    assert read_checkpoint(weights)["epoch"] == 3
     assert train(recipe, Scripted.load(data, 40).follow([]), tmp_path / "run") == weights  # nothing is left to do
 
 

@@ -53,7 +53,7 @@ def test_a_killed_run_of_two_processes_goes_on_and_ends_the_same(told: list[dict
 def test_the_command_under_torchrun_writes_one_run_and_one_model(tmp_path: Path) -> None:
     data, run, models = write_folders(tmp_path / "data"), tmp_path / "run", tmp_path / "models"
     train = ["emo", "train", "classify", "--data", str(data), "--schedule", "32x2", "--batch-size", "4"]
-    output = torchrun(*train, "--out", str(run), "--repository", str(models), "--name", "both")
+    output = torchrun(*train, "--out", str(run), "--models", str(models), "--name", "both")
     assert output.count("written: ") == output.count("data: 12 pictures") == 1
     assert sorted(path.name for path in run.iterdir()) == ["curves.png", "last.pt", "log.csv", "weights.pt"]
     assert len((run / "log.csv").read_text().splitlines()) == 3

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import emo
-from emo.checkpoint import upstream_key
+from emo.checkpoint import upstream_key, weights_of
 from emo.heads.model import Model
 from emo.training.transfer import initial_tensors, read_source
 
@@ -48,6 +48,12 @@ FORMS: dict[str, tuple[str, Callable[[Path, Model], Path]]] = {
     "mmsegmentation": ("pspnet_emo_1m", lambda path, model: write(path / "d.pth", {"state_dict": upstream(model)})),
     "a backbone alone": ("emo_1m", lambda path, model: bare(path / "e.safetensors", model)),
     "our own names": ("emo_1m", lambda path, model: write(path / "f.pth", model.state_dict())),
+    "our own detector": (
+        "ssdlite_emo_1m",
+        lambda path, model: write(path / "g.pth", {"state_dict": model.state_dict()}),
+    ),
+    "our own segmenter": ("deeplabv3_emo_1m", lambda path, model: write(path / "h.pth", model.state_dict())),
+    "our own backbone alone": ("emo_1m", lambda path, model: write(path / "i.pth", model.backbone.state_dict())),
 }
 
 
@@ -78,9 +84,18 @@ def test_the_head_is_taken_where_the_classes_are_the_same(capsys: pytest.Capture
 def test_a_detector_of_other_classes_gives_all_but_what_tells_them_apart() -> None:
     source = read_source(ROOT / "checkpoints" / "ssdlite-emo-1m.pt")
     model = emo.create("ssdlite_emo_1m", 5)
-    left = model.state_dict().keys() - initial_tensors(source, "ssdlite_emo_1m", model, tuple("abcde")).keys()
+    left = weights_of(model).keys() - initial_tensors(source, "ssdlite_emo_1m", model, tuple("abcde")).keys()
     assert left == {f"head.classify.{level}.1.{kind}" for level in range(6) for kind in ("weight", "bias")}
-    assert initial_tensors(source, "ssdlite_emo_1m", model, source.names).keys() == model.state_dict().keys()
+    assert initial_tensors(source, "ssdlite_emo_1m", model, source.names).keys() == weights_of(model).keys()
+
+
+def test_what_create_has_made_gives_all_but_what_tells_the_classes_apart(tmp_path: Path) -> None:
+    given = emo.create("ssdlite_emo_2m", 3, (30, 60, 100, 150, 200, 250, 300))
+    source = read_source(write(tmp_path / "net.pt", given.state_dict()))
+    assert (source.architecture, source.size) == ("ssdlite_emo_2m", "emo_2m")
+    model = emo.create("ssdlite_emo_2m", 3)
+    left = weights_of(model).keys() - initial_tensors(source, "ssdlite_emo_2m", model, tuple("abc")).keys()
+    assert left == {f"head.classify.{level}.1.{kind}" for level in range(6) for kind in ("weight", "bias")}
 
 
 def test_another_size_is_refused_by_its_name(tmp_path: Path) -> None:

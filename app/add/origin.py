@@ -1,0 +1,55 @@
+"""What the operators of a graph tell of its outputs, where values for some pictures leave it open."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import onnx
+
+Origin = Literal["softmax", "sigmoid", "unbounded"] | None
+"""What an output comes straight from: probabilities, or a layer whose values no bounds hold; or it cannot be seen."""
+
+_BOUNDED: dict[str, Origin] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "HardSigmoid": "sigmoid"}
+_UNBOUNDED = frozenset(
+    {"Gemm", "MatMul", "Conv", "ConvTranspose", "BatchNormalization", "LogSoftmax", "Relu", "LeakyRelu", "PRelu", "Elu"}
+)
+_KEEPING = frozenset(
+    {"Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Dropout"}
+    | {"AveragePool", "GlobalAveragePool", "ReduceMean"}
+)
+"""Operators that leave values as they are, or take some or means of them: within bounds they stay there."""
+_MOVING = frozenset({"Add", "Sub", "Mul", "Div"})
+"""With a constant: out of bounds, but not back."""
+_SELECTING = frozenset({"NonMaxSuppression", "TopK", "ArgMax", "NonZero"})
+
+
+def origin_of(model: onnx.ModelProto, output: str) -> Origin:
+    """The origin of an output of the graph."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {name for name, node in producers.items() if node.op_type == "Constant"}
+    is_moved = False
+    node = producers.get(output)
+    while node is not None:
+        if node.op_type in _UNBOUNDED:
+            return "unbounded"
+        if node.op_type in _BOUNDED:
+            return None if is_moved else _BOUNDED[node.op_type]
+        from_others = [name for name in node.input if name not in constants]
+        is_moved |= node.op_type in _MOVING
+        if not from_others or not (node.op_type in _KEEPING or (node.op_type in _MOVING and len(from_others) == 1)):
+            return None
+        node = producers.get(from_others[0])
+    return None
+
+
+def selects(model: onnx.ModelProto) -> bool:
+    """Whether anything in the graph may choose among what was found: without that there are no lists of objects."""
+    return any(node.op_type in _SELECTING or node.domain not in {"", "ai.onnx"} for node in _nodes(model.graph))
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)

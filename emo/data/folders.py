@@ -1,0 +1,176 @@
+"""Classification data from disk: folders of pictures, or contact sheets with a CSV index."""
+
+import csv
+import gzip
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from emo.data.pictures import files_below, is_hidden, is_picture, open_upright, pictures_below, unreadable_kinds
+from emo.data.splits import class_name, held_out, split_of
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A rectangle (x, y, width, height in pixels; None for all) of a picture file and its label."""
+
+    path: Path
+    rectangle: tuple[int, int, int, int] | None
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFiles:
+    """One split of a classification data set; label i is called ``names[i]``.
+
+    ``left`` are files in the folders of its classes that are no pictures, or of a kind that is not read here, ``rows``
+    says how many rows of an index are of no split that is used.
+    """
+
+    names: tuple[str, ...]
+    files: tuple[LabelledFile, ...]
+    left: tuple[Path, ...] = ()
+    rows: tuple[str, ...] = ()
+
+    def pictures(self, description: str, faults: list[str] | None = None) -> Iterator[tuple[Image.Image, int]]:
+        """RGB pictures and labels in file order; a contact sheet is decoded once. Shows a progress bar.
+
+        A file that cannot be read is left out and described in ``faults``; without that, a ValueError is raised.
+        """
+        sheet_path, sheet = None, None
+        for file in tqdm(self.files, description, unit="img", mininterval=2):
+            try:
+                if file.path != sheet_path or sheet is None:
+                    sheet_path, sheet = file.path, open_upright(file.path)
+            except (OSError, ValueError) as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
+                continue
+            picture = sheet
+            if file.rectangle is not None:
+                x, y, width, height = file.rectangle
+                picture = sheet.crop((x, y, x + width, y + height))
+            yield picture, file.label
+
+
+def find_classification(root: Path, split: str) -> LabelledFiles:
+    """The split ``train`` or ``val`` of ``root``, which holds one of three layouts.
+
+    Either ``index.csv`` or ``index.csv.gz`` (split, file, x, y, w, h, class_id) with ``classes.csv`` (class_id, name
+    and, if wanted, sensitive: 1 leaves a class out), or one folder ``<split>/<class name>/`` of pictures a class, or,
+    without splits, one folder ``<class name>/`` a class, of which the fifth whose names have the smallest SHA-256 is
+    held out for validation. Splits may have any of ``emo.data.splits.SPLIT_NAMES``, class folders sub-folders. Raise
+    FileNotFoundError when there is none of them.
+    """
+    for index in (root / "index.csv", root / "index.csv.gz"):
+        if index.exists() and (root / "classes.csv").exists():
+            return _from_index(root, index, split)
+    training, validation = _class_folders(root)
+    folders = validation if split == "val" and validation else training
+    if not folders:
+        msg = (
+            f"{root} has neither index.csv nor folders <class name>/ of pictures, with or without train/ and val/ above"
+        )
+        raise FileNotFoundError(msg)
+    return _from_folders(folders, None if validation else split)
+
+
+def _class_folders(root: Path) -> tuple[list[Path], list[Path]]:
+    """The folders of the classes to learn from and to measure with; without the latter some are to be held out."""
+    folders = _subfolders(root)
+    splits = {folder: split for folder in folders if (split := split_of(folder.name)) and _holds_folders(folder)}
+    if "train" not in splits.values():
+        # a class may be called as a split is, and have sub-folders too; a split has the classes that are beside it
+        beside = {class_name(folder.name) for folder in folders if folder not in splits and _holds_pictures(folder)}
+        splits = {
+            folder: split
+            for folder, split in splits.items()
+            if not beside or {class_name(below.name) for below in _subfolders(folder)} <= beside
+        }
+    for split, count in Counter(splits.values()).items():
+        if count > 1:
+            several = ", ".join(folder.name for folder, which in splits.items() if which == split)
+            msg = f"{root} has several folders for the split {split}: {several}; leave one of them"
+            raise ValueError(msg)
+    below = {split: _subfolders(folder) for folder, split in splits.items()}
+    others = [folder for folder in folders if folder not in splits]
+    if splits:
+        others = [folder for folder in others if _holds_pictures(folder)]
+    return below.get("train", others), below.get("val", [])
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if not is_hidden(path.name) and path.is_dir())
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether a folder is one of folders rather than one of pictures."""
+    beside = sum(is_picture(path) for path in folder.iterdir())
+    below = (picture for subfolder in _subfolders(folder) for picture in pictures_below(subfolder))
+    return bool(_subfolders(folder)) and sum(1 for _ in islice(below, beside)) >= beside
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return next(pictures_below(folder), None) is not None
+
+
+def _from_folders(folders: list[Path], split: str | None) -> LabelledFiles:
+    """All of the folders, or what a ``split`` that they do not have gets of them."""
+    of_class: dict[str, list[Path]] = {}
+    for folder in folders:
+        of_class.setdefault(class_name(folder.name), []).append(folder)
+    found = {name: {path: at for at in of_class[name] for path in files_below(at)} for name in sorted(of_class)}
+    unreadable = unreadable_kinds(path for paths in found.values() for path in paths)
+    files, left = [], []
+    for label, paths in enumerate(found.values()):
+        names = {path: path.relative_to(at).as_posix() for path, at in paths.items()}
+        taken = {path: names[path] for path in paths if is_picture(path) and path.suffix.lower() not in unreadable}
+        left += [path for path in paths if path not in taken]
+        held = held_out(taken) if split else set()
+        files += [LabelledFile(path, None, label) for path in taken if not split or (path in held) == (split == "val")]
+    return LabelledFiles(tuple(found), tuple(files), tuple(left))
+
+
+def _from_index(root: Path, index: Path, split: str) -> LabelledFiles:
+    with (root / "classes.csv").open(newline="", encoding="utf-8-sig") as file:
+        classes = [row for row in csv.DictReader(file) if row.get("sensitive", "0") != "1"]
+    label_of = {row["class_id"]: label for label, row in enumerate(classes)}
+    text = gzip.decompress(index.read_bytes()) if index.suffix == ".gz" else index.read_bytes()
+    rows = list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"))))
+    files = tuple(
+        LabelledFile(
+            root / row["file"], (int(row["x"]), int(row["y"]), int(row["w"]), int(row["h"])), label_of[row["class_id"]]
+        )
+        for row in rows
+        if split_of(row["split"]) == split and row["class_id"] in label_of
+    )
+    others = Counter(row["split"] for row in rows if split_of(row["split"]) not in {"train", "val"})
+    names = tuple(class_name(row["name"]) for row in classes)
+    return LabelledFiles(names, files, rows=tuple(f"{count} rows of split {name!r}" for name, count in others.items()))
+
+
+def load_squares(
+    files: LabelledFiles, side: int, faults: list[str] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All pictures of a split as squares (N, side, side, 3) and labels (N,): short side to ``side``, centre cut out.
+
+    With ``faults`` (see ``LabelledFiles.pictures``) the result is of no use where there are some.
+    """
+    squares = np.empty((len(files.files), side, side, 3), np.uint8)
+    labels = np.empty(len(files.files), np.int64)
+    for row, (picture, label) in enumerate(files.pictures("load", faults)):
+        short = min(picture.size)
+        left, top = (picture.width - short) / 2, (picture.height - short) / 2
+        box = (left, top, left + short, top + short)
+        squares[row] = np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS, box=box))
+        labels[row] = label
+    return squares, labels

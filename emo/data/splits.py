@@ -1,0 +1,75 @@
+"""What splits and classes are called, and what is held out where there are no splits."""
+
+import hashlib
+import unicodedata
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+Split = Literal["train", "val"]
+HELD_OUT = 5
+"""One of so many pictures (of a class, where there are classes) is for validation, where data have no splits."""
+
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train": ("train", "training", "train_set", "training_set"),
+        "val": ("val", "valid", "validation", "val_set", "validation_set"),
+        "test": ("test", "testing", "test_set"),
+    }
+)
+"""Of folders, files and columns, in any case. What is called test is never learned from nor measured with."""
+
+
+def split_of(name: str) -> str | None:
+    """``train``, ``val`` or ``test`` for a name of one of them."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.casefold() in names), None)
+
+
+def subfolder(folder: Path, names: Collection[str]) -> Path | None:
+    """The folder below whose name, in any case, is one of ``names``; raise ValueError when there are several."""
+    found = sorted(path for path in folder.glob("*") if path.name.casefold() in names and path.is_dir())
+    if len(found) > 1:
+        msg = f"{folder} has several of a kind: {', '.join(path.name for path in found)}; leave one of them"
+        raise ValueError(msg)
+    return found[0] if found else None
+
+
+def class_name(text: str) -> str:
+    """A name as it is compared and written: macOS and others take letters with accents apart (Unicode's NFD)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def existing(folder: Path, name: str) -> Path:
+    """The file that ``name`` means: as it stands, with Windows' separators, or with letters composed otherwise."""
+    plain = folder / name
+    if plain.exists():
+        return plain
+    names = (name.replace("\\", "/"), unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return next((path for name in names if (path := folder / name).exists()), plain)
+
+
+def held_out(names: Mapping[Path, str]) -> set[Path]:
+    """A fifth of the pictures, at least one: those whose name in the data set has the smallest digest.
+
+    That is an order that nobody chose, and that more pictures change but little.
+    """
+    digests = {path: hashlib.sha256(class_name(name).encode()).digest() for path, name in names.items()}
+    ordered = sorted(digests, key=lambda path: digests[path])
+    return set(ordered[: max(1, len(ordered) // HELD_OUT)])
+
+
+def is_held_out(name: str, one_of: int) -> bool:
+    """Whether a picture is the one of ``one_of`` that is held out: by its name in the data set, whatever others are."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % one_of == 0
+
+
+def name_in(root: Path, path: Path) -> str:
+    """What a file is called in the data set at ``root``, wherever that lies; the whole path of one elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def split_apart(pictures: Collection[Path], root: Path, split: str) -> list[Path]:
+    """Those of the split, of pictures that have no classes; ``root`` is where their names begin."""
+    held = held_out({path: name_in(root, path) for path in pictures})
+    return [path for path in pictures if (path in held) == (split == "val")]

@@ -1,0 +1,130 @@
+"""Pages of other origins: every answer says whether they may read it, and they are told so before they send."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.engine.catalog import Catalog
+from app.settings import Settings
+from tests.serving import in_process, running, settings_for
+from tests.support import encode_image, plain
+
+pytestmark = pytest.mark.anyio
+
+PAGE = "https://photos.example"
+RED = encode_image(plain("red"))
+PNG = {"content-type": "image/png"}
+EXPOSED = {"x-request-id", "server-timing", "retry-after"}
+
+ANSWERS: dict[str, tuple[int, str, str, dict[str, Any]]] = {
+    "an answer": (200, "POST", "/classify", {"content": RED, "headers": PNG}),
+    "a picture": (200, "POST", "/detect", {"content": RED, "headers": {**PNG, "accept": "image/png"}}),
+    "the models": (200, "GET", "/models", {}),
+    "a redirect": (307, "GET", "/", {}),
+    "no path": (404, "GET", "/nothing", {}),
+    "no model": (404, "POST", "/classify?model=x", {"content": RED, "headers": PNG}),
+    "another method": (405, "GET", "/classify", {}),
+    "too large by its length": (413, "POST", "/classify", {"content": bytes(300_000), "headers": PNG}),
+    "too large for a route without a body": (413, "GET", "/livez", {"content": bytes(300_000)}),
+    "no image": (415, "POST", "/classify", {"content": b"hello", "headers": PNG}),
+    "a wrong parameter": (422, "POST", "/classify?top_k=0", {"content": RED, "headers": PNG}),
+    "a wrong timeout": (400, "POST", "/classify", {"content": RED, "headers": {**PNG, "x-request-timeout-ms": "x"}}),
+}
+
+
+def allowing(folder: Path, origins: str, **changes: Any) -> Settings:  # noqa: ANN401  each setting has its own type
+    (folder / "models").mkdir()
+    return settings_for(folder / "models", cors_origins=origins, max_request_bytes=200_000, **changes)
+
+
+@pytest.mark.parametrize(("origins", "allowed"), [("*", "*"), (f"http://localhost:3000, {PAGE}", PAGE)])
+async def test_every_answer_may_be_read_by_an_allowed_page(tmp_path: Path, origins: str, allowed: str) -> None:
+    async with in_process(allowing(tmp_path, origins)) as (client, services):
+        for name, (status, method, path, rest) in ANSWERS.items():
+            headers = {**rest.get("headers", {}), "origin": PAGE}
+            answer = await client.request(method, path, **{**rest, "headers": headers})
+            assert answer.status_code == status, name
+            assert answer.headers["access-control-allow-origin"] == allowed, name
+            assert "access-control-allow-credentials" not in answer.headers
+            assert set(answer.headers["access-control-expose-headers"].lower().split(", ")) >= EXPOSED, name
+            assert "Origin" in answer.headers["vary"], name
+        services.drain.set()
+        leaving = await client.get("/readyz", headers={"origin": PAGE})
+        assert (leaving.status_code, leaving.headers["access-control-allow-origin"]) == (503, allowed)
+
+
+def test_a_defect_is_a_problem_that_may_be_read_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(allowing(tmp_path, PAGE)) as server:
+        monkeypatch.setattr(Catalog, "obstacles", lambda _: 1 / 0)
+        monkeypatch.setattr(Catalog, "get", lambda *_: 1 / 0)
+        for method, path in (("GET", "/readyz"), ("POST", "/classify")):  # inside and outside of the framework's layers
+            answer = httpx.request(method, f"{server.url}{path}", headers={"origin": PAGE})
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, PAGE)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+async def test_a_full_queue_may_be_read_with_the_time_to_come_back(tmp_path: Path) -> None:
+    settings = allowing(tmp_path, PAGE, batching={"max_queue_size": 1})
+    async with in_process(settings) as (client, _):
+        asked = [client.post("/classify", content=RED, headers=PNG | {"origin": PAGE}) for _ in range(40)]
+        refused = [answer for answer in await asyncio.gather(*asked) if answer.status_code == 503]
+    assert refused
+    assert all(answer.headers["access-control-allow-origin"] == PAGE for answer in refused)
+    assert all(int(answer.headers["retry-after"]) for answer in refused)
+
+
+@pytest.mark.parametrize("path", ["/classify", "/detect/", "/models", "/metrics", "/nothing"])
+async def test_a_browser_that_asks_before_it_sends_is_answered_without_a_key(tmp_path: Path, path: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice:{hashlib.sha256(b'key').hexdigest()}\n")
+    asked = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,x-request-timeout-ms,x-api-key",
+    }
+    async with in_process(allowing(tmp_path, PAGE, api_keys_file=keys)) as (client, _):
+        answer = await client.options(path, headers=asked)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert "POST" in answer.headers["access-control-allow-methods"]
+        assert answer.headers["access-control-allow-headers"] == asked["access-control-request-headers"]
+        assert answer.headers["x-request-id"]
+        unknown = await client.post(path, content=RED, headers={**PNG, "origin": PAGE})
+        assert (unknown.status_code, unknown.headers["access-control-allow-origin"]) == (401, PAGE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"origin": "https://evil.example", "access-control-request-method": "POST"}, "origin"),
+        ({"origin": PAGE, "access-control-request-method": "DELETE"}, "method"),
+    ],
+)
+async def test_what_is_not_allowed_is_refused_by_a_problem_that_says_what_is(
+    tmp_path: Path, asked: dict[str, str], reason: str
+) -> None:
+    async with in_process(allowing(tmp_path, PAGE)) as (client, _):
+        answer = await client.options("/classify", headers=asked)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert reason in answer.json()["detail"]
+    assert PAGE in answer.json()["detail"]
+
+
+async def test_another_page_may_read_nothing(tmp_path: Path) -> None:
+    async with in_process(allowing(tmp_path, PAGE)) as (client, _):
+        for origin in ("https://evil.example", f"{PAGE}.evil.example", "http://photos.example", "null"):
+            answer = await client.post("/classify", content=RED, headers={**PNG, "origin": origin})
+            assert answer.status_code == 200
+            assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_by_default_no_page_may_read_anything(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/classify", content=RED, headers={**PNG, "origin": PAGE})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    asked = {"origin": PAGE, "access-control-request-method": "POST"}
+    assert (await client.options("/classify", headers=asked)).status_code == 405

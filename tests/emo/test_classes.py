@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import emo
+from app.manifest import Preprocessing, read_labels
+from emo.__main__ import main
+from emo.augment import MEAN, STD
+from emo.classes import keep_classes
+from emo.heads.classifier import Classifier
+from emo.restoring import Restored
+from tests.emo.datasets import write_folders
+from tests.emo.test_command_line import CARD
+
+RULE = Preprocessing(mode="crop", height=32, width=32, resize=32, interpolation="bilinear", mean=MEAN, std=STD)
+
+
+def test_the_classes_that_are_kept_score_as_if_there_had_been_no_others() -> None:
+    model = emo.create("emo_1m", 4).eval()
+    assert isinstance(model, Classifier)
+    torch.nn.init.normal_(model.head.weight)
+    picture = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before = model(picture)[0]
+        kept = keep_classes(Restored("emo_1m", model, RULE, ("cat", "dog", "ape", "car")), ["car", "cat"])
+        assert kept.labels == ("car", "cat")
+        assert torch.allclose(kept.model(picture)[0], before[[3, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "reason"),
+    [
+        ("emo_1m", ["cat", "unicorn"], "unicorn: not known"),
+        ("emo_1m", ["cat"], "two classes or more"),
+        ("ssdlite_emo_1m", ["cat", "dog"], "is no classifier"),
+    ],
+)
+def test_classes_that_cannot_be_kept_are_refused(name: str, kept: list[str], reason: str) -> None:
+    trained = Restored(name, emo.create(name, 2), RULE, ("cat", "dog"))
+    with pytest.raises(ValueError, match=reason):
+        keep_classes(trained, kept)
+
+
+def test_a_run_is_exported_with_fewer_classes_than_it_learned(tmp_path: Path) -> None:
+    data, card, classes = write_folders(tmp_path / "data"), tmp_path / "card.toml", tmp_path / "classes.txt"
+    card.write_text(CARD)
+    classes.write_text("red\nblue\n")
+    run, models = tmp_path / "run", tmp_path / "models"
+    train = ["train", "classify", "--data", str(data), "--schedule", "32x1", "--batch-size", "4", "--out", str(run)]
+    main([*train, "--models", str(models)])
+    export = ["export", "--checkpoint", str(run / "weights.pt"), "--card", str(card), "--classes", str(classes)]
+    main([*export, "--models", str(models), "--name", "two", "--version", "1"])
+    assert read_labels(models / "two" / "1" / "labels.txt") == ("red", "blue")
