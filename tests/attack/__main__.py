@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.attack import answers, crowds, wire
+from tests.attack import answers, crowds, images, wire
 from tests.attack.attacking import Finding, allow_many_files
 
 Scenario = Callable[[Path], list[Finding]]
@@ -26,6 +26,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     answers.odd_requests,
     crowds.two_servers_at_once,
     crowds.bursts_of_connections,
+    images.wide_bitmaps,
 )
 CHECKOUT = Path(__file__).parents[2]
 
