@@ -121,6 +121,13 @@ class Settings(BaseSettings):
         description="Seconds from one look at the repository to the next, 0.1 to 3600; a change that two looks in a "
         "row have seen is followed. Unset: it is read at start, and when the administration says so.",
     )
+    load_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Seconds that reading, loading and testing one version may take in the process in which it is "
+        "tried before it is served, 1 to 3600; what takes longer is given up and stands under failures.",
+    )
     default_classify_model: str | None = Field(
         default=None, description="Model that answers /classify when none is named. Unset: the first by name."
     )

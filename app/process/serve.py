@@ -16,6 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.services import Services
+from app.engine.preflight import Preflight
+from app.engine.trial_process import forked
 from app.main import create_admin_app, create_app
 from app.process.address import listeners, welcome
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP
@@ -25,8 +27,9 @@ from app.settings import Settings
 
 def serve(settings: Settings) -> int:
     """Serve until a signal comes; raises StartupError or OSError where that cannot begin."""
+    preflight = Preflight(settings, forked())
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, preflight))
 
 
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
@@ -34,8 +37,8 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
 
 
-async def _serve(settings: Settings) -> int:
-    app = create_app(settings)
+async def _serve(settings: Settings, preflight: Preflight) -> int:
+    app = create_app(settings, preflight=preflight)
     with listeners(settings) as (listener, admin):
         # The lifespan is run here and not by uvicorn, so that a StartupError arrives as it is, without a traceback.
         async with app.router.lifespan_context(app):

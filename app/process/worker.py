@@ -24,6 +24,8 @@ from app.api.services import Services
 from app.engine.bookings import Bookings
 from app.engine.catalog import Catalog
 from app.engine.cpus import usable_cores
+from app.engine.preflight import Preflight
+from app.engine.trial_process import TrialProcess, forked
 from app.errors import StartupError, Unavailable
 from app.main import create_app
 from app.process.channel import ADMINISTRATION, REQUESTS, Channel, Message
@@ -42,11 +44,12 @@ _SETTLE_SECONDS = 0.05
 def main() -> int:
     """Serve until told to stop; the exit code is 0 after a clean drain."""
     control, connections = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    trial = forked()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_work(control, connections))
+        return runner.run(_work(control, connections, trial))
 
 
-async def _work(control: socket.socket, connections: socket.socket) -> int:
+async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess) -> int:
     channel = await Channel.over(control)
     messages = channel.messages()
     _, content = await anext(messages)  # the settings come first
@@ -55,7 +58,14 @@ async def _work(control: socket.socket, connections: socket.socket) -> int:
     bookings = Bookings(partial(channel.send, "news"))
     supervisor = _Supervisor(channel, bookings)
     try:
-        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all, bookings=bookings)
+        preflight = Preflight(settings, trial)
+        app = create_app(
+            settings,
+            gather=supervisor.gather,
+            ask_all=supervisor.ask_all,
+            bookings=bookings,
+            preflight=preflight,
+        )
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
             server = _ReceivingServer(app, services, channel, connections)
