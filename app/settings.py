@@ -113,6 +113,13 @@ class Settings(BaseSettings):
         "and keeps the limits below for itself. Unset: one for each usable core, at most 8; on a GPU one, because each "
         "would hold the models in its memory once more.",
     )
+    hang_seconds: float = Field(
+        default=10.0,
+        ge=2,
+        le=3600,
+        description="Seconds that the event loop of a process which answers may stand still, 2 to 3600; then it is "
+        "killed, its connections with it, and replaced by another. With one worker the process ends with status 1.",
+    )
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
     watch_seconds: float | None = Field(
         default=None,

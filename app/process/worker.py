@@ -29,13 +29,14 @@ from app.engine.trial_process import TrialProcess, forked
 from app.errors import StartupError, Unavailable
 from app.main import create_app
 from app.process.channel import ADMINISTRATION, REQUESTS, Channel, Message
-from app.process.exits import EXIT_STARTUP
+from app.process.exits import EXIT_STARTUP, leave
 from app.process.intake import Intake, ReportingProtocol
 from app.process.serve import DrainingServer, exit_status, loop_factory, models_of
 from app.settings import Settings
 from app.snapshots import Snapshot, snapshot
 
 _GATHER_SECONDS = 5.0
+_BEAT_SECONDS = 1.0
 _ASK_SECONDS = 300.0  # large models take their time to load
 _LAST_CONNECTIONS_SECONDS = 5.0
 _SETTLE_SECONDS = 0.05
@@ -51,6 +52,7 @@ def main() -> int:
 
 async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess) -> int:
     channel = await Channel.over(control)
+    beating = asyncio.create_task(_beat(channel))
     messages = channel.messages()
     _, content = await anext(messages)  # the settings come first
     settings = with_share_of_cores(Settings(**content))
@@ -78,7 +80,15 @@ async def _work(control: socket.socket, connections: socket.socket, trial: Trial
         channel.send("failed", str(error))
         return EXIT_STARTUP
     finally:
+        beating.cancel()
         await channel.close()
+
+
+async def _beat(channel: Channel) -> None:
+    """Say, for ever, that the event loop runs."""
+    while True:
+        channel.send("alive")
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def with_share_of_cores(settings: Settings) -> Settings:
@@ -141,6 +151,8 @@ class _Supervisor:
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
                 elif word == "news":
                     self._bookings.learn(content)
+                elif word == "shed":
+                    server.shed(content)
                 elif word == "leave":
                     server.services.drain.set()
                 elif word == "state":
@@ -183,6 +195,12 @@ class _ReceivingServer(DrainingServer):
         self._intake.start()
         self._channel.send("ready", models_of(self.services))
 
+    def shed(self, most: int) -> None:
+        """Let connections end with their next answers until no more than so many stay; those that do so count too."""
+        connections = [entry for entry in self.server_state.connections if isinstance(entry, ReportingProtocol)]
+        for connection in [entry for entry in connections if not entry.is_shed][most:]:
+            connection.is_shed = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: the supervisor sends no more connections and says where they end."""
         if not self.should_exit:
@@ -197,4 +215,4 @@ class _ReceivingServer(DrainingServer):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
