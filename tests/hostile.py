@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.manifest import sha256_of
@@ -16,15 +17,43 @@ NAME = "toy-classifier"
 
 def endless(root: Path, version: str, name: str = NAME) -> Path:
     """A version whose graph never ends on any picture."""
-    return _looping(root, version, name, "always")
+    return _looping(root, version, name, [], {"begins": np.asarray(True)})  # noqa: FBT003  # NumPy's own signature
 
 
 def endless_but_for_its_golden_picture(root: Path, version: str) -> Path:
-    """A version that passes its self-test, and never ends on a picture whose mean is another."""
-    return _looping(root, version, NAME, "elsewhere")
+    """A version that passes its self-test, and never ends on most other pictures.
+
+    The quadrants of the golden picture are red, green, blue and red: as much of green as of blue.
+    """
+    condition = [
+        helper.make_node("Gather", ["real_means", "one"], ["green"], axis=1),
+        helper.make_node("Gather", ["real_means", "two"], ["blue"], axis=1),
+        helper.make_node("Sub", ["green", "blue"], ["difference"]),
+        helper.make_node("Abs", ["difference"], ["distance"]),
+        helper.make_node("ReduceMax", ["distance"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "little"], ["begins"]),
+    ]
+    constants: dict[str, NDArray[np.generic]] = {
+        "one": np.asarray([1], np.int64),
+        "two": np.asarray([2], np.int64),
+        "little": np.asarray(0.01, np.float32),
+    }
+    return _looping(root, version, NAME, condition, constants)
 
 
-def _looping(root: Path, version: str, name: str, when: str) -> Path:
+def endless_on_pure_colours(root: Path, version: str) -> Path:
+    """A version that is served, and never ends on a picture of one pure colour."""
+    condition = [
+        helper.make_node("ReduceMax", ["real_means"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "much"], ["begins"]),
+    ]
+    return _looping(root, version, NAME, condition, {"much": np.asarray(250, np.float32)})
+
+
+def _looping(
+    root: Path, version: str, name: str, condition: list[onnx.NodeProto], constants: dict[str, NDArray[np.generic]]
+) -> Path:
+    """A version whose graph never ends where ``begins``, which the condition computes."""
     folder = write_classifier(root, name, version)
     model = onnx.load(folder / "model.onnx")
     body = helper.make_graph(
@@ -47,27 +76,9 @@ def _looping(root: Path, version: str, name: str, when: str) -> Path:
     position = next(index for index, node in enumerate(nodes) if node.output[0] == "means")
     nodes[position].output[0] = "real_means"
     loop = helper.make_node("Loop", ["", "begins", "real_means"], ["means"], body=body)
-    if when == "always":
-        model.graph.initializer.append(numpy_helper.from_array(np.asarray(True), "begins"))  # noqa: FBT003  # NumPy's
-        conditions = []
-    else:  # the quadrants of the golden picture hold two reds, one green, one blue: green and blue are equally strong
-        model.graph.initializer.extend(
-            [
-                numpy_helper.from_array(np.asarray([1], np.int64), "one"),
-                numpy_helper.from_array(np.asarray([2], np.int64), "two"),
-                numpy_helper.from_array(np.asarray(0.01, np.float32), "little"),
-            ]
-        )
-        conditions = [
-            helper.make_node("Gather", ["real_means", "one"], ["green"], axis=1),
-            helper.make_node("Gather", ["real_means", "two"], ["blue"], axis=1),
-            helper.make_node("Sub", ["green", "blue"], ["difference"]),
-            helper.make_node("Abs", ["difference"], ["distance"]),
-            helper.make_node("ReduceMax", ["distance"], ["most"], keepdims=0),
-            helper.make_node("Greater", ["most", "little"], ["begins"]),
-        ]
+    model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
     del model.graph.node[:]
-    model.graph.node.extend([*nodes[: position + 1], *conditions, loop, *nodes[position + 1 :]])
+    model.graph.node.extend([*nodes[: position + 1], *condition, loop, *nodes[position + 1 :]])
     onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
     sign(folder)

@@ -5,12 +5,13 @@ ever, take all memory or crash ONNX Runtime. What was good is remembered beside 
 that a version is tried once on a machine, and once for several workers: while one of them tries it the others wait.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -18,6 +19,7 @@ from pydantic_core import to_json
 from app.engine.cpus import this_machine
 from app.engine.repository import Artefact, manifest_of, read_artefact
 from app.engine.session import RUNTIME_VERSION
+from app.engine.threads import in_daemon
 from app.engine.trial_process import BAD_FILES, GOOD, UNFIT, TrialProcess, Verdict, ending, spawned
 from app.engine.tuning_cache import cache_folder
 from app.errors import InvalidManifest, StartupError
@@ -39,7 +41,7 @@ class Unfit(StartupError):
 
 
 class Preflight:
-    """Tries one version after the other; blocks, so it is to be used in a thread, one at a time."""
+    """Tries one version after the other; what blocks is to be called in a thread, one at a time."""
 
     def __init__(self, settings: Settings, process: TrialProcess | None = None) -> None:
         """Try as these settings would have it served, each version for at most ``load_seconds``.
@@ -50,6 +52,18 @@ class Preflight:
         self._circumstances = [RUNTIME_VERSION, this_machine(), settings.session, settings.batching.largest_batch]
         self._process = process
         self._is_closed = False
+
+    async def try_all(self, folders: Mapping[Path, asyncio.Future[Artefact | Exception]]) -> None:
+        """Give each future the model in its folder, or what is wrong with it, one after the other."""
+        for folder, future in folders.items():
+            future.set_result(await in_daemon(self._artefact_or_error, folder))
+        await in_daemon(self.rest)
+
+    def _artefact_or_error(self, folder: Path) -> Artefact | Exception:
+        try:
+            return self.artefact(folder)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
+            return error
 
     def artefact(self, folder: Path) -> Artefact:
         """The model in the folder, which was tried; raises InvalidManifest, or Unfit."""

@@ -179,14 +179,14 @@ class Rollout:
         if not fresh:
             return
         async with asyncio.TaskGroup() as group:
-            verdicts = {path: asyncio.get_running_loop().create_future() for path in fresh}
-            trials = group.create_task(self._try(verdicts))  # the next one meanwhile, in its own process
+            tried = {path: asyncio.get_running_loop().create_future() for path in fresh}
+            trials = group.create_task(self._preflight.try_all(tried))  # the next one while this one is loaded
             if self._settings.tune and not self._started:
                 await trials  # or they would disturb what is measured
-            good = sum(verdict.done() and isinstance(verdict.result(), Artefact) for verdict in verdicts.values())
+            good = sum(future.done() and isinstance(future.result(), Artefact) for future in tried.values())
             tuner = await in_daemon(Tuner, self._settings, good, self._open_session)
-            for path, verdict in verdicts.items():
-                artefact = await verdict
+            for path, future in tried.items():
+                artefact = await future
                 if isinstance(artefact, Artefact | Unfit) and not self._started:
                     self.found[artefact.manifest.task].add(artefact.manifest.name)
                 error = await self._deploy(artefact, tuner) if isinstance(artefact, Artefact) else artefact
@@ -198,12 +198,6 @@ class Rollout:
                     logger.error("a model cannot be served", extra={"path": str(path)}, exc_info=error)
                     self._broken[path] = (seen.versions[path], str(error))
                     failures[path] = str(error)
-
-    async def _try(self, verdicts: Mapping[Path, asyncio.Future[Artefact | Exception]]) -> None:
-        """Try each folder; what it holds, or what is wrong with it, is its verdict."""
-        for path, verdict in verdicts.items():
-            verdict.set_result(await in_daemon(_tried, self._preflight, path))
-        await in_daemon(self._preflight.rest)
 
     async def _deploy(self, artefact: Artefact, tuner: Tuner) -> Exception | None:
         """Serve it; what is wrong with it, if anything."""
@@ -304,10 +298,3 @@ def _is_of(folder: Path, manifest: Manifest) -> bool:
         return read_manifest(folder / MANIFEST_FILE) == manifest
     except StartupError:
         return False
-
-
-def _tried(preflight: Preflight, folder: Path) -> Artefact | Exception:
-    try:
-        return preflight.artefact(folder)
-    except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
-        return error

@@ -128,18 +128,23 @@ class _Copy:
         return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
 
 
-def forked() -> TrialProcess:
-    """A copy of this process, which need not load again what is loaded here; raises OSError.
+def forked() -> TrialProcess | None:
+    """A copy of this process, which need not load again what is loaded here; None where the system gives no process.
 
     Only to be made as long as there is nothing else in this process: no event loop, no threads, no sessions.
     """
     from app.engine.trial import serve_trials  # noqa: PLC0415  # what a fresh process is to load, and this one needs not
 
     link, its_link = socket.socketpair()
-    with warnings.catch_warnings():
-        # Python 3.12 counts the threads of NumPy's linear algebra, which ends and renews them around a fork by itself.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        number = os.fork()
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 counts the threads of NumPy's linear algebra, which renews them around a fork by itself.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            number = os.fork()
+    except OSError:
+        link.close()
+        its_link.close()
+        return None
     if not number:
         try:
             os.dup2(its_link.fileno(), 3)

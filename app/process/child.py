@@ -207,6 +207,7 @@ class Child:
     def kill_as_hung(self) -> None:
         """End it at once, because it does not speak any more; its connections end with it."""
         self.hangs = True
+        self._end_connections()
         self.kill()
 
     def kill(self) -> None:

@@ -208,7 +208,7 @@ class Supervisor:
             for child in self._children:
                 child.silence += _WATCH_SECONDS
                 patience = max(self._patience, _LOADING_SECONDS) if child.state == "loading" else self._patience
-                if child.silence > patience:
+                if child.silence > patience and not child.hangs:
                     logger.error("a worker hangs", extra={"worker": child.number, "seconds": child.silence})
                     child.kill_as_hung()
             self._uneven_looks = self._uneven_looks + 1 if self._is_uneven() else 0

@@ -50,7 +50,7 @@ def main() -> int:
         return runner.run(_work(control, connections, trial))
 
 
-async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess) -> int:
+async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess | None) -> int:
     channel = await Channel.over(control)
     beating = asyncio.create_task(_beat(channel))
     messages = channel.messages()

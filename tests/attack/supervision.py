@@ -87,7 +87,8 @@ def replaced_worker() -> Outcome:
         with lasting_load(command) as load:
             eventually(lambda: load.answers > 200)
             os.kill(second, signal.SIGKILL)
-            eventually(lambda: command.workers() != [first] and len(command.workers()) == 2)
+            eventually(lambda: not runs(second))
+            eventually(lambda: len(command.workers()) == 2)
             lost = load.lost
             time.sleep(5)
             fuller = max(connections_of(worker) - idle for worker in command.workers())

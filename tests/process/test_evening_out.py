@@ -14,7 +14,7 @@ import pytest
 from app.process.protocol import HttpProtocol
 from tests.attack.supervision import lasting_load
 from tests.process.test_supervisor import IMAGE, connect, connections_of
-from tests.serving import Command, commanded, eventually, running, settings_for
+from tests.serving import Command, commanded, eventually, running, runs, settings_for
 
 REQUEST = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (
     len(IMAGE),
@@ -45,6 +45,7 @@ def test_when_a_worker_was_replaced_the_connections_are_spread_again_and_no_requ
         eventually(lambda: load.answers > 100)
         first, second = server.workers()
         os.kill(second, signal.SIGKILL)
+        eventually(lambda: not runs(second))
         eventually(lambda: len(server.workers()) == 2)
         lost = load.lost
         eventually(lambda: all(connections_of(worker) - idle[0] in range(7, 10) for worker in server.workers()))

@@ -138,7 +138,7 @@ class Worker:
 async def test_a_worker_that_loads_may_be_silent_for_longer(
     state: str,
     is_killed: bool,
-    monkeypatch: pytest.MonkeyPatch,  # a parameter of a test
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.process.supervisor._WATCH_SECONDS", 0.05)
     async with contextlib.AsyncExitStack() as closing:
@@ -173,7 +173,7 @@ async def test_a_worker_that_loads_may_be_silent_for_longer(
 def test_why_a_worker_was_replaced_is_told_by_how_it_ended(
     status: int,
     failure: str,
-    hangs: bool,  # noqa: FBT001  # a parameter of a test
+    hangs: bool,
     how: str,
 ) -> None:
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
