@@ -136,13 +136,13 @@ class Child:
             asked.set_result(None)
         self._asked.clear()
 
-    async def ended(self) -> "End":
+    async def ended(self) -> End:
         """How it ended, when it has."""
         status = await self._process.wait()
         await self._channel.close()
         return self._how(status)
 
-    def _how(self, status: int) -> "End":
+    def _how(self, status: int) -> End:
         if self.hangs:
             return End("hung", f"worker {self.number} hung and was killed")
         if self.failure:
