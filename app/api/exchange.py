@@ -33,6 +33,11 @@ class Connection(Protocol):
     on_lost: Callable[[], None] | None
     """Called when it ends."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer to the running request is to be the last."""
+        ...
+
     def discard_body(self) -> None:
         """Keep nothing of what still comes of the running request."""
 
@@ -140,7 +145,7 @@ class Exchange:
         ]
         if _POLICY[0] not in dict(headers):
             framed.append(_POLICY)
-        if self._drain.is_set():
+        if self._drain.is_set() or (self.connection is not None and self.connection.is_ending):
             framed.append((b"connection", b"close"))  # the next request goes elsewhere
         return framed
 

@@ -59,6 +59,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     is_lost = False
     has_all = False
+    is_shed = False
+    """Whether it is to end as soon as that costs nothing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Write through it."""
@@ -69,6 +71,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._pieces: list[bytes] = []
         self._size = 0
         self._discards = False
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer to the running request is the last: no other request has come behind it."""
+        return self.is_shed and not self.pipeline
 
     def on_message_begin(self) -> None:
         """Let the application have the connection."""
