@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.limits import HttpLimits
 from app.variables import NESTED, is_service_link, unknown_names, variables_of
 
 PREFIX = "EMO_"
@@ -310,6 +311,7 @@ class Settings(BaseSettings):
     admin_token_file: Path | None = Field(
         default=None, description="File that holds the token of the administration, read at start."
     )
+    http: HttpLimits = Field(default=HttpLimits(), description="What a client may send and hold.")
     batching: Batching = Field(default=Batching(), description="How requests become batches.")
     session: SessionOptions = Field(default=SessionOptions(), description="How ONNX Runtime runs a batch.")
 

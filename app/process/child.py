@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,9 @@ from app.settings import Settings
 from app.snapshots import Snapshot
 
 _MODULE = "app.process.worker"  # by name: the supervisor itself loads neither models nor what runs them
+PATIENCE_SECONDS = 1.0
+"""How long others wait for a worker that has the fewest connections and many to take over."""
+
 _MAX_UNTAKEN = 64  # connections that a worker has not taken over yet; a worker that hangs gets no more than these
 DOUBTFUL_SECONDS = 2.5
 """Of silence, after which a worker is given no more connections: it speaks every second."""
@@ -46,6 +50,7 @@ class Child:
         self._connections = connections
         self._sent = 0
         self._taken = 0
+        self._heard = 0.0  # monotonic, when it last had nothing left to take over, or took something
         self._closed = 0
         self._unanswered: asyncio.Event | None = None
         self._questions = itertools.count()
@@ -96,6 +101,11 @@ class Child:
         """Tell it to end connections with their next answers, so that no more than so many stay."""
         self._channel.send("shed", most)
 
+    @property
+    def will_take_connections(self) -> bool:
+        """Whether it can be handed one more soon: it has many to take over, and took some a moment ago."""
+        return self.state == "ready" and time.monotonic() - self._heard < PATIENCE_SECONDS
+
     def hand_over(self, connection: socket.socket, kind: bytes) -> bool:
         """Pass the connection on, with what it is for; False where that fails, and the worker gets no more.
 
@@ -106,8 +116,15 @@ class Child:
         except OSError:
             self.drain()
             return False
+        if self._sent == self._taken:
+            self._heard = time.monotonic()
         self._sent += 1
         return True
+
+    def _note_connections(self, taken: int, closed: int) -> None:
+        if taken > self._taken:
+            self._heard = time.monotonic()
+        self._taken, self._closed = taken, closed
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
@@ -123,7 +140,7 @@ class Child:
                 case "draining":
                     self._end_connections()
                 case "connections":
-                    self._taken, self._closed = content
+                    self._note_connections(*content)
                 case "state":
                     self._asked.pop(content["question"]).set_result(content["state"])
                 case "collected":

@@ -11,16 +11,18 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import ServerState
 
 from app.api.services import Services
 from app.engine.preflight import Preflight
 from app.engine.trial_process import forked
 from app.main import create_admin_app, create_app
-from app.process.address import listeners, welcome
+from app.process.address import listen, listeners, welcome
+from app.process.connections import Connections
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, leave
 from app.process.protocol import HttpProtocol
 from app.process.watchdog import watchdog
@@ -63,10 +65,10 @@ def models_of(services: Services) -> str:
     return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
 
 
-def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol]) -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings, http: Callable[..., asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=http,
+        http=cast("type[asyncio.Protocol]", http),  # it is only called
         ws="none",
         lifespan="off",
         log_config=None,
@@ -81,12 +83,25 @@ def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol]) -> u
 class DrainingServer(uvicorn.Server):
     """uvicorn, told by a signal to drain; it says so in /readyz and ends with exit code 0."""
 
-    def __init__(self, app: FastAPI, services: Services, http: type[asyncio.Protocol] = HttpProtocol) -> None:
-        super().__init__(_config(app, services.settings, http))
+    def __init__(self, app: FastAPI, services: Services) -> None:
         self.services = services
+        self.connections = Connections.of(services.settings)
+        super().__init__(_config(app, services.settings, partial(self.protocol, connections=self.connections)))
         self.admin_config: uvicorn.Config | None = None
         if services.settings.admin_port is not None:
-            self.admin_config = _config(create_admin_app(services), services.settings, http)
+            # Whoever administers gets in however many others there are.
+            self.admin_config = _config(create_admin_app(services), services.settings, self.protocol)
+
+    def protocol(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        connections: Connections | None = None,
+    ) -> HttpProtocol:
+        """What speaks on a new connection."""
+        return HttpProtocol(config, server_state, app_state, _loop, self.services.settings.http, connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what has been made until now for permanent."""
@@ -115,10 +130,12 @@ class _ListeningServer(DrainingServer):
         self._admin = admin
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say where."""
+        """Listen, then say where; raises OSError, which says which address cannot be had."""
+        for listener in (*(sockets or ()), *filter(None, [self._admin])):
+            listen(listener)
         await super().startup(sockets)
         if self._admin is not None and self.admin_config is not None:
-            protocol = partial(HttpProtocol, self.admin_config, self.server_state, {})
+            protocol = partial(self.protocol, self.admin_config, self.server_state, {})
             self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
         welcome(models_of(self.services), (sockets or [])[0], self._admin)
 

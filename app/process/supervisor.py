@@ -92,11 +92,16 @@ class Supervisor:
     def _begin(self) -> bool:
         """Open the door; False where nobody is there to serve."""
         ready = [child for child in self._children if child.state == "ready"]
-        if ready:
+        if not ready:
+            return False
+        try:
             for dispatcher in self._dispatchers:
                 dispatcher.open()
-            welcome(ready[0].models, self._listener, self._admin)
-        return bool(ready)
+        except OSError as error:
+            self._first_failure = str(error)
+            return False
+        welcome(ready[0].models, self._listener, self._admin)
+        return True
 
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal: stop, after a SIGTERM with a delay in which serving goes on. The second: end at once."""

@@ -29,6 +29,7 @@ from app.engine.trial_process import TrialProcess, forked
 from app.errors import StartupError, Unavailable
 from app.main import create_app
 from app.process.channel import ADMINISTRATION, REQUESTS, Channel, Message
+from app.process.connections import Connections
 from app.process.exits import EXIT_STARTUP, leave
 from app.process.intake import Intake, ReportingProtocol
 from app.process.serve import DrainingServer, exit_status, loop_factory, models_of
@@ -179,15 +180,16 @@ class _ReceivingServer(DrainingServer):
     """Is handed its connections by the supervisor."""
 
     def __init__(self, app: FastAPI, services: Services, channel: Channel, connections: socket.socket) -> None:
-        super().__init__(app, services, ReportingProtocol)
+        super().__init__(app, services)
         self._channel = channel
-        protocols = {REQUESTS: lambda: self._protocol(self.config)}
+        protocols = {REQUESTS: lambda: self._reporting(self.config, self.connections)}
         if (admin_config := self.admin_config) is not None:
-            protocols[ADMINISTRATION] = lambda: self._protocol(admin_config)
+            protocols[ADMINISTRATION] = lambda: self._reporting(admin_config, None)
         self._intake = Intake(connections, protocols, lambda *counts: channel.send("connections", counts))
 
-    def _protocol(self, config: uvicorn.Config) -> ReportingProtocol:
-        return ReportingProtocol(config, self.server_state, self.lifespan.state)
+    def _reporting(self, config: uvicorn.Config, connections: Connections | None) -> ReportingProtocol:
+        limits = self.services.settings.http
+        return ReportingProtocol(config, self.server_state, self.lifespan.state, None, limits, connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that connections can come."""

@@ -12,6 +12,7 @@ class Connection:
     is_ending: bool = False
     has_all: bool = True
     on_lost: Callable[[], None] | None = None
+    fault: Exception | None = None
     discards: bool = False
 
     def discard_body(self) -> None:
