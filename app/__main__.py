@@ -73,11 +73,11 @@ def _serve(settings: Settings) -> int:
     workers = workers_of(settings, usable_cores())
     settings = settings.model_copy(update={"workers": workers})
     raise_file_limit()
-    if workers > 1:
-        return supervise(settings)
-    from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that
+    if workers == 1:
+        from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that
 
-    return serve(settings)
+        serve(settings)
+    return supervise(settings)
 
 
 def workers_of(settings: Settings, cores: int) -> int:

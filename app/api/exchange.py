@@ -35,6 +35,11 @@ class Connection(Protocol):
     fault: Exception | None
     """What is wrong with the running request, as the server found: with its head, or while its body came."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer to the running request is to be the last."""
+        ...
+
     def discard_body(self) -> None:
         """Keep nothing of what still comes of the running request."""
 
@@ -148,7 +153,7 @@ class Exchange:
         ]
         if _POLICY[0] not in dict(headers):
             framed.append(_POLICY)
-        if self._drain.is_set():
+        if self._drain.is_set() or (self.connection is not None and self.connection.is_ending):
             framed.append((b"connection", b"close"))  # the next request goes elsewhere
         return framed
 

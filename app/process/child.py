@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from app.metrics import Ending
 from app.process.channel import Channel, Message
 from app.settings import Settings
 from app.snapshots import Snapshot
@@ -21,6 +22,16 @@ PATIENCE_SECONDS = 1.0
 """How long others wait for a worker that has the fewest connections and many to take over."""
 
 _MAX_UNTAKEN = 64  # connections that a worker has not taken over yet; a worker that hangs gets no more than these
+DOUBTFUL_SECONDS = 2.5
+"""Of silence, after which a worker is given no more connections: it speaks every second."""
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS)
+
+
+class End(NamedTuple):
+    """How a worker ended, and that in words."""
+
+    how: Ending
+    reason: str
 
 
 class Child:
@@ -30,6 +41,8 @@ class Child:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.models = ""
         self.failure = ""
+        self.silence = 0.0  # seconds, of those that the supervisor was awake, since it was heard last
+        self.hangs = False
         self.metrics: Snapshot = {}
         self.last_served = 0  # the dispatcher's mark: when it was given its last connection
         self._process = process
@@ -81,7 +94,12 @@ class Child:
     @property
     def takes_connections(self) -> bool:
         """Whether one more can be handed over now."""
-        return self.state == "ready" and self._sent - self._taken < _MAX_UNTAKEN
+        is_there = self.state == "ready" and self.silence <= DOUBTFUL_SECONDS
+        return is_there and self._sent - self._taken < _MAX_UNTAKEN
+
+    def shed(self, most: int) -> None:
+        """Tell it to end connections with their next answers, so that no more than so many stay."""
+        self._channel.send("shed", most)
 
     @property
     def will_take_connections(self) -> bool:
@@ -113,6 +131,7 @@ class Child:
     async def messages(self) -> AsyncIterator[Message]:
         """What it says, after what concerns this object has been noted; ends with the process."""
         async for word, content in self._channel.messages():
+            self.silence = 0.0
             match word:
                 case "ready":
                     self.state, self.models = "ready", content
@@ -134,11 +153,19 @@ class Child:
             asked.set_result(None)
         self._asked.clear()
 
-    async def ended(self) -> int:
-        """Its exit status, negative for a signal, when it has ended."""
+    async def ended(self) -> End:
+        """How it ended, when it has."""
         status = await self._process.wait()
         await self._channel.close()
-        return status
+        return self._how(status)
+
+    def _how(self, status: int) -> End:
+        if self.hangs:
+            return End("hung", f"worker {self.number} hung and was killed")
+        if self.failure:
+            return End("failed", self.failure)
+        how: Ending = "exited" if status >= 0 else "crashed" if -status in _CRASHES else "killed"
+        return End(how, f"worker {self.number} ended with status {status}")
 
     async def collect(self, seconds: float) -> None:
         """Renew ``metrics``, unless that takes longer than so many seconds."""
@@ -193,6 +220,12 @@ class Child:
         """Tell it to finish what it has, and end."""
         self._end_connections()
         self._signal(signal.SIGTERM)
+
+    def kill_as_hung(self) -> None:
+        """End it at once, because it does not speak any more; its connections end with it."""
+        self.hangs = True
+        self._end_connections()
+        self.kill()
 
     def kill(self) -> None:
         """End it at once."""

@@ -37,6 +37,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     is_lost = False
     has_all = False
+    is_shed = False
+    """Whether it is to end as soon as that costs nothing."""
 
     def __init__(  # as uvicorn has it, and what it does not know
         self,
@@ -224,6 +226,11 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["path"], self.scope["raw_path"] = target.decode("latin-1"), target
 
     # ---- what the parser finds -------------------------------------------------------------------------------------
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer to the running request is the last: no other request has come behind it."""
+        return self.is_shed and not self.pipeline
 
     def on_message_begin(self) -> None:
         """Let the application have the connection."""

@@ -11,25 +11,30 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
 from app.api.services import Services
+from app.engine.preflight import Preflight
+from app.engine.trial_process import forked
 from app.main import create_admin_app, create_app
 from app.process.address import listen, listeners, welcome
 from app.process.connections import Connections
-from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP
+from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, leave
 from app.process.protocol import HttpProtocol
+from app.process.watchdog import watchdog
 from app.settings import Settings
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal comes; raises StartupError or OSError where that cannot begin."""
+def serve(settings: Settings) -> NoReturn:
+    """Serve until a signal comes, then end the process; raises StartupError or OSError where that cannot begin."""
+    preflight = Preflight(settings, forked())
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings))
+        status = runner.run(_serve(settings, preflight))
+    leave(status)
 
 
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
@@ -37,13 +42,16 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
 
 
-async def _serve(settings: Settings) -> int:
-    app = create_app(settings)
+async def _serve(settings: Settings, preflight: Preflight) -> int:
+    # Before there is anything to drain; the first process of a container would ignore the signal.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave, EXIT_OK)
+    app = create_app(settings, preflight=preflight)
     with listeners(settings) as (listener, admin):
         # The lifespan is run here and not by uvicorn, so that a StartupError arrives as it is, without a traceback.
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
-            await _ListeningServer(app, services, admin).serve([listener])
+            async with watchdog(settings.hang_seconds):
+                await _ListeningServer(app, services, admin).serve([listener])
             return exit_status(services)
 
 
