@@ -92,7 +92,7 @@ def read_jpeg(data: bytes) -> JpegHeader:
     if not frame:
         raise _without_frame(data[position : position + len(_LS_FRAME)])
     height, width = _sides(frame)
-    has_end = data.find(_END, position) >= 0
+    has_end = data.rfind(_END, position) >= 0  # mostly the last bytes
     if not has_end and not _is_complete(kind, frame, scans):
         msg = "The JPEG image cannot be decoded, it is truncated or broken (some of its scans are not there)."
         raise ImageUndecodable(msg)
