@@ -19,7 +19,7 @@ from app.vision.bmp import load_bmp
 from app.vision.headers import Header, read_header
 from app.vision.heif import open_avif, open_heic
 from app.vision.jpeg import decode_jpeg, read_jpeg
-from app.vision.kinds import format_of
+from app.vision.kinds import JPEG_START, format_of
 from app.vision.picture import Picture
 from app.vision.samples import is_deep, read_samples
 from app.vision.shown import mend_transparency, shown
@@ -80,7 +80,7 @@ def decode(data: bytes, limits: ImageLimits, least_side: int | None = None) -> P
     if len(data) > limits.max_bytes:
         msg = f"The image has {len(data)} bytes; allowed are {limits.max_bytes}."
         raise ImageTooLarge(msg)
-    name = format_of(data)
+    name = "JPEG" if data.startswith(JPEG_START) else format_of(data)
     try:
         if name == "JPEG":
             return _from_jpeg(data, limits, least_side)

@@ -92,29 +92,22 @@ def read_jpeg(data: bytes) -> JpegHeader:
     if not frame:
         raise _without_frame(data[position : position + len(_LS_FRAME)])
     height, width = _sides(frame)
-    has_end = data.find(_END, position) >= 0
+    has_end = data.rfind(_END, position) >= 0  # mostly the last bytes
     if not has_end and not _is_complete(kind, frame, scans):
         msg = "The JPEG image cannot be decoded, it is truncated or broken (some of its scans are not there)."
         raise ImageUndecodable(msg)
+    passes = max(len(scans), 1) * (1 if has_end else 2)
+    is_scalable = kind not in _UNSCALABLE and has_end  # only the whole shows that nothing is missing
+    exif, xmp, profile = _metadata(blocks) if blocks else (b"", b"", b"")
+    return JpegHeader(width, height, _MODES[frame[5]], passes, is_scalable, exif, xmp, profile, has_end)
+
+
+def _metadata(blocks: list[bytes]) -> tuple[bytes, bytes, bytes]:
+    """EXIF, put together of its parts; the last XMP; and a colour profile, of its numbered parts."""
     exif = b"".join(block[len(_EXIF) :] for block in blocks if block.startswith(_EXIF))
     xmp = next((block[len(_XMP) :] for block in reversed(blocks) if block.startswith(_XMP)), b"")
-    return JpegHeader(
-        width,
-        height,
-        _MODES[frame[5]],
-        max(len(scans), 1) * (1 if has_end else 2),
-        kind not in _UNSCALABLE and has_end,  # only the whole shows that nothing is missing
-        exif,
-        xmp,
-        _profile(blocks),
-        has_end,
-    )
-
-
-def _profile(blocks: list[bytes]) -> bytes:
-    """A colour profile, put together from its numbered parts."""
     parts = [block[len(_ICC) :] for block in blocks if block.startswith(_ICC)]
-    return b"".join(part[2:] for part in sorted(parts, key=lambda part: part[:1]))
+    return exif, xmp, b"".join(part[2:] for part in sorted(parts, key=lambda part: part[:1]))
 
 
 def _is_complete(kind: int, frame: bytes, scans: list[bytes]) -> bool:

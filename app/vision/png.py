@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.errors import ImageTooLarge, UnsupportedMediaType
 from app.vision.colours import MAX_PROFILE_BYTES
 
-MAX_PNG_CHUNKS = 50_000
+MAX_PNG_CHUNKS = 20_000
 
 _START = 8  # bytes of the signature
 _AROUND = 12  # bytes of a chunk that are not its payload: length and name before, checksum behind it

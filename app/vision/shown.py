@@ -18,9 +18,11 @@ def shown(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image, 
 
     Inks are left as they are, CMYK, where they have a profile that says what they look like.
     """
+    if not profile:
+        return _rgb(image), b""
     is_grey = image.mode in _GREYS or image.mode.startswith("I;16")
     mode = "L" if is_grey else "CMYK" if image.mode == "CMYK" else "LAB" if image.mode == "LAB" else "RGB"
-    needed = needed_profile(profile, mode) if profile and isinstance(profile, bytes) else b""
+    needed = needed_profile(profile, mode) if isinstance(profile, bytes) else b""
     if needed and mode == "CMYK":
         return image, needed
     return _rgb(image), needed
