@@ -230,7 +230,7 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def is_ending(self) -> bool:
         """Whether the answer to the running request is the last: no other request has come behind it."""
-        return self.is_shed and not self.pipeline
+        return self.is_shed and not self._waiting
 
     def on_message_begin(self) -> None:
         """Let the application have the connection."""

@@ -1,21 +1,20 @@
 """`make attack`: every hostile scenario against a real server on loopback, each with its figures and their bounds.
 
-Ends with status 1 where a bound is broken. A new scenario is a function that takes the checkout whose server is
-attacked and gives its findings; it is listed here.
+Ends with status 1 where a bound is broken. A new scenario is a function that gives its findings; it is listed here.
+Those that need nothing of this version take the checkout whose server is attacked: another one's can be compared.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.attack import answers, crowds, images, wire
+from tests.attack import answers, crowds, images, pictures, supervision, wire
 from tests.attack.attacking import Finding, allow_many_files
 
-Scenario = Callable[[Path], list[Finding]]
-
-SCENARIOS: tuple[Scenario, ...] = (
+SCENARIOS: tuple[Callable[[Path], list[Finding]], ...] = (
     wire.headers_times_chunks,
     wire.endless_heads,
     wire.endless_chunks,
@@ -28,6 +27,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     crowds.bursts_of_connections,
     images.wide_bitmaps,
 )
+OF_THIS_VERSION: tuple[Callable[[], list[Finding]], ...] = (
+    pictures.expensive_files,
+    supervision.hung_worker,
+    supervision.replaced_worker,
+    supervision.endless_self_test,
+)
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -39,13 +44,16 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="print the rows of a table in Markdown")
     options = parser.parse_args()
     allow_many_files()
+    scenarios = {scenario.__name__: partial(scenario, options.checkout) for scenario in SCENARIOS}
+    if options.checkout == CHECKOUT:
+        scenarios |= {scenario.__name__: partial(scenario) for scenario in OF_THIS_VERSION}
     broken = 0
-    for scenario in SCENARIOS:
-        if options.names and scenario.__name__ not in options.names:
+    for name, scenario in scenarios.items():
+        if options.names and name not in options.names:
             continue
         began = time.monotonic()
-        findings = scenario(options.checkout)
-        say(f"{scenario.__name__} ({time.monotonic() - began:.0f} s)")
+        findings = scenario()
+        say(f"{name} ({time.monotonic() - began:.0f} s)")
         for finding in findings:
             broken += not finding.holds
             say(row(finding) if options.table else line(finding))

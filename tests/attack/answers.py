@@ -59,7 +59,7 @@ def _answered(server: Server, text: bytes, *, half_closes: bool = False) -> byte
 def odd_requests(checkout: Path) -> list[Finding]:
     """Requests at the edge of HTTP, the half-closed, and a second server on the same port."""
     wrong = 0
-    with attacked(checkout, workers=2) as server:
+    with attacked(checkout) as server:
         for status, text in ANSWERS.values():
             answer = _answered(server, text)
             is_traced = b"\r\nx-request-id: " in answer

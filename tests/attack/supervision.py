@@ -11,11 +11,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from tests.attack.attacking import Finding
 from tests.hostile import endless
 from tests.serving import Command, commanded, eventually, runs
 from tests.support import encode_image, plain, write_classifier
@@ -26,21 +26,6 @@ LOAD_SECONDS = 2.0
 TOKEN = "for the tests only"  # noqa: S105  # as it says
 IMAGE = encode_image(plain("red"))
 PNG = {"Content-Type": "image/png"}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A figure, and the most that it may be."""
-
-    what: str
-    value: float
-    unit: str
-    bound: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is no more than that."""
-        return self.value <= self.bound
 
 
 @contextlib.contextmanager
@@ -54,7 +39,7 @@ def server(workers: int, **environment: str) -> Iterator[tuple[Command, Path]]:
             yield command, models
 
 
-def hung_worker() -> Outcome:
+def hung_worker() -> list[Finding]:
     """A worker is stopped: how long its clients wait until they can go elsewhere."""
     with server(2, EMO_HANG_SECONDS=f"{HANG_SECONDS:g}") as (command, _):
         clients = [connected(command) for _ in range(8)]
@@ -75,10 +60,10 @@ def hung_worker() -> Outcome:
                 os.kill(victim, signal.SIGKILL)
             for client in clients:
                 client.close()
-    return Outcome("a worker hangs: its clients wait", seconds, "s", HANG_SECONDS + 3)
+    return [Finding("a worker hangs: its clients wait", seconds, "s", HANG_SECONDS + 3)]
 
 
-def replaced_worker() -> Outcome:
+def replaced_worker() -> list[Finding]:
     """A worker of two is killed under load: how many of 16 lasting connections the fuller one has 5 seconds later."""
     with server(2) as (command, _):
         eventually(lambda: len(command.workers()) == 2)
@@ -93,10 +78,10 @@ def replaced_worker() -> Outcome:
             time.sleep(5)
             fuller = max(connections_of(worker) - idle for worker in command.workers())
             assert load.lost == lost, load.lost  # nothing is lost by evening out
-    return Outcome("a worker is replaced: 16 connections, the fuller of two has", fuller, "connections", 9)
+    return [Finding("a worker is replaced: 16 connections, the fuller of two has", fuller, "connections", 9)]
 
 
-def endless_self_test() -> Outcome:
+def endless_self_test() -> list[Finding]:
     """A version that never ends is added: how long until it is given up, or the server ends, whichever is longer."""
     environment = {"EMO_ADMIN_PORT": "0", "EMO_ADMIN_TOKEN": TOKEN, "EMO_LOAD_SECONDS": f"{LOAD_SECONDS:g}"}
     with server(2, **environment) as (command, models):
@@ -117,7 +102,7 @@ def endless_self_test() -> Outcome:
         assert command.stop() == 0
         seconds = max(seconds, time.monotonic() - began)
         rescanning.join()
-    return Outcome("a self-test never ends: given up, and the server ended, within", seconds, "s", LOAD_SECONDS + 10)
+    return [Finding("a self-test never ends: given up, and the server ended, within", seconds, "s", LOAD_SECONDS + 10)]
 
 
 def administer(command: Command, method: str, path: str) -> httpx.Response:

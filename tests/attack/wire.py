@@ -101,7 +101,7 @@ def pipelined_requests(checkout: Path) -> list[Finding]:
     """Many requests on one connection, whose client reads no answer for a while."""
     text = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" * (4 * MB // 27)
     with attacked(checkout) as server, Neighbour(server) as neighbour:
-        _, memory = cost_of(server, lambda: _sent(server, [text], seconds=10))
+        _, memory = cost_of(server, lambda: _sent(server, [text], seconds=4))
         answers = statuses(server.asked(LIVE * 200 + LAST)).count(200)
     return [
         Finding("4 MB of GET /a on a connection: memory", memory, "MB", 40),
