@@ -21,11 +21,11 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
     && rm /opt/venv/bin/emo
 # What the server never loads: ONNX Runtime once more, for programs in C (the module for Python holds its own), and its
-# tools; AVIF, which is not accepted; tests, stubs, sources and what only a debugger reads. Licences and notices stay.
+# tools; tests, stubs, sources and what only a debugger reads. Licences and notices stay.
 # hadolint ignore=DL3003
 RUN cd /opt/venv/lib/python3*/site-packages \
     && rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
-       PIL/_avif.* pillow.libs/libavif-* numpy/_core/include numpy/distutils numpy/f2py \
+       numpy/_core/include numpy/distutils numpy/f2py \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
     && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so
@@ -55,7 +55,7 @@ WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os; from urllib.request import urlopen; urlopen(f'http://127.0.0.1:{os.environ[\"EMO_PORT\"]}/readyz', timeout=4)"]
+    CMD ["python", "-c", "import os; from urllib.request import urlopen; port = os.environ['EMO_PORT']; urlopen(f'http://127.0.0.1:{port if port.isdigit() else 8000}/readyz', timeout=4)"]
 # Settings and no options, so that `docker run IMAGE serve` and `docker run IMAGE tune` find the same.
 ENTRYPOINT ["emo-serve"]
 CMD ["serve"]

@@ -21,7 +21,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test \
-  docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test clean cut-off
+  docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: setup-torch ## compare with the servers that are installed, some minutes 
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping
+
+attack: setup-dev ## hostile clients against a real server on loopback, each with what it costs, 2 minutes (ARGS="NAME …")
+	$(BIN)/python -m tests.attack $(ARGS)
 
 watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
 	$(BIN)/python -m tests.watch $(ARGS)

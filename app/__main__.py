@@ -16,6 +16,7 @@ from app.engine.cpus import usable_cores
 from app.errors import StartupError
 from app.manifest import Task
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
+from app.process.files import raise_file_limit
 from app.process.supervisor import supervise
 from app.settings import PREFIX, Settings, all_settings, service_links
 from app.variables import NESTED, group_of
@@ -71,11 +72,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     workers = workers_of(settings, usable_cores())
     settings = settings.model_copy(update={"workers": workers})
-    if workers > 1:
-        return supervise(settings)
-    from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that
+    raise_file_limit()
+    if workers == 1:
+        from app.process.serve import serve  # noqa: PLC0415  # a supervisor starts without all that
 
-    return serve(settings)
+        serve(settings)
+    return supervise(settings)
 
 
 def workers_of(settings: Settings, cores: int) -> int:

@@ -6,7 +6,6 @@ comes with this repository answers, or else the only one. Of several others nobo
 
 import json
 import os
-import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from app.errors import InvalidManifest
+from app.files import read_regular
 from app.manifest import MANIFEST_FILE, NAME_PATTERN, Task, read_manifest
 
 DEFAULTS_FILE = "defaults.json"
@@ -41,14 +41,10 @@ class Defaults(BaseModel):
 
 def read_defaults_file(root: Path) -> bytes | None:
     """What the file of this repository holds, None where there is none; raises OSError where it cannot be read."""
-    path = root / DEFAULTS_FILE
     try:
-        found = path.stat()
+        return read_regular(root / DEFAULTS_FILE, _MOST_BYTES)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:  # to open a pipe would wait for ever
-        raise OSError(0, f"it is no file of at most {_MOST_BYTES} bytes")
-    return path.read_bytes()
 
 
 def parse_defaults(path: Path, text: bytes | None) -> Defaults:

@@ -33,6 +33,7 @@ from app.engine.catalog import Catalog
 from app.engine.deadlines import Deadlines
 from app.engine.deployment import OpenSession, open_session
 from app.engine.memory import memory_limit
+from app.engine.preflight import Preflight
 from app.errors import StartupError
 from app.metrics import Metrics
 from app.settings import Settings
@@ -51,18 +52,19 @@ def create_app(
     gather: Gather | None = None,
     ask_all: AskAll | None = None,
     bookings: Bookings | None = None,
+    preflight: Preflight | None = None,
 ) -> FastAPI:
     """The application; models load and stop with its lifespan, which raises StartupError where none can be served.
 
     ``gather`` and ``ask_all`` give the metrics and the states of all workers where this process is one of several, and
-    ``bookings`` tells them what moments are booked.
+    ``bookings`` tells them what moments are booked. By a ``preflight`` versions are tried before they are served.
     """
     drain = asyncio.Event()
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        catalog = Catalog(settings, metrics, _stop_process, open_session, bookings)
+        catalog = Catalog(settings, metrics, _stop_process, open_session, bookings, preflight)
         try:
             await catalog.start()
             _require_models(settings, catalog)

@@ -7,18 +7,33 @@ import base64
 import binascii
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from app.errors import InvalidManifest
+from app.files import open_regular, read_regular
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
+MAX_MANIFEST_BYTES = 512 * 1024
+"""Usual ones have 4 to 6 kB; a golden picture of 300 kB fits, too. To parse the worst of them takes 170 MB."""
+MAX_LABELS_BYTES = 4 * 1024 * 1024
+"""The 21,841 classes of the whole of ImageNet, all their synonyms named, have 1 MB."""
 Task = Literal["classify", "detect", "segment"]
 MAX_SEGMENT_CLASSES = 256
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -50,6 +65,9 @@ def known_as(name: str, names: Collection[str]) -> str:
     return alike[0] if len(alike) == 1 else name
 
 
+_MOST_FAULTS = 10  # of a manifest that are said: it may have one in each of its bytes
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
@@ -59,7 +77,7 @@ class Tensor(_Frozen):
 
     name: str
     dtype: Literal["uint8", "float32"]
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], FailFast()]
 
 
 class Preprocessing(_Frozen):
@@ -111,8 +129,8 @@ class GoldenOutput(_Frozen):
     """Some values of one output tensor: ``output.ravel()[indices] == values`` within ``tolerance``."""
 
     name: str
-    indices: tuple[Annotated[int, Field(ge=0)], ...]
-    values: tuple[float, ...]
+    indices: Annotated[tuple[Annotated[int, Field(ge=0)], ...], FailFast()]
+    values: Annotated[tuple[float, ...], FailFast()]
     tolerance: float = Field(gt=0)
 
     @model_validator(mode="after")
@@ -127,7 +145,7 @@ class Golden(_Frozen):
     """A small picture and what the graph must answer to it, preprocessing included."""
 
     image_png_base64: str
-    outputs: tuple[GoldenOutput, ...]
+    outputs: Annotated[tuple[GoldenOutput, ...], FailFast()]
 
     @field_validator("image_png_base64")
     @classmethod
@@ -169,7 +187,7 @@ class Manifest(_Frozen):
     version: str = Field(pattern=VERSION_PATTERN)
     task: Task
     input: Tensor
-    outputs: tuple[Tensor, ...]
+    outputs: Annotated[tuple[Tensor, ...], FailFast()]
     preprocessing: Preprocessing
     detection: DetectionDefaults | None = None
     groups: tuple[GroupName, ...] | None = None
@@ -259,36 +277,37 @@ def _describe(tensor: Tensor) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest at ``path``; raises InvalidManifest, which names the file and the fields."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(read_regular(path, MAX_MANIFEST_BYTES))
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InvalidManifest(msg) from error
     except ValidationError as error:
-        faults = (
-            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        )
-        msg = f"{path}: {'; '.join(faults)}"
+        faults = error.errors(include_url=False, include_input=False)
+        said = [f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
+        if len(faults) > _MOST_FAULTS:
+            said.append(f"and {len(faults) - _MOST_FAULTS} more")
+        msg = f"{path}: {'; '.join(said)}"
         raise InvalidManifest(msg) from error
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """One class name a line, line i for label i; raises InvalidManifest when unreadable or not unique."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_LABELS_BYTES).decode("utf-8")
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InvalidManifest(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{path}: is not UTF-8: {error}"
         raise InvalidManifest(msg) from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     labels = tuple(text.removesuffix("\n").split("\n"))  # not splitlines(), which splits a name at U+2028 too
     for number, label in enumerate(labels, start=1):
         if not label or label != label.strip() or not label.isprintable():
             msg = f"{path}: line {number} is empty, padded or unprintable; each line must be one class name"
             raise InvalidManifest(msg)
     if len(set(labels)) != len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
+        twice, _ = Counter(labels).most_common(1)[0]
         msg = f"{path}: {twice!r} occurs twice; class names must be unique"
         raise InvalidManifest(msg)
     return labels
@@ -300,6 +319,6 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The hex digest of a file."""
-    with path.open("rb") as file:
+    """The hex digest of a file; raises OSError where it cannot be read or is no regular file."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ import time
 from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,6 +23,7 @@ from prometheus_client import (
 from app.tallies import Histogram, Total, counters, histograms
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
+Ending = Literal["failed", "exited", "crashed", "killed", "hung"]
 Reason = Literal["queue_full", "deadline", "inflight_bytes", "not_ready", "shutting_down"]
 
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -183,8 +184,13 @@ class SupervisorMetrics:
         """Declare them in a new registry."""
         self.registry = _process_registry()
         self.restarts = Counter(
-            "emo_worker_restarts", "Workers that ended unasked and were replaced.", registry=self.registry
+            "emo_worker_restarts",
+            "Workers that ended unasked and were replaced, by how they ended.",
+            ["reason"],
+            registry=self.registry,
         )
+        for reason in get_args(Ending):  # each exists, at 0, from the start
+            self.restarts.labels(reason)
 
 
 def _process_registry() -> CollectorRegistry:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.limits import HttpLimits
 from app.variables import NESTED, is_service_link, unknown_names, variables_of
 
 PREFIX = "EMO_"
@@ -124,6 +125,13 @@ class Settings(BaseSettings):
         "and keeps the limits below for itself. Unset: one for each usable core, at most 8; on a GPU one, because each "
         "would hold the models in its memory once more.",
     )
+    hang_seconds: float = Field(
+        default=10.0,
+        ge=2,
+        le=3600,
+        description="Seconds that the event loop of a process which answers may stand still, 2 to 3600; then it is "
+        "killed, its connections with it, and replaced by another. With one worker the process ends with status 1.",
+    )
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
     watch_seconds: float | None = Field(
         default=None,
@@ -131,6 +139,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds from one look at the repository to the next, 0.1 to 3600; a change that two looks in a "
         "row have seen is followed. Unset: it is read at start, and when the administration says so.",
+    )
+    load_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Seconds that reading, loading and testing one version may take in the process in which it is "
+        "tried before it is served, 1 to 3600; what takes longer is given up and stands under failures.",
     )
     default_classify_model: str | None = Field(
         default=None,
@@ -296,6 +311,7 @@ class Settings(BaseSettings):
     admin_token_file: Path | None = Field(
         default=None, description="File that holds the token of the administration, read at start."
     )
+    http: HttpLimits = Field(default=HttpLimits(), description="What a client may send and hold.")
     batching: Batching = Field(default=Batching(), description="How requests become batches.")
     session: SessionOptions = Field(default=SessionOptions(), description="How ONNX Runtime runs a batch.")
 

@@ -50,7 +50,7 @@ WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os; from urllib.request import urlopen; urlopen(f'http://127.0.0.1:{os.environ[\"EMO_PORT\"]}/readyz', timeout=4)"]
+    CMD ["python", "-c", "import os; from urllib.request import urlopen; port = os.environ['EMO_PORT']; urlopen(f'http://127.0.0.1:{port if port.isdigit() else 8000}/readyz', timeout=4)"]
 # Settings and no options, so that `docker run IMAGE serve` and `docker run IMAGE tune` find the same.
 ENTRYPOINT ["emo-serve"]
 CMD ["serve"]

@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import os
+import tempfile
 
 import pytest
 
@@ -8,6 +9,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test loads ONN
 
 # Measuring takes seconds and leaves a file in the user's caches; the tests of tuning ask for it.
 os.environ.setdefault("EMO_TUNE", "false")
+
+# To try a version in a process of its own takes half a second; what was tried is remembered from test to test, as the
+# models are mostly the same, and forgotten in the end.
+_CACHE = tempfile.TemporaryDirectory(prefix="emo-tests-")
+os.environ.setdefault("EMO_CACHE_DIR", _CACHE.name)
+
+
+def pytest_unconfigure() -> None:
+    """Forget."""
+    _CACHE.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 _TIMEOUT_HEADER = TIMEOUT_HEADER.lower().encode()
 
 _TASKS: Mapping[str, Task] = MappingProxyType({"/classify": "classify", "/detect": "detect", "/segment": "segment"})
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
+_WHOLE_NUMBER = re.compile(r"0*([1-9][0-9]*)")
 _LONGEST_NAME = 128
 _SHOWN = 100  # characters of a client's value that are repeated to it
 
@@ -154,11 +154,12 @@ def seconds_to_answer(request: Request, most: float) -> float:
     values = request.headers.getlist(TIMEOUT_HEADER)
     if not values:
         return most
-    if len(values) > 1 or not _WHOLE_NUMBER.fullmatch(values[0]) or not int(values[0]):
+    number = _WHOLE_NUMBER.fullmatch(values[0])
+    if len(values) > 1 or number is None:
         given = ", ".join(values)[:_SHOWN]
         detail = (
             f"{TIMEOUT_HEADER}: {given!r}: allowed is one whole number of milliseconds, at least 1; "
             f"more than {most * 1000:.0f} counts as that."
         )
         raise HTTPException(400, detail)
-    return min(int(values[0]) / 1000, most)
+    return min(float(number[1]) / 1000, most)  # however many digits it has

@@ -32,6 +32,13 @@ class Connection(Protocol):
     """Whether the bodies of all requests that began on it have come, read or not."""
     on_lost: Callable[[], None] | None
     """Called when it ends."""
+    fault: Exception | None
+    """What is wrong with the running request, as the server found: with its head, or while its body came."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the answer to the running request is to be the last."""
+        ...
 
     def discard_body(self) -> None:
         """Keep nothing of what still comes of the running request."""
@@ -86,14 +93,20 @@ class Exchange:
         self._is_read = not self._announced and b"transfer-encoding" not in self.headers
         self._is_held = False
 
+    def check_wire(self) -> None:
+        """Raise what the server found wrong with what has come."""
+        if self.connection is not None and self.connection.fault is not None:
+            raise self.connection.fault
+
     def check_size(self) -> None:
         """Raise HTTPException 413 where the body is too large by its Content-Length."""
         if self._announced > self._max_bytes:
             raise self._too_large()
 
     async def receive(self) -> Message:
-        """The next piece of the body; raises HTTPException 413 as soon as it has grown too far."""
+        """The next piece of the body; raises HTTPException 413 as soon as it has grown too far, and what is broken."""
         message = await self._receive()
+        self.check_wire()
         if not message.get("more_body", False):
             self._is_read = True
         self._received += len(message.get("body", b""))
@@ -140,7 +153,7 @@ class Exchange:
         ]
         if _POLICY[0] not in dict(headers):
             framed.append(_POLICY)
-        if self._drain.is_set():
+        if self._drain.is_set() or (self.connection is not None and self.connection.is_ending):
             framed.append((b"connection", b"close"))  # the next request goes elsewhere
         return framed
 
@@ -158,8 +171,8 @@ def exchange_of(scope: Mapping[str, Any]) -> Exchange:
 
 def announced_bytes(headers: Mapping[bytes, bytes]) -> int:
     """The Content-Length; 0 where there is none."""
-    length = headers.get(b"content-length", b"")
-    return int(length[:20]) if length.isdigit() else 0
+    length = headers.get(b"content-length", b"").strip(b" \t")
+    return int(length.lstrip(b"0")[:20] or b"0") if length.isdigit() else 0
 
 
 def stage_seconds(timings: Sequence[Timings]) -> dict[str, float]:

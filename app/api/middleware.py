@@ -56,6 +56,7 @@ class RequestFrame:
         self._paths.settle(scope, exchange.headers)
         token = request_id.set(exchange.request_id)
         try:
+            exchange.check_wire()
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass  # nobody is there to be answered

@@ -139,7 +139,7 @@ _TIMEOUT: dict[str, Any] = {
     "description": "Milliseconds from the arrival of the request within which an answer is of use. What cannot be "
     "answered in time is refused at once.",
 }
-_PROBLEMS = problem_answers(400, 404, 406, 408, 413, 415, 422, 500, 503, 504)
+_PROBLEMS = problem_answers(400, 404, 406, 408, 413, 414, 415, 422, 431, 500, 501, 503, 504, 505)
 
 CLASSIFY: dict[str, Any] = {
     "openapi_extra": {"requestBody": _REQUEST_BODY, "parameters": [*query_parameters(ClassifyQuery), _TIMEOUT]},

@@ -30,7 +30,7 @@ class Paths:
         """
         path = scope["path"]
         prefix = self._prefix
-        if self._proxies and PREFIX_HEADER in headers and _is_trusted(_address(scope), self._proxies):
+        if self._proxies and PREFIX_HEADER in headers and is_trusted(_address(scope), self._proxies):
             prefix = _told(headers[PREFIX_HEADER]) or prefix
         if prefix:
             scope["state"]["prefix"] = prefix
@@ -66,7 +66,8 @@ def _address(scope: Scope) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _is_trusted(address: str, proxies: tuple[str, ...]) -> bool:
+def is_trusted(address: str, proxies: tuple[str, ...]) -> bool:
+    """Whether the address is among ``proxies``: addresses, networks or ``*``."""
     if ANY in proxies:
         return True
     try:

@@ -91,9 +91,13 @@ HTTP_PROBLEMS: Mapping[int, ProblemType] = MappingProxyType(
         404: ProblemType(404, "not-found", "No such resource"),
         405: ProblemType(405, "method-not-allowed", "Method not allowed"),
         406: ProblemType(406, "not-acceptable", "None of the accepted media types can be produced"),
-        408: ProblemType(408, "request-timeout", "The request body came too slowly"),
+        408: ProblemType(408, "request-timeout", "The request came too slowly"),
         413: ProblemType(413, "request-too-large", "The request body is too large"),
+        414: ProblemType(414, "target-too-long", "The request target is too long"),
+        431: ProblemType(431, "head-too-large", "The head of the request is too large"),
         500: INTERNAL_ERROR,
+        501: ProblemType(501, "not-implemented", "The server does not do that"),
+        505: ProblemType(505, "http-version", "The server does not speak this version of HTTP"),
     }
 )
 """What HTTP itself or the framework refuses; another status becomes ``about:blank``, as RFC 9457 has it."""

@@ -14,6 +14,7 @@ from app.engine.bookings import Bookings
 from app.engine.choices import DEFAULT
 from app.engine.cpus import usable_cores
 from app.engine.deployment import Deployment, OpenSession, open_session
+from app.engine.preflight import Preflight
 from app.engine.rollout import Rollout
 from app.engine.watcher import watch
 from app.engine.workers import PixelWorkers
@@ -39,10 +40,11 @@ class Catalog:
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
         bookings: Bookings | None = None,
+        preflight: Preflight | None = None,
     ) -> None:
         """An empty catalog, not ready before ``start``; ``on_death`` is called when a watched task ends unasked.
 
-        ``bookings`` are those of several workers.
+        ``bookings`` are those of several workers; by the ``preflight`` versions are tried before they are served.
         """
         self._settings = settings
         self._on_death = on_death
@@ -52,7 +54,7 @@ class Catalog:
             "detect": settings.default_detect_model,
             "segment": settings.default_segment_model,
         }
-        self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session, bookings)
+        self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session, bookings, preflight)
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
         self._tasks: list[asyncio.Task[None]] = []

@@ -14,13 +14,16 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
-from app.engine.repository import CHOICES_FILE
+from app.engine.repository import CHOICES_FILE, MAX_CHOICES_BYTES
 from app.errors import Conflict, InvalidManifest
+from app.files import read_regular
 from app.manifest import VERSION_PATTERN
 
 DEFAULT = "default"
 """The alias that answers where no version is named; without it the highest version does."""
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,15}$"  # never a number, so that it cannot hide a version
+
+_MOST_FAULTS = 5  # that are said
 
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 VersionName = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
@@ -72,8 +75,8 @@ def parse_choices(path: Path, text: bytes) -> Choices:
     try:
         return Choices.model_validate_json(text)
     except ValidationError as error:
-        faults = "; ".join(fault["msg"] for fault in error.errors(include_url=False, include_input=False))
-        msg = f"{path}: {faults}"
+        faults = [fault["msg"] for fault in error.errors(include_url=False, include_input=False)]
+        msg = f"{path}: {'; '.join(faults[:_MOST_FAULTS])}"
         raise InvalidManifest(msg) from error
 
 
@@ -86,7 +89,7 @@ def change_choices(folder: Path, change: Callable[[Choices], Choices]) -> None:
     temporary = folder / f".{CHOICES_FILE}.{os.getpid()}"
     try:
         with _locked(folder):
-            text = path.read_bytes() if path.exists() else b"{}"
+            text = read_regular(path, MAX_CHOICES_BYTES) if path.exists() else b"{}"
             before = parse_choices(path, text)
             after = change(before)
             if after != before:

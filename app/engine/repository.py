@@ -10,10 +10,12 @@ from types import MappingProxyType
 
 from app.defaults import DEFAULTS_FILE, read_defaults_file
 from app.errors import InvalidManifest, StartupError
+from app.files import open_regular, read_regular
 from app.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_labels, read_manifest, sha256_of
 
 CHOICES_FILE = "serving.json"
 """Beside the versions of a model: what the operator has chosen (``app.engine.choices``)."""
+MAX_CHOICES_BYTES = 64 * 1024
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of change and inode of each file of a folder: another stamp, another content."""
@@ -109,14 +111,25 @@ def _look_into(folder: Path, versions: dict[Path, Stamp], failures: dict[Path, s
         failures[folder] = f"{folder}: cannot be listed: {error.strerror}"
         return
     if not any(name == MANIFEST_FILE for name, _ in files):
-        failures[folder] = f"{folder / MANIFEST_FILE}: cannot be read: it is not there, or not yet"
+        failures[folder] = f"{folder / MANIFEST_FILE}: cannot be read: {_missing(folder / MANIFEST_FILE)}"
         return
     versions[folder] = tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in files)
 
 
+def _missing(path: Path) -> str:
+    """Why there is no such regular file."""
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return "it is not there, or not yet"
+
+
 def _read_choices(path: Path, choices: dict[Path, bytes], failures: dict[Path, str]) -> None:
     try:
-        choices[path] = path.read_bytes()
+        choices[path] = read_regular(path, MAX_CHOICES_BYTES)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -128,12 +141,18 @@ def _by_version(folder: Path) -> tuple[str, int, str]:
     return folder.parent.name, number, folder.name
 
 
-def read_artefact(folder: Path) -> Artefact:
-    """The model in this folder, all its files checked; raises StartupError, which names the file at fault."""
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest in this folder, which is that of its name and version; raises InvalidManifest."""
     manifest = read_manifest(folder / MANIFEST_FILE)
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         msg = f"{folder}: its manifest is of {manifest.name}/{manifest.version}; folder and manifest must agree"
         raise InvalidManifest(msg)
+    return manifest
+
+
+def read_artefact(folder: Path) -> Artefact:
+    """The model in this folder, all its files checked; raises StartupError, which names the file at fault."""
+    manifest = manifest_of(folder)
     for name, wanted in manifest.sha256.items():
         _check_digest(folder / name, wanted)
     labels = read_labels(folder / LABELS_FILE)

@@ -18,8 +18,10 @@ from app.engine.choices import Choices, parse_choices
 from app.engine.defaults import DefaultModels
 from app.engine.deployment import Deployment, OpenSession
 from app.engine.memory import give_back
-from app.engine.repository import CHOICES_FILE, Artefact, Look, Stamp, look, read_artefact
-from app.engine.tuner import Tuner
+from app.engine.preflight import Preflight, Unfit
+from app.engine.repository import CHOICES_FILE, Artefact, Look, Stamp, look
+from app.engine.threads import in_daemon
+from app.engine.tuner import START_SECONDS, Tuner
 from app.engine.tuning import Tuning
 from app.engine.workers import PixelWorkers
 from app.errors import StartupError
@@ -43,8 +45,9 @@ class Rollout:
         on_death: Callable[[], None],
         open_session: OpenSession,
         bookings: Bookings | None,
+        preflight: Preflight | None = None,
     ) -> None:
-        """Serve nothing yet."""
+        """Serve nothing yet; versions are tried by a ``preflight``, which this object closes."""
         self.deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
         self.aliases: dict[str, dict[str, str]] = {}  # name -> alias -> version
         self.found: dict[Task, set[str]] = {
@@ -63,12 +66,14 @@ class Rollout:
         self._on_death = on_death
         self._open_session = open_session
         self._bookings = bookings
+        self._preflight = preflight or Preflight(settings)
         self._choices: dict[str, Choices] = {}
         self._stamps: dict[Path, Stamp] = {}  # of what is served
         self._broken: dict[Path, tuple[Stamp, str]] = {}
         self._tunings: dict[str, Tuning] = {}  # name -> that of the version loaded last
         self._retiring: set[asyncio.Task[None]] = set()
         self._following = asyncio.Lock()
+        self._work: asyncio.Task[None] | None = None  # of following, for ``close`` to end
         self._started = False
         self._closed = False
 
@@ -80,23 +85,33 @@ class Rollout:
     async def follow(self, seen: Look | None = None, *, again: bool = True) -> None:
         """Serve what the repository holds, ``seen`` or as it is now; return when that is done.
 
-        What was broken and has not changed since is tried ``again``, or not.
+        What was broken and has not changed since is tried ``again``, or not. Nothing is done once this is closed.
         """
         async with self._following:
-            if seen is None:
-                seen = await asyncio.to_thread(look, self._root)
-            failures = dict(seen.failures)
-            if seen.versions or not self.deployments:
-                await self._follow(seen, failures, again=again)
-            elif self._root not in failures:
-                failures[self._root] = f"{self._root}: holds no model any more; those that were loaded go on"
-            self._publish(failures)
-            missing = {path.split("/")[0] for path in self.failures} - self.deployments.keys() - {DEFAULTS_FILE}
-            self.missing = self.missing & missing if self._started else missing
-            self.seen = seen
-            self._started = True
+            if self._closed:
+                return
+            self._work = asyncio.create_task(self._follow(seen, again=again))
+            try:
+                await self._work
+            except asyncio.CancelledError:
+                if not self._closed:  # else it was given up, and whoever waits for it goes on
+                    raise
 
-    async def _follow(self, seen: Look, failures: dict[Path, str], *, again: bool) -> None:
+    async def _follow(self, seen: Look | None, *, again: bool) -> None:
+        if seen is None:
+            seen = await in_daemon(look, self._root)
+        failures = dict(seen.failures)
+        if seen.versions or not self.deployments:
+            await self._serve(seen, failures, again=again)
+        elif self._root not in failures:
+            failures[self._root] = f"{self._root}: holds no model any more; those that were loaded go on"
+        self._publish(failures)
+        missing = {path.split("/")[0] for path in self.failures} - self.deployments.keys() - {DEFAULTS_FILE}
+        self.missing = self.missing & missing if self._started else missing
+        self.seen = seen
+        self._started = True
+
+    async def _serve(self, seen: Look, failures: dict[Path, str], *, again: bool) -> None:
         self._choices = self._chosen(seen, failures)
         self._resolve()  # before a new version can answer in the place of one that is pinned
         wanted = [path for path in seen.versions if path.name not in self._chosen_for(path.parent.name).unloaded]
@@ -157,7 +172,7 @@ class Rollout:
             known = self._broken.get(path)
             if served is not None:
                 if stamp != self._stamps[path]:
-                    if await asyncio.to_thread(_is_of, path, served.manifest):
+                    if await in_daemon(_is_of, path, served.manifest):
                         self._stamps[path] = stamp
                     else:
                         failures[path] = f"{path}: {_CHANGED}"
@@ -168,42 +183,54 @@ class Rollout:
         return fresh
 
     async def _load(self, fresh: list[Path], seen: Look, failures: dict[Path, str]) -> None:
-        """Check, tune, load and warm up, one after the other, in threads; a broken one is kept as a failure."""
+        """Try, tune, load and warm up, one after the other, in threads; a broken one is kept as a failure."""
         self._broken = {path: known for path, known in self._broken.items() if path in seen.versions}
-        artefacts = await asyncio.to_thread(_read_all, fresh)
-        good = sum(isinstance(artefact, Artefact) for artefact in artefacts.values())
-        tuner = await asyncio.to_thread(Tuner, self._settings, good, self._open_session)
-        for path, artefact in artefacts.items():
-            if self._closed:
-                return
-            error = await self._deploy(artefact, tuner) if isinstance(artefact, Artefact) else artefact
-            self._metrics.loaded(path.parent.name, "failed" if error else "ok")
-            if error is None:
-                self._stamps[path] = seen.versions[path]
-                self._broken.pop(path, None)
-            else:
-                logger.error("a model cannot be served", extra={"path": str(path)}, exc_info=error)
-                self._broken[path] = (seen.versions[path], str(error))
-                failures[path] = str(error)
+        if not fresh:
+            return
+        async with asyncio.TaskGroup() as group:
+            tried = {path: asyncio.get_running_loop().create_future() for path in fresh}
+            trials = group.create_task(self._preflight.try_all(tried))  # the next one while this one is loaded
+            if self._settings.tune and not self._started:
+                await trials  # or they would disturb what is measured
+            good = sum(future.done() and isinstance(future.result(), Artefact) for future in tried.values())
+            tuner = await in_daemon(Tuner, self._settings, good, self._open_session)
+            for path, future in tried.items():
+                artefact = await future
+                if isinstance(artefact, Artefact | Unfit) and not self._started:
+                    self.found[artefact.manifest.task].add(artefact.manifest.name)
+                error = await self._deploy(artefact, tuner) if isinstance(artefact, Artefact) else artefact
+                self._metrics.loaded(path.parent.name, "failed" if error else "ok")
+                if error is None:
+                    self._stamps[path] = seen.versions[path]
+                    self._broken.pop(path, None)
+                else:
+                    logger.error("a model cannot be served", extra={"path": str(path)}, exc_info=error)
+                    self._broken[path] = (seen.versions[path], str(error))
+                    failures[path] = str(error)
 
     async def _deploy(self, artefact: Artefact, tuner: Tuner) -> Exception | None:
         """Serve it; what is wrong with it, if anything."""
         manifest = artefact.manifest
+        # Twice what it was tried in: requests take their share of the cores.
+        seconds = 2 * self._settings.load_seconds
         try:
             if self._started:
-                tuning = await asyncio.to_thread(tuner.recall, artefact, self._tunings.get(manifest.name))
+                tuning = await in_daemon(tuner.recall, artefact, self._tunings.get(manifest.name))
             else:
-                self.found[manifest.task].add(manifest.name)
-                tuning = await asyncio.to_thread(tuner.tune, artefact)
-            deployment = await Deployment.start(
-                artefact,
-                tuning.setting.applied_to(self._settings),
-                self._metrics,
-                self._workers,
-                self._on_death,
-                self._open_session,
-                tuning.batch_seconds,
-            )
+                async with asyncio.timeout(seconds + START_SECONDS):
+                    tuning = await in_daemon(tuner.tune, artefact)
+            async with asyncio.timeout(seconds):
+                deployment = await Deployment.start(
+                    artefact,
+                    tuning.setting.applied_to(self._settings),
+                    self._metrics,
+                    self._workers,
+                    self._on_death,
+                    self._open_session,
+                    tuning.batch_seconds,
+                )
+        except TimeoutError:
+            return StartupError(f"{artefact.model_path}: was not loaded within {seconds:g} seconds, and was given up")
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
             return error
         self._tunings[manifest.name] = tuning
@@ -258,8 +285,11 @@ class Rollout:
         self.failures = published
 
     async def close(self) -> None:
-        """Drain and end all deployments at the same time."""
+        """Drain and end all deployments at the same time; what is being loaded is given up."""
         self._closed = True
+        self._preflight.close()
+        if self._work is not None:
+            self._work.cancel()
         async with self._following:
             served = [deployment for versions in self.deployments.values() for deployment in versions.values()]
             await asyncio.gather(*(deployment.close() for deployment in served), *self._retiring)
@@ -277,13 +307,3 @@ def _is_of(folder: Path, manifest: Manifest) -> bool:
         return read_manifest(folder / MANIFEST_FILE) == manifest
     except StartupError:
         return False
-
-
-def _read_all(folders: list[Path]) -> dict[Path, Artefact | Exception]:
-    artefacts: dict[Path, Artefact | Exception] = {}
-    for folder in folders:
-        try:
-            artefacts[folder] = read_artefact(folder)
-        except StartupError as error:
-            artefacts[folder] = error
-    return artefacts

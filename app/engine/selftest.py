@@ -13,7 +13,9 @@ from app.manifest import GoldenOutput
 from app.vision.image import ImageLimits
 
 
-def self_test(artefact: Artefact, session: Session, limits: ImageLimits, max_batch_size: int) -> dict[int, float]:
+def self_test(
+    artefact: Artefact, session: Session, limits: ImageLimits, max_batch_size: int, *, times: int = 2
+) -> dict[int, float]:
     """Check the golden pair alone and in a full batch, each twice, which also warms the session up.
 
     In the first run of a size ONNX Runtime plans its memory, and takes what was planned from the second on: so a server
@@ -26,7 +28,7 @@ def self_test(artefact: Artefact, session: Session, limits: ImageLimits, max_bat
     except (ServiceError, ValueError) as error:
         msg = f"{artefact.model_path}: the golden image cannot be prepared: {error}"
         raise SelfTestFailed(msg) from error
-    for size in 2 * sorted({1, max_batch_size}):
+    for size in times * sorted({1, max_batch_size}):
         batch = np.repeat(tensor[None], size, axis=0)  # (H, W, 3) -> (size, H, W, 3)
         began = time.perf_counter()
         try:

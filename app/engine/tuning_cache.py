@@ -45,7 +45,7 @@ class TuningCache:
 
     def __init__(self, folder: Path | None) -> None:
         """Use the folder, which is made when something is stored; None: where the user's caches are."""
-        self._folder = folder or _default_folder()
+        self._folder = cache_folder(folder)
         self._has_complained = False
 
     def load(self, circumstances: Circumstances) -> Tuning | None:
@@ -85,8 +85,10 @@ class TuningCache:
         self._has_complained = True
 
 
-def _default_folder() -> Path | None:
-    """As the XDG base directory specification has it; None where there is no home."""
+def cache_folder(configured: Path | None) -> Path | None:
+    """What is configured, else as the XDG base directory specification has it; None where there is no home."""
+    if configured is not None:
+        return configured
     caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not caches.is_absolute():
         try:

@@ -1,5 +1,6 @@
 """Where the server listens."""
 
+import errno
 import socket
 import sys
 from collections.abc import Iterator
@@ -7,24 +8,45 @@ from contextlib import ExitStack, contextmanager
 
 from app.settings import Settings
 
+BACKLOG = 2048
+
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """A socket that holds the address but does not listen yet, so that clients are refused while models load.
 
     Raises OSError, which says which address cannot be had.
+
+    Two sockets that both reuse an address can hold it at the same time until one listens. So it is taken for this one
+    alone, unless connections of an earlier server are still there; then the second of two finds out when it listens.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
     except OSError as error:
         listener.close()
         msg = f"cannot listen on {host} port {port}: {error.strerror}"
         raise OSError(msg) from error
     return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Have connections come to a bound socket; raises OSError, which says which address cannot be had."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or its connections would outlast it, for the next
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        msg = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise OSError(msg) from error
 
 
 @contextmanager

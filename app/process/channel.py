@@ -18,8 +18,9 @@ Message = tuple[str, Any]
 
 From the supervisor: ``settings`` (all of them), ``collect`` (a question for the worker's metrics), ``gathered`` (those
 of all workers), ``leave`` (say that the server stops, and serve on), ``state`` (a question for what it serves, perhaps
-after a rescan), ``states`` (that of all workers), ``news`` (what another worker said under this word). From a worker:
-``failed`` (why it cannot serve), ``ready`` (its models), ``draining``, ``connections`` (how many it has taken over and
+after a rescan), ``states`` (that of all workers), ``news`` (what another worker said under this word), ``shed`` (let no
+more than so many connections stay). From a worker: ``alive`` (its event loop runs, every second), ``failed`` (why it
+cannot serve), ``ready`` (its models), ``draining``, ``connections`` (how many it has taken over and
 how many of them have ended, since its start), ``collected`` (its metrics), ``gather`` (a question for those of all),
 ``state`` (what it serves), ``ask`` (a question for that of all), ``news`` (of booked moments, for all others).
 """

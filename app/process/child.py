@@ -8,15 +8,30 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from app.metrics import Ending
 from app.process.channel import Channel, Message
 from app.settings import Settings
 from app.snapshots import Snapshot
 
 _MODULE = "app.process.worker"  # by name: the supervisor itself loads neither models nor what runs them
+PATIENCE_SECONDS = 1.0
+"""How long others wait for a worker that has the fewest connections and many to take over."""
+
 _MAX_UNTAKEN = 64  # connections that a worker has not taken over yet; a worker that hangs gets no more than these
+DOUBTFUL_SECONDS = 2.5
+"""Of silence, after which a worker is given no more connections: it speaks every second."""
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS)
+
+
+class End(NamedTuple):
+    """How a worker ended, and that in words."""
+
+    how: Ending
+    reason: str
 
 
 class Child:
@@ -26,6 +41,8 @@ class Child:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.models = ""
         self.failure = ""
+        self.silence = 0.0  # seconds, of those that the supervisor was awake, since it was heard last
+        self.hangs = False
         self.metrics: Snapshot = {}
         self.last_served = 0  # the dispatcher's mark: when it was given its last connection
         self._process = process
@@ -33,6 +50,7 @@ class Child:
         self._connections = connections
         self._sent = 0
         self._taken = 0
+        self._heard = 0.0  # monotonic, when it last had nothing left to take over, or took something
         self._closed = 0
         self._unanswered: asyncio.Event | None = None
         self._questions = itertools.count()
@@ -76,7 +94,17 @@ class Child:
     @property
     def takes_connections(self) -> bool:
         """Whether one more can be handed over now."""
-        return self.state == "ready" and self._sent - self._taken < _MAX_UNTAKEN
+        is_there = self.state == "ready" and self.silence <= DOUBTFUL_SECONDS
+        return is_there and self._sent - self._taken < _MAX_UNTAKEN
+
+    def shed(self, most: int) -> None:
+        """Tell it to end connections with their next answers, so that no more than so many stay."""
+        self._channel.send("shed", most)
+
+    @property
+    def will_take_connections(self) -> bool:
+        """Whether it can be handed one more soon: it has many to take over, and took some a moment ago."""
+        return self.state == "ready" and time.monotonic() - self._heard < PATIENCE_SECONDS
 
     def hand_over(self, connection: socket.socket, kind: bytes) -> bool:
         """Pass the connection on, with what it is for; False where that fails, and the worker gets no more.
@@ -88,14 +116,22 @@ class Child:
         except OSError:
             self.drain()
             return False
+        if self._sent == self._taken:
+            self._heard = time.monotonic()
         self._sent += 1
         return True
+
+    def _note_connections(self, taken: int, closed: int) -> None:
+        if taken > self._taken:
+            self._heard = time.monotonic()
+        self._taken, self._closed = taken, closed
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
     async def messages(self) -> AsyncIterator[Message]:
         """What it says, after what concerns this object has been noted; ends with the process."""
         async for word, content in self._channel.messages():
+            self.silence = 0.0
             match word:
                 case "ready":
                     self.state, self.models = "ready", content
@@ -104,7 +140,7 @@ class Child:
                 case "draining":
                     self._end_connections()
                 case "connections":
-                    self._taken, self._closed = content
+                    self._note_connections(*content)
                 case "state":
                     self._asked.pop(content["question"]).set_result(content["state"])
                 case "collected":
@@ -117,11 +153,19 @@ class Child:
             asked.set_result(None)
         self._asked.clear()
 
-    async def ended(self) -> int:
-        """Its exit status, negative for a signal, when it has ended."""
+    async def ended(self) -> End:
+        """How it ended, when it has."""
         status = await self._process.wait()
         await self._channel.close()
-        return status
+        return self._how(status)
+
+    def _how(self, status: int) -> End:
+        if self.hangs:
+            return End("hung", f"worker {self.number} hung and was killed")
+        if self.failure:
+            return End("failed", self.failure)
+        how: Ending = "exited" if status >= 0 else "crashed" if -status in _CRASHES else "killed"
+        return End(how, f"worker {self.number} ended with status {status}")
 
     async def collect(self, seconds: float) -> None:
         """Renew ``metrics``, unless that takes longer than so many seconds."""
@@ -176,6 +220,12 @@ class Child:
         """Tell it to finish what it has, and end."""
         self._end_connections()
         self._signal(signal.SIGTERM)
+
+    def kill_as_hung(self) -> None:
+        """End it at once, because it does not speak any more; its connections end with it."""
+        self.hangs = True
+        self._end_connections()
+        self.kill()
 
     def kill(self) -> None:
         """End it at once."""

@@ -5,10 +5,10 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from app.process.address import listen
 from app.process.channel import REQUESTS
-from app.process.child import Child
+from app.process.child import PATIENCE_SECONDS, Child
 
-_BACKLOG = 2048
 _AT_A_TIME = 64
 _PAUSE_SECONDS = 1.0
 
@@ -28,9 +28,9 @@ class Dispatcher:
         self._accepting = False
 
     def open(self) -> None:
-        """Begin to listen."""
+        """Begin to listen; raises OSError, which says which address cannot be had."""
         self._listener.settimeout(0)
-        self._listener.listen(_BACKLOG)
+        listen(self._listener)
         self.is_open = True
         self.update()
 
@@ -55,6 +55,7 @@ class Dispatcher:
         for _ in range(_AT_A_TIME):
             if self._next() is None:
                 self._pause()
+                asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.update)  # if nobody is heard before
                 return
             try:
                 connection, _ = self._listener.accept()
@@ -76,9 +77,13 @@ class Dispatcher:
                 return
 
     def _next(self) -> Child | None:
-        """The one with the fewest connections, of equals the one that has waited longest; None if none can take one."""
-        return min(
-            (child for child in self._children if child.takes_connections),
+        """The one with the fewest connections, of equals the one that has waited longest; None if it cannot take one.
+
+        One that is busy is waited for a moment, or the others would have got all of a burst.
+        """
+        child = min(
+            (child for child in self._children if child.takes_connections or child.will_take_connections),
             key=lambda child: (child.open_connections, child.last_served),
             default=None,
         )
+        return child if child is not None and child.takes_connections else None

@@ -11,22 +11,30 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
+from typing import Any, NoReturn, cast
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import ServerState
 
 from app.api.services import Services
+from app.engine.preflight import Preflight
+from app.engine.trial_process import forked
 from app.main import create_admin_app, create_app
-from app.process.address import listeners, welcome
-from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP
+from app.process.address import listen, listeners, welcome
+from app.process.connections import Connections
+from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, leave
 from app.process.protocol import HttpProtocol
+from app.process.watchdog import watchdog
 from app.settings import Settings
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal comes; raises StartupError or OSError where that cannot begin."""
+def serve(settings: Settings) -> NoReturn:
+    """Serve until a signal comes, then end the process; raises StartupError or OSError where that cannot begin."""
+    preflight = Preflight(settings, forked())
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings))
+        status = runner.run(_serve(settings, preflight))
+    leave(status)
 
 
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
@@ -34,13 +42,16 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
 
 
-async def _serve(settings: Settings) -> int:
-    app = create_app(settings)
+async def _serve(settings: Settings, preflight: Preflight) -> int:
+    # Before there is anything to drain; the first process of a container would ignore the signal.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave, EXIT_OK)
+    app = create_app(settings, preflight=preflight)
     with listeners(settings) as (listener, admin):
         # The lifespan is run here and not by uvicorn, so that a StartupError arrives as it is, without a traceback.
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
-            await _ListeningServer(app, services, admin).serve([listener])
+            async with watchdog(settings.hang_seconds):
+                await _ListeningServer(app, services, admin).serve([listener])
             return exit_status(services)
 
 
@@ -54,10 +65,10 @@ def models_of(services: Services) -> str:
     return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
 
 
-def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol]) -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings, http: Callable[..., asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=http,
+        http=cast("type[asyncio.Protocol]", http),  # it is only called
         ws="none",
         lifespan="off",
         log_config=None,
@@ -72,12 +83,25 @@ def _config(app: FastAPI, settings: Settings, http: type[asyncio.Protocol]) -> u
 class DrainingServer(uvicorn.Server):
     """uvicorn, told by a signal to drain; it says so in /readyz and ends with exit code 0."""
 
-    def __init__(self, app: FastAPI, services: Services, http: type[asyncio.Protocol] = HttpProtocol) -> None:
-        super().__init__(_config(app, services.settings, http))
+    def __init__(self, app: FastAPI, services: Services) -> None:
         self.services = services
+        self.connections = Connections.of(services.settings)
+        super().__init__(_config(app, services.settings, partial(self.protocol, connections=self.connections)))
         self.admin_config: uvicorn.Config | None = None
         if services.settings.admin_port is not None:
-            self.admin_config = _config(create_admin_app(services), services.settings, http)
+            # Whoever administers gets in however many others there are.
+            self.admin_config = _config(create_admin_app(services), services.settings, self.protocol)
+
+    def protocol(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        connections: Connections | None = None,
+    ) -> HttpProtocol:
+        """What speaks on a new connection."""
+        return HttpProtocol(config, server_state, app_state, _loop, self.services.settings.http, connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what has been made until now for permanent."""
@@ -106,10 +130,12 @@ class _ListeningServer(DrainingServer):
         self._admin = admin
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say where."""
+        """Listen, then say where; raises OSError, which says which address cannot be had."""
+        for listener in (*(sockets or ()), *filter(None, [self._admin])):
+            listen(listener)
         await super().startup(sockets)
         if self._admin is not None and self.admin_config is not None:
-            protocol = partial(HttpProtocol, self.admin_config, self.server_state, {})
+            protocol = partial(self.protocol, self.admin_config, self.server_state, {})
             self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
         welcome(models_of(self.services), (sockets or [])[0], self._admin)
 

@@ -11,7 +11,7 @@ from app.errors import StartupError
 from app.metrics import SupervisorMetrics
 from app.process.address import listeners, welcome
 from app.process.channel import ADMINISTRATION
-from app.process.child import Child
+from app.process.child import DOUBTFUL_SECONDS, Child, End
 from app.process.dispatcher import Dispatcher
 from app.process.exits import EXIT_INTERRUPTED, EXIT_OK
 from app.settings import Settings
@@ -22,6 +22,11 @@ _STEADY_SECONDS = 10.0  # a worker that ran so long is replaced at once when it 
 _FIRST_DELAY_SECONDS = 0.5
 _LAST_DELAY_SECONDS = 30.0
 _SPARE_SECONDS = 5.0
+_LATE_SECONDS = 1.0  # after the drain, a worker that is silent is waited for no more
+_WATCH_SECONDS = 0.5
+_LOADING_SECONDS = 60.0  # of silence: an interpreter starts and imports, on a machine that does much else
+_UNEVEN_LOOKS = 4  # in a row, before it counts: connections come and go
+_UNEVEN = 0.2  # of the mean: by how much more connections the fullest worker may have than the emptiest
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +63,8 @@ class Supervisor:
         self._past: Snapshot = {}  # what workers counted that have ended
         self._gathering = asyncio.Lock()
         self._next_gathering: asyncio.Task[Snapshot] | None = None
+        self._patience = settings.hang_seconds
+        self._uneven_looks = 0
 
     async def run(self) -> int:
         """Start, serve, drain; the exit status. Raises StartupError where no worker can be started."""
@@ -66,6 +73,7 @@ class Supervisor:
         tried = [asyncio.Event() for _ in range(self._settings.workers or 1)]
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(event)) for event in tried]
+            watching = group.create_task(self._watch())
             try:
                 for event in tried:
                     await event.wait()
@@ -76,6 +84,7 @@ class Supervisor:
             finally:
                 self._stopping.set()
                 self._kill()
+                watching.cancel()
         if not started:
             raise StartupError(self._first_failure)
         return EXIT_INTERRUPTED if self._interrupted else EXIT_OK
@@ -83,11 +92,16 @@ class Supervisor:
     def _begin(self) -> bool:
         """Open the door; False where nobody is there to serve."""
         ready = [child for child in self._children if child.state == "ready"]
-        if ready:
+        if not ready:
+            return False
+        try:
             for dispatcher in self._dispatchers:
                 dispatcher.open()
-            welcome(ready[0].models, self._listener, self._admin)
-        return bool(ready)
+        except OSError as error:
+            self._first_failure = str(error)
+            return False
+        welcome(ready[0].models, self._listener, self._admin)
+        return True
 
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal: stop, after a SIGTERM with a delay in which serving goes on. The second: end at once."""
@@ -119,7 +133,11 @@ class Supervisor:
 
     async def _all_ended(self, keepers: list[asyncio.Task[None]]) -> None:
         """Workers end by themselves, ``drain_seconds`` for the answers and again for the models; but one may hang."""
-        _, late = await asyncio.wait(keepers, timeout=2 * self._settings.drain_seconds + _SPARE_SECONDS)
+        drain_seconds = self._settings.drain_seconds
+        _, late = await asyncio.wait(keepers, timeout=drain_seconds + _LATE_SECONDS)
+        self._patience = DOUBTFUL_SECONDS
+        if late:
+            _, late = await asyncio.wait(late, timeout=drain_seconds + _SPARE_SECONDS)
         if late:
             logger.error("workers did not end in time", extra={"workers": len(late)})
 
@@ -133,23 +151,23 @@ class Supervisor:
             try:
                 child = await Child.start(self._settings)
             except OSError as error:
-                reason = f"no worker can be started: {error}"
+                end = End("failed", f"no worker can be started: {error}")
             else:
-                reason = await self._follow(child, tried)
-            self._first_failure = self._first_failure or reason
+                end = await self._follow(child, tried)
+            self._first_failure = self._first_failure or end.reason
             tried.set()
             if self._stopping.is_set():
                 return
             steady = asyncio.get_running_loop().time() - began >= _STEADY_SECONDS
             early_ends = 0 if steady else early_ends + 1
-            logger.error("a worker ended", extra={"reason": reason})
-            self._metrics.restarts.inc()
+            logger.error("a worker ended", extra={"how": end.how, "reason": end.reason})
+            self._metrics.restarts.labels(end.how).inc()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(restart_delay(early_ends)):
                     await self._stopping.wait()
 
-    async def _follow(self, child: Child, tried: asyncio.Event) -> str:
-        """Listen to a worker until it has ended; gives the reason."""
+    async def _follow(self, child: Child, tried: asyncio.Event) -> End:
+        """Listen to a worker until it has ended; gives how."""
         self._children.append(child)
         if self._stopping.is_set():
             child.drain()
@@ -160,6 +178,7 @@ class Supervisor:
             if word == "ready":
                 logger.info("a worker is ready", extra={"worker": child.number})
                 tried.set()
+                self._even_out()  # it has no connections yet, and the others all
             elif word in ("gather", "ask"):
                 work = self._answer(child, content) if word == "gather" else self._ask(child, **content)
                 task = asyncio.create_task(work)
@@ -171,15 +190,52 @@ class Supervisor:
                         other.send_news(content)
             for dispatcher in self._dispatchers:
                 dispatcher.update()
-        status = await child.ended()
+        end = await child.ended()
         self._children.remove(child)
         self._past = merge([], [self._past, child.metrics])
-        return child.failure or f"worker {child.number} ended with status {status}"
+        return end
 
     async def _ask(self, child: Child, question: int, *, rescan: bool) -> None:
         """Give a worker what all serve."""
         states = await asyncio.gather(*(other.ask(rescan=rescan) for other in self._children))
         child.send_states(question, [state for state in states if state is not None])
+
+    # ---- all of them -----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """End workers that hang, and have connections evened out, for ever.
+
+        Silence is not measured by a clock: while this process is stopped, with all others of a container or of a
+        machine that sleeps, nobody can be heard.
+        """
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for child in self._children:
+                child.silence += _WATCH_SECONDS
+                patience = max(self._patience, _LOADING_SECONDS) if child.state == "loading" else self._patience
+                if child.silence > patience and not child.hangs:
+                    logger.error("a worker hangs", extra={"worker": child.number, "seconds": child.silence})
+                    child.kill_as_hung()
+            self._uneven_looks = self._uneven_looks + 1 if self._is_uneven() else 0
+            if self._uneven_looks >= _UNEVEN_LOOKS:
+                self._even_out()
+
+    def _is_uneven(self) -> bool:
+        """Whether clients that keep their connections keep some workers busier than others."""
+        counts = [child.open_connections for child in self._children if child.state == "ready"]
+        return bool(counts) and max(counts) - min(counts) >= max(2, _UNEVEN * sum(counts) / len(counts))
+
+    def _even_out(self) -> None:
+        """Have workers with too many connections end some, each with its next answer; clients then connect anew.
+
+        To be told again changes nothing for a worker; so it does not matter whether it is done with it.
+        """
+        if self._is_uneven():
+            ready = [child for child in self._children if child.state == "ready"]
+            fair = math.ceil(sum(child.open_connections for child in ready) / len(ready))
+            for child in ready:
+                if child.open_connections > fair:
+                    child.shed(fair)
 
     # ---- metrics ---------------------------------------------------------------------------------------------------
 

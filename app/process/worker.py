@@ -24,16 +24,20 @@ from app.api.services import Services
 from app.engine.bookings import Bookings
 from app.engine.catalog import Catalog
 from app.engine.cpus import usable_cores
+from app.engine.preflight import Preflight
+from app.engine.trial_process import TrialProcess, forked
 from app.errors import StartupError, Unavailable
 from app.main import create_app
 from app.process.channel import ADMINISTRATION, REQUESTS, Channel, Message
-from app.process.exits import EXIT_STARTUP
+from app.process.connections import Connections
+from app.process.exits import EXIT_STARTUP, leave
 from app.process.intake import Intake, ReportingProtocol
 from app.process.serve import DrainingServer, exit_status, loop_factory, models_of
 from app.settings import Settings
 from app.snapshots import Snapshot, snapshot
 
 _GATHER_SECONDS = 5.0
+_BEAT_SECONDS = 1.0
 _ASK_SECONDS = 300.0  # large models take their time to load
 _LAST_CONNECTIONS_SECONDS = 5.0
 _SETTLE_SECONDS = 0.05
@@ -42,12 +46,14 @@ _SETTLE_SECONDS = 0.05
 def main() -> int:
     """Serve until told to stop; the exit code is 0 after a clean drain."""
     control, connections = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    trial = forked()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_work(control, connections))
+        return runner.run(_work(control, connections, trial))
 
 
-async def _work(control: socket.socket, connections: socket.socket) -> int:
+async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess | None) -> int:
     channel = await Channel.over(control)
+    beating = asyncio.create_task(_beat(channel))
     messages = channel.messages()
     _, content = await anext(messages)  # the settings come first
     settings = with_share_of_cores(Settings(**content))
@@ -55,7 +61,14 @@ async def _work(control: socket.socket, connections: socket.socket) -> int:
     bookings = Bookings(partial(channel.send, "news"))
     supervisor = _Supervisor(channel, bookings)
     try:
-        app = create_app(settings, gather=supervisor.gather, ask_all=supervisor.ask_all, bookings=bookings)
+        preflight = Preflight(settings, trial)
+        app = create_app(
+            settings,
+            gather=supervisor.gather,
+            ask_all=supervisor.ask_all,
+            bookings=bookings,
+            preflight=preflight,
+        )
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
             server = _ReceivingServer(app, services, channel, connections)
@@ -68,7 +81,15 @@ async def _work(control: socket.socket, connections: socket.socket) -> int:
         channel.send("failed", str(error))
         return EXIT_STARTUP
     finally:
+        beating.cancel()
         await channel.close()
+
+
+async def _beat(channel: Channel) -> None:
+    """Say, for ever, that the event loop runs."""
+    while True:
+        channel.send("alive")
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def with_share_of_cores(settings: Settings) -> Settings:
@@ -131,6 +152,8 @@ class _Supervisor:
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
                 elif word == "news":
                     self._bookings.learn(content)
+                elif word == "shed":
+                    server.shed(content)
                 elif word == "leave":
                     server.services.drain.set()
                 elif word == "state":
@@ -157,21 +180,28 @@ class _ReceivingServer(DrainingServer):
     """Is handed its connections by the supervisor."""
 
     def __init__(self, app: FastAPI, services: Services, channel: Channel, connections: socket.socket) -> None:
-        super().__init__(app, services, ReportingProtocol)
+        super().__init__(app, services)
         self._channel = channel
-        protocols = {REQUESTS: lambda: self._protocol(self.config)}
+        protocols = {REQUESTS: lambda: self._reporting(self.config, self.connections)}
         if (admin_config := self.admin_config) is not None:
-            protocols[ADMINISTRATION] = lambda: self._protocol(admin_config)
+            protocols[ADMINISTRATION] = lambda: self._reporting(admin_config, None)
         self._intake = Intake(connections, protocols, lambda *counts: channel.send("connections", counts))
 
-    def _protocol(self, config: uvicorn.Config) -> ReportingProtocol:
-        return ReportingProtocol(config, self.server_state, self.lifespan.state)
+    def _reporting(self, config: uvicorn.Config, connections: Connections | None) -> ReportingProtocol:
+        limits = self.services.settings.http
+        return ReportingProtocol(config, self.server_state, self.lifespan.state, None, limits, connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that connections can come."""
         await super().startup(sockets)
         self._intake.start()
         self._channel.send("ready", models_of(self.services))
+
+    def shed(self, most: int) -> None:
+        """Let connections end with their next answers until no more than so many stay; those that do so count too."""
+        connections = [entry for entry in self.server_state.connections if isinstance(entry, ReportingProtocol)]
+        for connection in [entry for entry in connections if not entry.is_shed][most:]:
+            connection.is_shed = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: the supervisor sends no more connections and says where they end."""
@@ -187,4 +217,4 @@ class _ReceivingServer(DrainingServer):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

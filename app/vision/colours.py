@@ -49,7 +49,7 @@ def to_srgb(image: PillowImage.Image, profile: bytes) -> PillowImage.Image:
     try:
         transform = _transform(profile, mode)
         return ImageCms.applyTransform(image.getchannel(0) if mode == "L" else image, transform) or image
-    except (ImageCms.PyCMSError, ValueError):
+    except Exception:  # noqa: BLE001  a broken profile must not fail a good picture, whatever it makes of itself
         return image.convert("RGB")
 
 

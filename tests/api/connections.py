@@ -9,8 +9,10 @@ class Connection:
     """What a test says of it."""
 
     is_lost: bool = False
+    is_ending: bool = False
     has_all: bool = True
     on_lost: Callable[[], None] | None = None
+    fault: Exception | None = None
     discards: bool = False
 
     def discard_body(self) -> None:

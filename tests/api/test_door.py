@@ -32,7 +32,10 @@ def test_of_several_headers_the_last_counts_because_the_first_may_be_forged() ->
     assert len(client_of(request(("Key", "k" * 1000)), "Key")) == 128
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("1", 0.001), ("250", 0.25), ("99999999999999", 30.0), ("007", 0.007)])
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("1", 0.001), ("250", 0.25), ("99999999999999", 30.0), ("9" * 19, 30.0), ("9" * 8000, 30.0), ("007", 0.007)],
+)
 def test_the_deadline_is_what_is_asked_for_up_to_the_servers_maximum(value: str, seconds: float) -> None:
     assert seconds_to_answer(request(("X-Request-Timeout-Ms", value)), 30.0) == seconds
 
@@ -41,7 +44,7 @@ def test_without_the_header_the_servers_maximum_counts() -> None:
     assert seconds_to_answer(request(), 30.0) == 30.0
 
 
-@pytest.mark.parametrize("value", ["", "0", "-5", "1.5", "1e3", "soon", "\u0663", "1 000", "9" * 19])
+@pytest.mark.parametrize("value", ["", "0", "-5", "1.5", "1e3", "soon", "\u0663", "1 000", "0" * 19])
 def test_a_deadline_that_is_no_number_of_milliseconds_is_refused_with_what_is_allowed(value: str) -> None:
     with pytest.raises(HTTPException) as refused:
         seconds_to_answer(request(("X-Request-Timeout-Ms", value)), 30.0)

@@ -9,6 +9,7 @@ import io
 import json
 import random
 import selectors
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,12 +96,17 @@ def multipart_text(text: bytes) -> Body:
     return {"content": content, "headers": {"content-type": "multipart/form-data; boundary=b"}}
 
 
+def long(text: str) -> str:
+    return ",".join([text] * (LINE // (len(text) + 1)))
+
+
 def noise(size: int) -> bytes:
     return random.Random(1).randbytes(size)
 
 
 SMALL = encode_image(plain("red"))
 PROGRESSIVE = with_scans(encoded(Image.new("RGB", (600, 500)), "JPEG", progressive=True), 10_000)
+LINE = 8000  # of the 8192 bytes that one of a head may have
 LONGEST = 60 * MIB  # of the 64 that a request may have
 
 REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
@@ -138,8 +144,20 @@ REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
     "almost boundaries": ("POST", "/classify", lambda: multipart_text(b"\r\n--" * (LONGEST // 4))),
     "too many parts": ("POST", "/classify", lambda: multipart(*[SMALL] * 1000)),
     "an unknown path": ("GET", "/nothing", dict),
-    "a long parameter": ("POST", "/classify?model=" + "x" * 60_000, lambda: raw(SMALL)),
-    "many parameters": ("POST", "/detect?" + "classes=red&" * 5000, lambda: raw(SMALL)),
+    "a long parameter": ("POST", "/classify?model=" + "x" * LINE, lambda: raw(SMALL)),
+    "many parameters": ("POST", "/detect?" + "classes=red&" * (LINE // 12), lambda: raw(SMALL)),
+    "many names": ("POST", "/detect?" + "x&" * (LINE // 2), lambda: raw(SMALL)),
+    "a target that is too long": ("POST", "/classify?model=" + "x" * 60_000, lambda: raw(SMALL)),
+    "a long content type": (
+        "POST",
+        "/classify",
+        lambda: raw(SMALL, **{"content-type": "multipart/form-data" + "; a=b" * (LINE // 5)}),
+    ),
+    "a long accept": ("POST", "/detect", lambda: raw(SMALL, accept=long("a/b;q=0.1"))),
+    "a long key": ("POST", "/detect", lambda: raw(SMALL, authorization=long("Bearer"))),
+    "a large head": ("GET", "/livez", lambda: {"headers": {f"x-{n}": "x" * (LINE - 10) for n in range(8)}}),
+    "many headers": ("GET", "/livez", lambda: {"headers": {f"x-{n}": "x" for n in range(90)}}),
+    "too many headers": ("GET", "/livez", lambda: {"headers": {f"x-{n}": "x" for n in range(2000)}}),
 }
 
 
@@ -157,6 +175,19 @@ def test_no_step_of_the_event_loop_takes_long(metered: Metered, name: str) -> No
         if longest[-1] < MAX_STEP_SECONDS:
             return
     pytest.fail(f"a step of the event loop takes {min(longest):.3f} s of CPU time")
+
+
+def test_many_headers_and_a_body_in_many_pieces_cost_no_more_than_both_alone(metered: Metered) -> None:
+    text = b"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    text += b"".join(b"x-%d: x\r\n" % number for number in range(90)) + b"\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    longest = []
+    for _ in range(ATTEMPTS):
+        metered.steps.longest = 0.0
+        with socket.create_connection(("127.0.0.1", metered.server.port), 20) as connection:
+            connection.sendall(text)
+            assert connection.recv(20).startswith(b"HTTP/1.1 4")
+        longest.append(metered.steps.longest)
+    assert min(longest) < MAX_STEP_SECONDS
 
 
 def test_no_route_is_left_out(metered: Metered) -> None:

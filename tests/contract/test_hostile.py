@@ -6,10 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from app.api.schemas import ProblemDocument
+from tests.vision.expensive import GREYS as PALETTE
+from tests.vision.expensive import hidden_pictures
 from tests.vision.files import (
     cat,
     encoded,
@@ -18,11 +21,14 @@ from tests.vision.files import (
     photo,
     png_chunk,
     png_header,
+    rle_bmp,
     webp_header,
     with_chunks,
     with_scans,
     with_segments,
 )
+from tests.vision.profiles import DISPLAY_P3, rgb_profile, srgb_curve
+from tests.vision.tiffs import tiff_of
 
 JPEG = encoded(photo(), "JPEG")
 PNG = encoded(photo(), "PNG")
@@ -39,8 +45,13 @@ REFUSED = {
     "a png of a billion pixels": png_header(40_000, 40_000),
     "a webp of a hundred million pixels": webp_header(12_000, 12_000),
     "a jpeg of ten thousand scans": with_scans(PROGRESSIVE, 10_000),
-    "a png of many profiles": with_chunks(PNG, *[png_chunk(b"iCCP", b"x\0\0")] * 20),
+    "a png of countless chunks": with_chunks(PNG, png_chunk(b"tEXt") * 60_000),
     "a jpeg that calls itself a png": b"\x89PNG\r\n\x1a\n" + JPEG,
+    "a pdf": b"%PDF-1.7\n",
+    "a video": b"\0\0\0\x18ftypisom\0\0\2\0isommp42",
+    "a bmp of countless run lengths": rle_bmp(1000, 1000, b"\0\2\0\0" * 300_000, PALETTE),
+    "an avif of hidden pictures": hidden_pictures("AVIF"),
+    "a heic of hidden pictures": hidden_pictures("HEIC"),
 }
 ANSWERED = {
     "a pixel": encoded(photo(1, 1), "PNG"),
@@ -49,6 +60,13 @@ ANSWERED = {
     "inks": encoded(photo().convert("CMYK"), "JPEG"),
     "a palette with transparency": encoded(photo().convert("P"), "GIF", transparency=0),
     "a broken exif block": with_segments(JPEG, jpeg_segment(0xE1, b"Exif\0\0" + b"\xff" * 30)),
+    "a bmp of run lengths, 65535 pixels wide": rle_bmp(65_535, 762, b"\1\7\0\0" * 762, PALETTE),
+    "a jpeg without its end": JPEG[:-2],
+    "a png with a damaged text": with_chunks(PNG, png_chunk(b"tEXt", b"a\0b")[:-1] + b"\0"),
+    "an avif": encoded(photo(), "AVIF"),
+    "a heic": encoded(photo(), "HEIC"),
+    "floats in planes": tiff_of(np.random.default_rng(0).random((30, 40, 3), np.float32), 2, is_planar=True),
+    "a profile": encoded(photo(), "JPEG", icc_profile=rgb_profile(DISPLAY_P3, srgb_curve())),
     "an impossible orientation": with_segments(JPEG, jpeg_segment(0xE1, exif(65535))),
 }
 

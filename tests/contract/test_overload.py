@@ -134,3 +134,24 @@ async def test_what_was_accepted_is_answered_when_the_server_stops(tmp_path: Pat
             session.gate.set()
             answered = await asyncio.gather(*waiting)
     assert [response.status_code for response in answered] == [200] * 20
+
+
+async def test_who_closes_only_the_sending_side_is_waited_for_and_who_leaves_is_not(tmp_path: Path) -> None:
+    gates = Gates()
+    with running(settings_for(tmp_path), gates.open_session) as server:
+        session = gates.sessions["toy-classifier"]
+        session.gate.clear()
+        (stays, stays_to), (_, leaves_to) = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        for writer in (stays_to, leaves_to):
+            writer.write(REQUEST)
+        stays_to.write_eof()
+        await until(lambda: session.waiting)
+        leaves_to.close()
+        await until(lambda: sample(server, "emo_cancelled_total") == 1)
+        session.gate.set()
+        async with asyncio.timeout(20):
+            answer = await stays.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.count(b"HTTP/1.1") == 1
+        assert sample(server, "emo_cancelled_total") == 1
+        stays_to.close()

@@ -1,4 +1,4 @@
-"""How the application gets the body of a request."""
+"""How the application gets the body of a request, and how much of a client is kept."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 
 from app.api.exchange import CONNECTION
 from app.process.protocol import HttpProtocol
+from tests.serving import until
 from tests.support import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -26,6 +27,7 @@ class Application:
         self.may_read = asyncio.Event()
         self.may_read.set()
         self.discards = False
+        self.answer = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
@@ -37,8 +39,9 @@ class Application:
             self.came.put_nowait(self.messages[-1])
             if not self.messages[-1].get("more_body"):
                 break
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        headers = [(b"content-length", b"%d" % len(self.answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self.answer})
 
     @property
     def body(self) -> bytes:
@@ -46,9 +49,11 @@ class Application:
 
 
 @asynccontextmanager
-async def connected(application: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    application: Application, state: ServerState | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = uvicorn.Config(application, ws="none", lifespan="off", log_config=None, access_log=False)
-    state = ServerState()
+    state = state or ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -122,3 +127,41 @@ async def test_a_client_that_breaks_off_in_its_body_is_seen_to_have_left() -> No
         await writer.drain()
         writer.close()
         assert await application.came.get() == {"type": "http.disconnect"}
+
+
+async def test_what_waits_behind_a_request_is_bounded_and_each_answer_lets_no_more_in_than_may_wait() -> None:
+    application, state = Application(), ServerState()
+    application.may_read.clear()
+    text, count = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n", 30_000
+    async with connected(application, state) as (reader, writer):
+        writer.write(text * count)
+        await asyncio.sleep(0.2)
+        (connection,) = state.connections
+        assert isinstance(connection, HttpProtocol)
+        most = 0
+        application.may_read.set()
+        answers = 0
+        while answers < count:
+            answers += (await reader.read(65536)).count(b"HTTP/1.1 200")
+            most = max(most, len(connection._waiting) - connection._at)
+            assert not connection.pipeline
+        assert most <= 64 * 1024 + 256 * 1024  # what may wait, and what is read at once
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_left_after_a_while_and_a_slow_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.process.transport._STALL_SECONDS", 0.3)
+    application, state = Application(), ServerState()
+    application.answer = bytes(30_000_000)
+    async with connected(application, state) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        received = 0
+        while piece := await reader.read(500_000):
+            received += len(piece)
+            await asyncio.sleep(0.01)
+        assert received > len(application.answer)
+    async with connected(application, state) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: 0\r\n\r\n")
+        await until(lambda: bool(state.connections))
+        await until(lambda: not state.connections)  # the client reads nothing

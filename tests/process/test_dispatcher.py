@@ -92,3 +92,19 @@ async def test_a_worker_that_takes_nothing_over_is_given_no_more_than_a_few(work
     await until(lambda: workers.given == [64, 0, 0])
     workers.ready(1)
     await until(lambda: workers.given == [64, 6, 0])
+
+
+async def test_a_burst_waits_for_a_worker_that_is_busy_for_a_moment_instead_of_going_to_the_others(
+    workers: Workers,
+) -> None:
+    workers.ready(0, 1)
+    quick, busy = workers.children[:2]
+    await workers.connect(500)
+    for turn in range(1, 200):
+        quick._note_connections(quick._sent, 0)
+        if turn % 20 == 0:
+            busy._note_connections(busy._sent, 0)
+        workers.dispatcher.update()
+        await asyncio.sleep(0.01)
+    assert sum(workers.given) == 500
+    assert max(workers.given) <= 275

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.hostile import endless_on_pure_colours
+from tests.process.test_supervisor import metric, scraped
 from tests.serving import Command, commanded, eventually
 from tests.support import encode_image, plain
 
@@ -18,19 +20,19 @@ TYPE = {"content-type": "image/png"}
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(IMAGE)
 LONG = "600"  # seconds: whatever happens in a test happens within the delay
 
-Start = Callable[[str], Command]
+Start = Callable[..., Command]
 
 pytestmark = pytest.mark.parametrize("workers", [1, 2])
 
 
 @pytest.fixture
 def start(tmp_path: Path, workers: int) -> Iterator[Start]:
-    """Starts the command with this delay, in seconds."""
+    """Starts the command with this delay, and this time for the drain, in seconds."""
     (tmp_path / "models").mkdir()
     with contextlib.ExitStack() as servers:
 
-        def start(delay: str) -> Command:
-            environment = {"EMO_DRAIN_DELAY_SECONDS": delay, "EMO_TUNE": "false"}
+        def start(delay: str, drain: str = "20") -> Command:
+            environment = {"EMO_DRAIN_DELAY_SECONDS": delay, "EMO_DRAIN_SECONDS": drain, "EMO_TUNE": "false"}
             return servers.enter_context(commanded(tmp_path / "models", tmp_path / "log", workers, **environment))
 
         yield start
@@ -81,6 +83,17 @@ def test_a_second_signal_ends_the_delay_and_everything_else_at_once(start: Start
         eventually(lambda: ready(server) == 503)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 130
+
+
+def test_a_stop_does_not_wait_for_an_image_that_never_ends(start: Start, tmp_path: Path) -> None:
+    endless_on_pure_colours(tmp_path / "models", "1")
+    server = start("0", "2")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(HEAD + IMAGE)
+        eventually(lambda: metric(scraped(server), "emo_inflight_bytes") > 0)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 2 + 3
 
 
 def test_ctrl_c_waits_for_no_balancer(start: Start) -> None:

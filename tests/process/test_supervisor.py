@@ -182,7 +182,7 @@ def test_a_killed_worker_is_replaced_and_no_counter_goes_backwards(server: Comma
         eventually(lambda: metric(scraped(server), "emo_workers_ready") == 2)
         assert len(server.workers()) == 2
         assert answered(server) == count + 1
-        assert metric(scraped(server), "emo_worker_restarts_total") == 1
+        assert metric(scraped(server), "emo_worker_restarts_total", reason="killed") == 1
 
 
 def still_open(connection: http.client.HTTPConnection) -> bool:

@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +134,13 @@ def hidden_pictures(name: str) -> bytes:
 
 
 GREYS = bytes(level for n in range(256) for level in (n, n, 0, 0))
+TIFFS: dict[str, Callable[[int], bytes]] = {
+    "30,000 strips": partial(strips, 30, 30_000),
+    "strips of a pixel": partial(strips, 1, 30_000),
+    "tiles": partial(strips, SIDE, SIDE, tile=16),
+    "tiles of a pixel": partial(strips, 170, 170, tile=1),
+    "deep planes": deep_planes,
+}
 COMPRESSIONS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits"}
 
 ACCEPTED: dict[str, Callable[[], bytes]] = {
@@ -153,8 +161,8 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     ),
     "jpeg of much junk": lambda: with_segments(encoded(photo(), "JPEG"), b"\xff" * 10_000_000),
     **{
-        f"png, type {colours} of {bits} bits{', interlaced' * is_interlaced}": lambda b=bits, c=colours, i=is_interlaced: (
-            predicted_png(b, c, is_interlaced=i)
+        f"png, type {colours} of {bits} bits{', interlaced' * is_interlaced}": partial(
+            predicted_png, bits, colours, is_interlaced=is_interlaced
         )
         for bits, colours in ((1, 0), (8, 0), (8, 2), (8, 4), (8, 6), (16, 0), (16, 2), (16, 6))
         for is_interlaced in (False, True)
@@ -188,15 +196,9 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     ),
     "bmp of run lengths, literal": lambda: rle_bmp(SIDE, SIDE, (b"\0\x14" + bytes(20)) * (SIDE * SIDE // 20), GREYS),
     **{
-        f"tiff, {name}, {what}": lambda make=make, number=number: make(number)
+        f"tiff, {name}, {what}": partial(make, number)
         for number, name in COMPRESSIONS.items()
-        for what, make in {
-            "30,000 strips": lambda number: strips(30, 30_000, number),
-            "strips of a pixel": lambda number: strips(1, 30_000, number),
-            "tiles": lambda number: strips(SIDE, SIDE, number, tile=16),
-            "tiles of a pixel": lambda number: strips(170, 170, number, tile=1),
-            "deep planes": deep_planes,
-        }.items()
+        for what, make in TIFFS.items()
     },
     "tiff of floats": lambda: encoded(noise(SIDE, SIDE).convert("F"), "TIFF", compression="tiff_adobe_deflate"),
     "tiff of lab colours": lambda: encoded(Image.new("LAB", (SIDE, SIDE)), "TIFF", compression="tiff_lzw"),

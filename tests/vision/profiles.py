@@ -59,12 +59,16 @@ def grey_profile(gamma: float) -> bytes:
 def ink_profile() -> bytes:
     """Inks that are weaker than pure ones: a table from all or nothing of four inks to L*a*b*."""
     grid = [
-        (round(255 * (1 - 0.2 * (cyan + magenta + yellow)) * (1 - 0.9 * black)), 128 - 30 * cyan + 30 * magenta, 128 + 40 * yellow)
+        (
+            round(255 * (1 - 0.2 * (cyan + magenta + yellow)) * (1 - 0.9 * black)),
+            128 - 30 * cyan + 30 * magenta,
+            128 + 40 * yellow,
+        )
         for cyan in (0, 1)
         for magenta in (0, 1)
         for yellow in (0, 1)
         for black in (0, 1)
-    ]  # fmt: skip
+    ]
     head = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
     table = head + bytes(range(256)) * 4 + bytes(number for colour in grid for number in colour) + bytes(range(256)) * 3
     return profile(b"CMYK", {b"A2B0": table}, pcs=b"Lab ", kind=b"prtr")

@@ -161,6 +161,7 @@ def test_a_profile_in_many_segments_is_put_together_by_their_numbers() -> None:
         P3[:200],
         P3[:128] + b"\xff\xff\xff\xff" + P3[132:],
         P3.replace(b"acsp", b"oops"),
+        b"\x7f\xff\xff\xff" + P3[4:],
         P3.replace(b"mntr", b"link"),
         P3.replace(b"mntr", b"abst"),
         P3.replace(b"rXYZ", b"zXYZ"),

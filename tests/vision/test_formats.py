@@ -1,7 +1,9 @@
 """Only the decoders of the documented formats can be reached, though Pillow has many more."""
 
 import io
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,6 +17,7 @@ Image.init()
 UNTRIED = {
     "MPO",  # a JPEG with more behind it, of which the first picture is read as any JPEG
     "IM",  # to write it is deprecated
+    "HEIF",  # another name of HEIC, of its package
 }
 
 
@@ -47,3 +50,9 @@ def test_pillows_own_choice_of_a_decoder_is_never_asked(monkeypatch: pytest.Monk
     monkeypatch.delattr(Image, "open")
     for name in FORMATS:
         decode(encoded(photo(), name), ImageLimits())
+
+
+@pytest.mark.parametrize("place", ["README.md", "docs/api.md", "app/api/openapi.py"])
+def test_the_formats_are_named_where_users_look(place: str) -> None:
+    text = " ".join((Path(__file__).parents[2] / place).read_text(encoding="utf-8").split())
+    assert re.search(r"JPEG, PNG, WebP, (\" \")?GIF, BMP, TIFF, AVIF,? and,?[^.]* HEIC", text)

@@ -1,6 +1,7 @@
 """What a JPEG says about itself, and its pixels, which are those of Pillow's own reader."""
 
 import io
+import re
 import struct
 import time
 from contextlib import suppress
@@ -171,3 +172,45 @@ def test_a_frame_cannot_make_the_picture_larger_than_what_is_coded() -> None:
 def test_a_jpeg_of_countless_segments_is_refused() -> None:
     with pytest.raises(ImageTooLarge, match="segments"):
         read_jpeg(with_segments(BASELINE, b"\xff\xe5\0\2" * MAX_JPEG_SEGMENTS))
+
+
+WITHOUT_END = {
+    "baseline": {},
+    "fine": {"quality": 100, "subsampling": 0},
+    "progressive": {"progressive": True},
+    "with markers": {"restart_marker_rows": 1},
+    "with many markers": {"restart_marker_blocks": 1},
+}
+
+
+@pytest.mark.parametrize("options", WITHOUT_END.values(), ids=WITHOUT_END)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("rest", [b"", b"\xff", bytes(7)], ids=["nothing", "half an end", "zeros"])
+def test_a_jpeg_that_lacks_only_its_end_is_the_same_picture(options: dict[str, object], mode: str, rest: bytes) -> None:
+    whole = encoded(CAT.convert(mode), "JPEG", **options)
+    assert whole.endswith(EOI)
+    picture = decode(whole[:-2] + rest, ImageLimits(), least_side=40)
+    assert np.array_equal(np.asarray(picture.pixels), np.asarray(decode(whole, ImageLimits()).pixels))
+
+
+@pytest.mark.parametrize("options", WITHOUT_END.values(), ids=WITHOUT_END)
+def test_a_jpeg_that_lacks_more_than_its_end_is_refused(options: dict[str, object]) -> None:
+    whole = encoded(CAT, "JPEG", **options)
+    scans = [place.start() for place in re.finditer(SOS, whole)]
+    markers = [place.start() for place in re.finditer(rb"\xff[\xd0-\xd7]", whole)][::20]
+    for end in (*range(scans[0] + 20, len(whole) - 8, len(whole) // 25), *scans, *markers, len(whole) - 8):
+        with pytest.raises(ImageUndecodable):
+            decode(whole[:end], ImageLimits())
+
+
+def test_a_jpeg_whose_last_scans_are_lacking_is_refused() -> None:
+    ends = [place.start() for place in re.finditer(rb"\xff[\xda\xc4]", PROGRESSIVE)][3:]
+    assert len(ends) > 8
+    for end in ends:
+        with pytest.raises(ImageUndecodable, match="some of its scans are not there"):
+            decode(PROGRESSIVE[:end], ImageLimits())
+
+
+def test_a_jpeg_without_its_end_counts_twice_for_it_is_decoded_twice() -> None:
+    assert read_jpeg(BASELINE[:-2]).scans == 2
+    assert read_jpeg(PROGRESSIVE[:-2]).scans == 2 * PROGRESSIVE.count(SOS)

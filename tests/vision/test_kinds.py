@@ -11,7 +11,6 @@ from app.vision.image import ImageLimits, decode
 from app.vision.kinds import FORMATS, format_of
 from tests.vision.files import box, encoded, jpeg_segment, photo, png_chunk, with_chunks
 
-
 NAMED = {
     "JPEG XL": b"\xff\x0a\xfa\x1f" + bytes(20),
     "JPEG XL image": box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl "),
@@ -23,7 +22,7 @@ NAMED = {
     "PDF": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3",
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-    "SVG drawing": b"\xef\xbb\xbf  <?xml version='1.0'?>\n<!-- made by hand -->\n<!DOCTYPE svg PUBLIC ''>\n<svg width='1'/>",
+    "SVG drawing": b"\xef\xbb\xbf  <?xml version='1.0'?>\n<!-- by hand -->\n<!DOCTYPE svg PUBLIC ''>\n<svg width='1'/>",
     "HTML": b"\n<!DOCTYPE html><html><body><svg></svg></body></html>",
     "XML": b"<?xml version='1.0'?><rss/>",
     "JSON": b'{"image": "abc"}',
@@ -121,5 +120,5 @@ def test_pillows_list_of_formats_holds_nothing_that_is_taken_for_an_allowed_one(
     for name in ("ICO", "TGA", "PCX", "PPM", "SGI", "DDS", "JPEG2000", "PDF", "EPS", "XBM"):
         buffer = io.BytesIO()
         photo().convert("1" if name == "XBM" else "RGB").save(buffer, name)
-        with pytest.raises(UnsupportedMediaType, match="The data is an? "):
+        with pytest.raises(UnsupportedMediaType, match=r"The data is an? "):
             decode(buffer.getvalue(), ImageLimits())

@@ -32,7 +32,7 @@ PACKED: dict[int, Callable[[bytes], bytes]] = {
 """By the number of the compression."""
 
 
-def tiff_of(
+def tiff_of(  # noqa: PLR0913  one for each way in which layouts differ
     samples: NDArray[np.generic],
     photometric: int = 1,
     *,

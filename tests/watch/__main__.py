@@ -1,7 +1,7 @@
 """`make watch-test`: a real server with two workers, everything that clients do to it, and a real Prometheus.
 
 Every query of the dashboard must have an answer that is not all zeros, every rule must run, every metric must have been
-seen. With ``--draw FILE`` the answers are drawn as the dashboard would show them.
+seen. With ``--draw FILE`` a healthy time comes first, whose answers are drawn as the dashboard would show them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from app.settings import MIB
 from tests.serving import Command, commanded, eventually
 from tests.watch.dashboard import ROOT, Panel, filled, panels
 from tests.watch.picture import draw
-from tests.watch.prometheus import Prometheus, Series, promtool, watching
+from tests.watch.prometheus import Prometheus, promtool, watching
 from tests.watch.traffic import Traffic, photos
 
 VARIABLES = {
@@ -39,6 +39,7 @@ SERVER = {
     "EMO_MAX_INFLIGHT_BYTES": str(2 * MIB),
 }
 RATE = 15  # images a second of calm traffic
+DRAWN_RATE, DRAWN_SECONDS = 8, 75
 MAX_PICTURE_BYTES = 200_000
 
 
@@ -58,25 +59,23 @@ def main() -> int:
     ):
         promtool(*arguments)
         say(f"promtool {' '.join(arguments)}: no complaint")
+    faults: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
             commanded(ROOT / "models", folder / "log", workers=2, **SERVER) as server,
             watching(f"127.0.0.1:{server.port}", folder) as prometheus,
         ):
+            if options.draw:
+                faults += draw_healthy(server, prometheus, options.draw)
             begin = time.time()
             asyncio.run(traffic(server))
             end = time.time()
             promtool("check", "metrics", given=httpx.get(f"{server.url}/metrics", timeout=20).text)
             say("promtool check metrics: no complaint")
-            faults = [*check_metrics(prometheus, end - begin), *check_rules(prometheus)]
-            answers: dict[tuple[str, str], list[Series]] = {}
+            faults += [*check_metrics(prometheus, end - begin), *check_rules(prometheus)]
             for panel in panels():
-                faults += check_panel(prometheus, panel, begin, end, answers)
-            if options.draw:
-                draw(list(panels()), answers, begin, options.draw)
-                size = options.draw.stat().st_size
-                faults += [f"{options.draw} has {size} bytes"] * (size > MAX_PICTURE_BYTES)
+                faults += check_panel(prometheus, panel, begin, end)
             assert server.stop() == 0
     for fault in faults:
         say(f"FAULT: {fault}")
@@ -87,6 +86,31 @@ def main() -> int:
 def say(text: str) -> None:
     """Print a line."""
     print(f"watch-test: {text}", flush=True)  # noqa: T201  a command talks by print
+
+
+def draw_healthy(server: Command, prometheus: Prometheus, file: Path) -> list[str]:
+    """Draw a time in which all is well; a fault where it was not, or the picture is too large."""
+    say("a healthy time, to be drawn")
+    begin = time.time()
+    answered = asyncio.run(healthy(server))
+    end = time.time()
+    answers = {
+        (panel.title, query.expression): prometheus.range(filled(query.expression, VARIABLES), begin, end)
+        for panel in panels()
+        for query in panel.queries
+    }
+    draw(list(panels()), answers, begin, file)
+    size = file.stat().st_size
+    ill = {status for status in answered if status != httpx.codes.OK}
+    return [f"the healthy time had {answered}"] * bool(ill) + [f"{file} has {size} bytes"] * (size > MAX_PICTURE_BYTES)
+
+
+async def healthy(server: Command) -> dict[int, int]:
+    """As much as the server has time for; how often it answered with which status."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        load = Traffic(client, "127.0.0.1", server.port)
+        await load.steady(DRAWN_SECONDS, DRAWN_RATE, photos(40))
+        return load.statuses
 
 
 async def traffic(server: Command) -> None:
@@ -135,20 +159,16 @@ def check_rules(prometheus: Prometheus) -> list[str]:
     return bad
 
 
-def check_panel(
-    prometheus: Prometheus, panel: Panel, begin: float, end: float, answers: dict[tuple[str, str], list[Series]]
-) -> list[str]:
-    """Ask what the panel asks, and keep the answers; a fault for each that is empty or nothing but zeros."""
-    faults = []
+def check_panel(prometheus: Prometheus, panel: Panel, begin: float, end: float) -> list[str]:
+    """Ask what the panel asks; a fault for each question whose answer is empty or nothing but zeros."""
+    faults, count = [], 0
     for query in panel.queries:
-        found = answers[panel.title, query.expression] = prometheus.range(
-            filled(query.expression, VARIABLES), begin, end
-        )
+        found = prometheus.range(filled(query.expression, VARIABLES), begin, end)
+        count += len(found)
         if not any(value > 0 for series in found for value in series.values):
             what = "only zeros" if found else "nothing"
             faults.append(f"panel {panel.title!r} shows {what}: {query.expression}")
     if panel.queries:
-        count = sum(len(answers[panel.title, query.expression]) for query in panel.queries)
         say(f"panel {panel.title!r}: {count} series")
     return faults
 

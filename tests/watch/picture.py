@@ -52,6 +52,10 @@ def draw(panels: Sequence[Panel], answers: Answers, begin: float, path: Path) ->
 
 
 def _lines(axes: Axes, panel: Panel, found: Sequence[tuple[str, Series]], begin: float) -> None:
+    if not found:
+        axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=9, color=GREY, transform=axes.transAxes)
+        axes.set_axis_off()
+        return
     found = sorted(found, key=lambda entry: -max(entry[1].values))[:MAX_LEGENDS]
     names = [legend_of(legend, series) for legend, series in found]
     colours = plt.get_cmap("tab20" if len(found) > 10 else "tab10").colors  # type: ignore[attr-defined]  # a list of them

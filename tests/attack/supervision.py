@@ -1,0 +1,205 @@
+"""What one worker, or one version of a model, does to all others: it hangs, ends, or never ends its self-test.
+
+Each scenario starts a server of its own and takes less than half a minute.
+"""
+
+import contextlib
+import http.client
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.hostile import endless
+from tests.serving import Command, commanded, eventually, runs
+from tests.support import encode_image, plain, write_classifier
+
+CLIENTS = 16
+HANG_SECONDS = 3.0
+LOAD_SECONDS = 2.0
+TOKEN = "for the tests only"  # noqa: S105  # as it says
+IMAGE = encode_image(plain("red"))
+PNG = {"Content-Type": "image/png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A figure, and the most that it may be."""
+
+    what: str
+    value: float
+    unit: str
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is no more than that."""
+        return self.value <= self.bound
+
+
+@contextlib.contextmanager
+def server(workers: int, **environment: str) -> Iterator[tuple[Command, Path]]:
+    """Give the command with so many workers, and its repository."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        models.mkdir()
+        own = {"EMO_TUNE": "false", "EMO_LOG_LEVEL": "info", "EMO_CACHE_DIR": f"{folder}/cache"}
+        with commanded(models, Path(folder) / "log", workers, **own | environment) as command:
+            yield command, models
+
+
+def hung_worker() -> Outcome:
+    """A worker is stopped: how long its clients wait until they can go elsewhere."""
+    with server(2, EMO_HANG_SECONDS=f"{HANG_SECONDS:g}") as (command, _):
+        clients = [connected(command) for _ in range(8)]
+        victim = command.workers()[0]
+        os.kill(victim, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            for client in clients:
+                client.request("POST", "/classify", IMAGE, PNG)
+            lost = sum(not answered(client) for client in clients)
+            seconds = time.monotonic() - began
+            assert lost == len(clients) // 2, lost  # the others have their answers
+            eventually(lambda: not runs(victim))
+            eventually(lambda: len(command.workers()) == 2)
+            assert all(httpx.get(f"{command.url}/readyz", timeout=20).is_success for _ in range(4))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+            for client in clients:
+                client.close()
+    return Outcome("a worker hangs: its clients wait", seconds, "s", HANG_SECONDS + 3)
+
+
+def replaced_worker() -> Outcome:
+    """A worker of two is killed under load: how many of 16 lasting connections the fuller one has 5 seconds later."""
+    with server(2) as (command, _):
+        eventually(lambda: len(command.workers()) == 2)
+        first, second = command.workers()
+        idle = connections_of(first)
+        with lasting_load(command) as load:
+            eventually(lambda: load.answers > 200)
+            os.kill(second, signal.SIGKILL)
+            eventually(lambda: not runs(second))
+            eventually(lambda: len(command.workers()) == 2)
+            lost = load.lost
+            time.sleep(5)
+            fuller = max(connections_of(worker) - idle for worker in command.workers())
+            assert load.lost == lost, load.lost  # nothing is lost by evening out
+    return Outcome("a worker is replaced: 16 connections, the fuller of two has", fuller, "connections", 9)
+
+
+def endless_self_test() -> Outcome:
+    """A version that never ends is added: how long until it is given up, or the server ends, whichever is longer."""
+    environment = {"EMO_ADMIN_PORT": "0", "EMO_ADMIN_TOKEN": TOKEN, "EMO_LOAD_SECONDS": f"{LOAD_SECONDS:g}"}
+    with server(2, **environment) as (command, models):
+        endless(models, "2")
+        began = time.monotonic()
+        answer = administer(command, "POST", "/models/toy-classifier/2")
+        seconds = time.monotonic() - began
+        assert answer.status_code == 409, answer.text
+        assert "was not loaded and tested within" in answer.text
+        write_classifier(models, version="3")
+        assert administer(command, "POST", "/models/toy-classifier/3").status_code == 200
+        failures = httpx.get(f"{command.url}/models", timeout=20).json()["failures"]
+        assert [failure["path"] for failure in failures] == ["toy-classifier/2"], failures
+        rescanning = threading.Thread(target=administer_in_vain, args=(command, "POST", "/rescan"))
+        rescanning.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert command.stop() == 0
+        seconds = max(seconds, time.monotonic() - began)
+        rescanning.join()
+    return Outcome("a self-test never ends: given up, and the server ended, within", seconds, "s", LOAD_SECONDS + 10)
+
+
+def administer(command: Command, method: str, path: str) -> httpx.Response:
+    url = f"http://127.0.0.1:{command.admin_port}{path}"
+    return httpx.request(method, url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
+
+
+def administer_in_vain(command: Command, method: str, path: str) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        administer(command, method, path)
+
+
+def connected(command: Command) -> http.client.HTTPConnection:
+    """A connection on which a worker has answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", command.port, timeout=30)
+    connection.request("GET", "/readyz")
+    connection.getresponse().read()
+    return connection
+
+
+def answered(connection: http.client.HTTPConnection) -> bool:
+    """Whether the answer to what was asked comes."""
+    try:
+        response = connection.getresponse()
+        response.read()
+    except (OSError, http.client.HTTPException):
+        return False
+    return response.status == 200
+
+
+def connections_of(worker: int) -> int:
+    """How many sockets the process has."""
+    count = 0
+    for entry in Path(f"/proc/{worker}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += str(entry.readlink()).startswith("socket:")
+    return count
+
+
+class LastingLoad:
+    """Clients that keep their connections, and have one request under way each."""
+
+    def __init__(self, port: int) -> None:
+        self.answers = 0
+        self.lost = 0
+        self.closed = 0  # by the server, with an answer
+        self._port = port
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        while not self._ended.wait(0.01):
+            try:
+                connection.request("POST", "/classify", IMAGE, PNG)
+                response = connection.getresponse()
+                response.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                with self._lock:
+                    self.lost += 1
+                continue
+            with self._lock:
+                self.answers += response.status == 200
+                self.lost += response.status != 200
+                self.closed += response.will_close
+        connection.close()
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextlib.contextmanager
+def lasting_load(command: Command) -> Iterator[LastingLoad]:
+    """Give 16 clients that ask as long as the block lasts."""
+    load = LastingLoad(command.port)
+    try:
+        yield load
+    finally:
+        load.end()
