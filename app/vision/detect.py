@@ -39,7 +39,9 @@ def select_detections(
     max_detections = _given(parameters.max_detections, defaults.max_detections)
     columns = _wanted_columns(parameters.classes, labels)
 
-    anchors, places = np.nonzero(scores[:, columns] >= score_threshold)
+    wanted = scores if parameters.classes is None else scores[:, columns]
+    # in two dimensions NumPy looks for them ten times as long
+    anchors, places = np.divmod(np.flatnonzero(wanted >= score_threshold), len(columns))
     classes = columns[places]
     best = best_indices(scores[anchors, classes], MAX_CANDIDATES)
     anchors, classes = anchors[best], classes[best]

@@ -12,6 +12,7 @@ from app.settings import Settings
 from emo.__main__ import main
 from emo.data.boxes import IGNORED
 from emo.data.coco import read_coco
+from emo.detection import DetectionTask
 from tests.serving import running
 from tests.support import quadrants, write_classifier, write_detector
 
@@ -165,6 +166,8 @@ def test_photos_are_held_out_by_their_names(models: Path, tmp_path: Path) -> Non
     train, val = (file_names(tmp_path / "set" / f"instances_{split}.json") for split in ("train", "val"))
     assert len(train | val) == 30
     assert 4 <= len(val) <= 16
+    task = DetectionTask.load(tmp_path / "set")
+    assert (task.count, task.validation_count, task.names) == (len(train), len(val), ("red", "green", "blue"))
     for k in range(15):
         (photos / f"{k}.png").unlink()
     label(photos, models, tmp_path / "set", "--hold-out", "3")
