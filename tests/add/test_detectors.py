@@ -92,4 +92,5 @@ def test_the_answer_for_a_photo_and_the_way_to_ask_are_shown(
     assert add(file, "detect", "--labels", labels, "--photo", photo) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "  1.0000  blue  [20.0, 8.0, 24.0, 12.0]" in lines
-    assert lines[-1].endswith("'localhost:8000/detect?model=theirs'")
+    assert lines[-2].endswith("'localhost:8000/detect?model=theirs'")
+    assert lines[-1] == "default for detect: theirs, which answers where a request names no model"
