@@ -21,7 +21,6 @@ from app.engine.repository import Artefact
 from app.engine.selftest import self_test
 from app.engine.session import OrtSession, Session
 from app.engine.tasks import Parameters, task_for
-from app.engine.threads import in_daemon
 from app.engine.workers import PixelWorkers
 from app.errors import (
     DeadlineExceeded,
@@ -130,7 +129,7 @@ class Deployment:
             seconds = self_test(artefact, session, image_limits(settings), settings.batching.largest_batch)
             return session, batch_seconds or seconds
 
-        session, batch_seconds = await in_daemon(load)
+        session, batch_seconds = await asyncio.to_thread(load)
         return cls(artefact, session, settings, metrics, workers, on_death, batch_seconds)
 
     @property

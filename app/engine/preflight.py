@@ -19,7 +19,6 @@ from pydantic_core import to_json
 from app.engine.cpus import this_machine
 from app.engine.repository import Artefact, manifest_of, read_artefact
 from app.engine.session import RUNTIME_VERSION
-from app.engine.threads import in_daemon
 from app.engine.trial_process import BAD_FILES, GOOD, UNFIT, TrialProcess, Verdict, ending, spawned
 from app.engine.tuning_cache import cache_folder
 from app.errors import InvalidManifest, StartupError
@@ -56,8 +55,8 @@ class Preflight:
     async def try_all(self, folders: Mapping[Path, asyncio.Future[Artefact | Exception]]) -> None:
         """Give each future the model in its folder, or what is wrong with it, one after the other."""
         for folder, future in folders.items():
-            future.set_result(await in_daemon(self._artefact_or_error, folder))
-        await in_daemon(self.rest)
+            future.set_result(await asyncio.to_thread(self._artefact_or_error, folder))
+        await asyncio.to_thread(self.rest)
 
     def _artefact_or_error(self, folder: Path) -> Artefact | Exception:
         try:

@@ -20,7 +20,6 @@ from app.engine.deployment import Deployment, OpenSession
 from app.engine.memory import give_back
 from app.engine.preflight import Preflight, Unfit
 from app.engine.repository import CHOICES_FILE, Artefact, Look, Stamp, look
-from app.engine.threads import in_daemon
 from app.engine.tuner import START_SECONDS, Tuner
 from app.engine.tuning import Tuning
 from app.engine.workers import PixelWorkers
@@ -99,7 +98,7 @@ class Rollout:
 
     async def _follow(self, seen: Look | None, *, again: bool) -> None:
         if seen is None:
-            seen = await in_daemon(look, self._root)
+            seen = await asyncio.to_thread(look, self._root)
         failures = dict(seen.failures)
         if seen.versions or not self.deployments:
             await self._serve(seen, failures, again=again)
@@ -172,7 +171,7 @@ class Rollout:
             known = self._broken.get(path)
             if served is not None:
                 if stamp != self._stamps[path]:
-                    if await in_daemon(_is_of, path, served.manifest):
+                    if await asyncio.to_thread(_is_of, path, served.manifest):
                         self._stamps[path] = stamp
                     else:
                         failures[path] = f"{path}: {_CHANGED}"
@@ -193,7 +192,7 @@ class Rollout:
             if self._settings.tune and not self._started:
                 await trials  # or they would disturb what is measured
             good = sum(future.done() and isinstance(future.result(), Artefact) for future in tried.values())
-            tuner = await in_daemon(Tuner, self._settings, good, self._open_session)
+            tuner = await asyncio.to_thread(Tuner, self._settings, good, self._open_session)
             for path, future in tried.items():
                 artefact = await future
                 if isinstance(artefact, Artefact | Unfit) and not self._started:
@@ -215,10 +214,10 @@ class Rollout:
         seconds = 2 * self._settings.load_seconds
         try:
             if self._started:
-                tuning = await in_daemon(tuner.recall, artefact, self._tunings.get(manifest.name))
+                tuning = await asyncio.to_thread(tuner.recall, artefact, self._tunings.get(manifest.name))
             else:
                 async with asyncio.timeout(seconds + START_SECONDS):
-                    tuning = await in_daemon(tuner.tune, artefact)
+                    tuning = await asyncio.to_thread(tuner.tune, artefact)
             async with asyncio.timeout(seconds):
                 deployment = await Deployment.start(
                     artefact,

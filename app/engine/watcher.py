@@ -6,7 +6,6 @@ from pathlib import Path
 
 from app.engine.repository import look
 from app.engine.rollout import Rollout
-from app.engine.threads import in_daemon
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +18,7 @@ async def watch(root: Path, seconds: float, rollout: Rollout) -> None:
     before = None
     while True:
         await asyncio.sleep(seconds)
-        seen = await in_daemon(look, root)
+        seen = await asyncio.to_thread(look, root)
         if seen == before and seen != rollout.seen:
             try:
                 await rollout.follow(seen, again=False)

@@ -33,8 +33,7 @@ def serve(settings: Settings) -> NoReturn:
     """Serve until a signal comes, then end the process; raises StartupError or OSError where that cannot begin."""
     preflight = Preflight(settings, forked())
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        status = runner.run(_serve(settings, preflight))
-    leave(status)
+        runner.run(_serve(settings, preflight))
 
 
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
@@ -42,7 +41,7 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
 
 
-async def _serve(settings: Settings, preflight: Preflight) -> int:
+async def _serve(settings: Settings, preflight: Preflight) -> NoReturn:
     # Before there is anything to drain; the first process of a container would ignore the signal.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave, EXIT_OK)
     app = create_app(settings, preflight=preflight)
@@ -52,7 +51,7 @@ async def _serve(settings: Settings, preflight: Preflight) -> int:
             services: Services = app.state.services
             async with watchdog(settings.hang_seconds):
                 await _ListeningServer(app, services, admin).serve([listener])
-            return exit_status(services)
+    leave(exit_status(services))  # from here, because the runner would wait for threads too
 
 
 def exit_status(services: Services) -> int:

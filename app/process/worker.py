@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -43,12 +43,16 @@ _LAST_CONNECTIONS_SECONDS = 5.0
 _SETTLE_SECONDS = 0.05
 
 
-def main() -> int:
-    """Serve until told to stop; the exit code is 0 after a clean drain."""
+def main() -> NoReturn:
+    """Serve until told to stop, then end the process; the exit code is 0 after a clean drain."""
     control, connections = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     trial = forked()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_work(control, connections, trial))
+        runner.run(_work_and_leave(control, connections, trial))
+
+
+async def _work_and_leave(control: socket.socket, connections: socket.socket, trial: TrialProcess | None) -> NoReturn:
+    leave(await _work(control, connections, trial))  # from here, because the runner would wait for threads too
 
 
 async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess | None) -> int:
@@ -217,4 +221,4 @@ class _ReceivingServer(DrainingServer):
 
 
 if __name__ == "__main__":
-    leave(main())
+    main()
