@@ -8,12 +8,12 @@ import logging
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.errors import StartupError
+from app.files import read_regular
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE = re.compile(rf"({NAME.pattern}):([0-9a-f]{{64}})")
@@ -104,11 +104,7 @@ def _append(path: Path, name: str, line: str) -> None:
 
 def _read(path: Path) -> str:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:  # to open a pipe would wait for ever
-            msg = f"{path}: the API keys cannot be read: it is no file of at most {_MOST_BYTES} bytes"
-            raise StartupError(msg)
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, _MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: the API keys cannot be read: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}"
         raise StartupError(msg) from None
