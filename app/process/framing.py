@@ -12,6 +12,7 @@ _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2.2, an
 _VERSIONS = ("1.1", "1.0")
 _BODY_BYTES_FOR_ONE = 16  # bytes of a chunked body that pay for one beside it: chunks of 100 bytes do
 _END = b"\r\n\r\n"
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]*")
 _OWS = b" \t"
 _SHOWN = 100  # bytes of a client's value that are repeated to it
 
@@ -84,6 +85,9 @@ class Framing:
         """Bytes of a chunked body that have come; whoever gets them counts them here."""
         self._all = 0
         self._alone = 0  # bytes since data came
+        self._chunk = 0  # bytes of the chunk that are to come, with the line's end behind it
+        self._size_line = b""  # what has come of the line with the next chunk's size
+        self._is_past_last_chunk = False
         self._tail = b""
 
     def begin_body(self, length: int | None) -> None:
@@ -95,15 +99,39 @@ class Framing:
     def piece_end(self, data: bytes, start: int) -> int:
         """How far to go at once in ``data`` from ``start`` on: never past the end of the request.
 
-        A head and a chunked body end with an empty line, and nothing else ends them that the parser lets pass.
+        To be called once for each piece. A head and what is behind the last chunk end with an empty line, and nothing
+        else ends them that the parser lets pass.
         """
-        if not self.is_in_head and not self.is_chunked:
-            return min(len(data), start + self.left)
+        if not self.is_in_head:
+            if not self.is_chunked:
+                return min(len(data), start + self.left)
+            if not self._is_past_last_chunk:
+                return self._chunks_end(data, start)
         end = self._end_begun_before(data, start) if self._tail else None
         if end is None:
             found = data.find(_END, start)
             end = found + len(_END) if found >= 0 else len(data)
         return min(end, start + self.head.room) if self.is_in_head else end
+
+    def _chunks_end(self, data: bytes, start: int) -> int:
+        """Where the line of the last chunk ends: what chunks hold is skipped, or each empty line in it would be a stop.
+
+        A size that the parser does not let pass may count as any.
+        """
+        at = start
+        while True:
+            at, self._chunk = min(len(data), at + self._chunk), max(0, at + self._chunk - len(data))
+            end = data.find(b"\n", at)
+            if self._chunk or end < 0:
+                self._size_line += data[at:]
+                return len(data)
+            line, self._size_line = self._size_line + data[at:end], b""
+            at = end + 1
+            size = int(_CHUNK_SIZE.match(line)[0] or b"0", 16)  # type: ignore[index]  # it matches nothing at least
+            if not size:
+                self._is_past_last_chunk = True
+                return at
+            self._chunk = size + len(b"\r\n")
 
     def _end_begun_before(self, data: bytes, start: int) -> int | None:
         for known in range(len(self._tail), 0, -1):

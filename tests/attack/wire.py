@@ -61,6 +61,7 @@ def endless_heads(checkout: Path) -> list[Finding]:
 
 CHUNKS = {
     "8 MB of chunks of a byte": lambda: (CHUNKED, b"1\r\nx\r\n" * (8 * MB // 6), b"0\r\n\r\n"),
+    "8 MB of empty lines in a chunk": lambda: (CHUNKED, b"7a1200\r\n", b"\r\n" * (4 * MB), b"\r\n0\r\n\r\n"),
     "a chunk extension of 20 MB": lambda: (CHUNKED, b"1;", b"x" * 20 * MB),
     "a trailer of 20 MB": lambda: (CHUNKED, b"0\r\nX: ", b"x" * 20 * MB),
     "a million trailers": lambda: (CHUNKED, b"0\r\n", b"a: b\r\n" * MB),

@@ -177,9 +177,17 @@ def test_no_step_of_the_event_loop_takes_long(metered: Metered, name: str) -> No
     pytest.fail(f"a step of the event loop takes {min(longest):.3f} s of CPU time")
 
 
-def test_many_headers_and_a_body_in_many_pieces_cost_no_more_than_both_alone(metered: Metered) -> None:
+BODIES = {
+    "chunks of a byte": b"1\r\nx\r\n" * 20_000,
+    "a chunk of empty lines": b"f4240\r\n" + b"\r\n\r\n" * 250_000 + b"\r\n",
+    "a chunk of what looks like last chunks": b"f4240\r\n" + b"0\r\n\r\n" * 200_000 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_many_headers_and_a_body_in_many_pieces_cost_no_more_than_both_alone(metered: Metered, name: str) -> None:
     text = b"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
-    text += b"".join(b"x-%d: x\r\n" % number for number in range(90)) + b"\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    text += b"".join(b"x-%d: x\r\n" % number for number in range(90)) + b"\r\n" + BODIES[name] + b"0\r\n\r\n"
     longest = []
     for _ in range(ATTEMPTS):
         metered.steps.longest = 0.0

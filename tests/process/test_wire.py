@@ -184,6 +184,17 @@ def test_pipelined_requests_are_answered_in_order_wherever_the_pieces_end(server
         assert ids == [name for number in range(30) for name in (str(number), f"live-{number}")]
 
 
+def test_what_looks_like_the_end_of_a_body_in_a_chunk_of_it_is_none_wherever_the_pieces_end(server: Running) -> None:
+    body = IMAGE + b"\r\n\r\n0\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+    for ending in (b"0\r\n\r\n", b"000;a=b\r\nA: 0\r\n\r\n"):
+        text = post("Transfer-Encoding: chunked") + b"%04X;a\r\n%s\r\n" % (len(body), body) + ending + LAST
+        end = len(text) - len(LAST)
+        for cut in (*range(end - 90, end + 2), text.index(b";a"), text.index(b"\x89PNG")):
+            assert [answer.status for answer in ask(server.port, text[:cut], text[cut:])] == [200, 200]
+        single = [text[start : start + 1] for start in range(len(text))]
+        assert [answer.status for answer in ask(server.port, *single)] == [200, 200]
+
+
 def test_what_is_wrong_behind_good_requests_is_answered_behind_their_answers(server: Running) -> None:
     good = post(length(IMAGE)) + IMAGE
     found = ask(server.port, good + LIVE + good + b"no request\r\n\r\n" + good)
