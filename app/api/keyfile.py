@@ -104,7 +104,7 @@ def _append(path: Path, name: str, line: str) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return read_regular(path, _MOST_BYTES).decode()
+        return read_regular(path, _MOST_BYTES).decode("utf-8-sig")  # editors on Windows write a BOM
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: the API keys cannot be read: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}"
         raise StartupError(msg) from None

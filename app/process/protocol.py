@@ -4,6 +4,7 @@ What of uvicorn's internals this relies on is named in tests/process/test_uvicor
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from app.process.transport import Flow, OnePiece
 _MUCH = 512 * 1024  # bytes; most photos have less
 _MOST_WAITING = 64 * 1024  # bytes behind a request that is not answered yet; no more are read then
 _MOST_THROWN_AWAY = 16 * 1024 * 1024  # bytes of a client that was refused; no more are read then
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
 _LEAST_SILENCE_SECONDS = 1.0  # a new connection is not idle as soon as it is there
 
 
@@ -218,6 +220,9 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_begun:
             self.on_message_begin()
         self.has_all, self.expect_100_continue = True, False
+        origin = _ORIGIN.search(self._waiting)  # the parser has not come to it, but the page wants to read the answer
+        if origin and not any(name == b"origin" for name, _ in self.headers):
+            self.headers.append((b"origin", origin[1]))
         target, self.url = self.url.partition(b"?")[0], b"/"
         super().on_headers_complete()
         self.cycle.keep_alive = False

@@ -72,6 +72,8 @@ _OTHER_STARTS: Mapping[bytes, str] = MappingProxyType(
         b"fLaC": "a FLAC file",
         b"PK\3\4": "a ZIP archive",
         b"PK\5\6": "a ZIP archive",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Office document (DOC, XLS, PPT)",
+        b"FLIF": "a FLIF image",
         b"\x1f\x8b": "a gzip file",
         b"7z\xbc\xaf\x27\x1c": "a 7z archive",
         b"Rar!\x1a\7": "a RAR archive",
@@ -83,7 +85,13 @@ _OTHER_STARTS: Mapping[bytes, str] = MappingProxyType(
         b"MZ": "a program",
     }
 )
-_INSIDE = ((128, b"DICM", "a DICOM image"), (257, b"ustar", "a tar archive"))  # where, what, and its name
+_INSIDE = (  # where, what, and its name
+    (128, b"DICM", "a DICOM image"),
+    (257, b"ustar", "a tar archive"),
+    (30, b"[Content_Types].xml", "an Office document (DOCX, XLSX, PPTX)"),
+    (30, b"mimetypeapplication/vnd.oasis.", "an OpenDocument file"),
+    (30, b"mimetypeapplication/epub", "an EPUB book"),
+)
 _TGA_END = b"TRUEVISION-XFILE.\0"
 _RIFFS: Mapping[bytes, str] = MappingProxyType({b"AVI ": "an AVI video", b"WAVE": "a WAV file"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -96,13 +104,14 @@ _NO = "which is not supported"
 _TEXT_LOOKED_AT = 1024
 _TEXTS = (  # the first that is found names the text
     (re.compile(rb"(<!doctype html|<html|<head|<body|<script|<div|<p>)", re.IGNORECASE), "an HTML page"),
-    (re.compile(rb"<(?=[^\0]*<svg[\s>:]|svg[\s>:])", re.IGNORECASE), "an SVG drawing"),
+    (re.compile(rb"<(?=[^\0]*<svg[\s/>:]|svg[\s/>:])", re.IGNORECASE), "an SVG drawing"),
     (re.compile(rb"<[?A-Za-z!]"), "an XML document"),
     (re.compile(rb"data:[\w/+.-]*[;,]"), "a data: URI"),
     (re.compile(rb"https?://"), "an address"),
     (re.compile(rb"/\* XPM \*/"), "an XPM image"),
     (re.compile(rb"#define \w+_width"), "an XBM image"),
     (re.compile(rb"P[1-7fF]\s"), "a portable pixmap (PNM)"),
+    (re.compile(rb"\{\\rtf"), "a rich text (RTF)"),
     (re.compile(rb"[\[{]"), "a JSON text"),
     (re.compile(rb"[\t\n\r\x20-\x7e]+\Z"), "a text"),
 )
@@ -150,8 +159,8 @@ def _name_of(data: bytes) -> str | None:
         return "a TGA image"
     if data[4:8] in _QUICKTIME_BOXES:
         return "a QuickTime video"
-    names = [name for start, name in _OTHER_STARTS.items() if data.startswith(start)]
-    names += [name for place, what, name in _INSIDE if data.startswith(what, place)]
+    names = [name for place, what, name in _INSIDE if data.startswith(what, place)]
+    names += [name for start, name in _OTHER_STARTS.items() if data.startswith(start)]
     head = data[:_TEXT_LOOKED_AT].removeprefix(b"\xef\xbb\xbf").lstrip()
     names += [name for pattern, name in _TEXTS if pattern.match(head)]
     return names[0] if names else None

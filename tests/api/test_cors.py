@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import http.client
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,28 @@ def test_a_defect_is_a_problem_that_may_be_read_as_well(tmp_path: Path, monkeypa
             assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, PAGE)
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+@pytest.mark.parametrize(("origins", "allowed"), [("*", "*"), (f"http://localhost:3000, {PAGE}", PAGE)])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_refused_before_it_is_understood_may_be_read(
+    tmp_path: Path, origins: str, allowed: str, *, is_first: bool
+) -> None:
+    heads = {
+        414: (f"/{'a' * 9000}", "X-A: b"),
+        431: ("/livez", f"X-A: {'a' * 9000}"),
+        400: ("/livez", "Bad Header"),
+        501: ("/livez", "Transfer-Encoding: gzip, chunked"),
+    }
+    with running(allowing(tmp_path, origins)) as server:
+        for status, (target, line) in heads.items():
+            headers = (f"Origin: {PAGE}", line) if is_first else (line, f"Origin: {PAGE}")
+            head = "\r\n".join((f"GET {target} HTTP/1.1", "Host: x", *headers, "", ""))
+            with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10) as connection:
+                connection.sendall(head.encode())
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+            assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, allowed)
 
 
 async def test_a_full_queue_may_be_read_with_the_time_to_come_back(tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_file_that_an_editor_on_windows_wrote_is_read(path: Path) -> None:
+    keys = read_keys(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_keys(path) == keys
+    new_key("bob", path)
+    assert set(read_keys(path)) == {"alice", "bob"}
+
+
 def test_a_file_that_changes_is_read_again(path: Path) -> None:
     keys = KeysFile(path, clock := Clock())
     key, _ = new_key("bob", path)
