@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from emo.data.boxes import IGNORED, BoxedImages
+from emo.data.boxes import BoxedImages
 from emo.data.coco import find_coco, read_coco
 from emo.data.detection import find_detection
 from emo.detection import DetectionTask
@@ -160,7 +160,7 @@ def test_crowds_are_neither_learned_nor_have_to_be_found(tmp_path: Path) -> None
     for split in ("train", "val"):
         changed(root, lambda content: content["annotations"][0].update(iscrowd=1), split)
     task = DetectionTask.load(root)
-    assert [(image.labels == IGNORED).tolist() for image in task.training.images] == [[True], [False], [False], [False]]
+    assert [image.crowds.tolist() for image in task.training.images] == [[True], [False], [False], [False]]
     answers = perfect(task.validation)
     answers[0] = Answer([], [], [])
     assert coco_figures(task.validation, answers)["ap"] == 1.0

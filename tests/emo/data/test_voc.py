@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emo.data.boxes import IGNORED, BoxedImages
+from emo.data.boxes import BoxedImages
 from emo.data.detection import find_detection
 from emo.detection import DetectionTask
 from emo.evaluation.answers import Answer
@@ -102,7 +102,7 @@ def test_what_is_difficult_need_not_be_found_and_is_not_learned(tmp_path: Path) 
         path = root / "Annotations" / f"photo {k}.xml"
         path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
     task = DetectionTask.load(root)
-    assert [(image.labels == IGNORED).tolist() for image in task.training.images] == [[True], *[[False]] * 5]
+    assert [image.crowds.tolist() for image in task.training.images] == [[True], *[[False]] * 5]
     found = [Answer(image.labels.tolist(), [0.9], image.boxes_xyxy.tolist()) for image in task.validation.images]
     assert coco_figures(task.validation, [Answer([], [], []), *found[1:]])["ap"] == 1.0
 
