@@ -19,8 +19,7 @@ class HttpLimits(BaseModel):
         default=65_536,
         ge=1024,
         le=4_194_304,
-        description="Most bytes of a request's head, 1024 to 4194304; more is answered with 431. A chunked body may "
-        "have as many beside its data, and one more for each 16 of them.",
+        description="Most bytes of a request's head, 1024 to 4194304; more is answered with 431.",
     )
     max_headers: int = Field(
         default=100, ge=10, le=10_000, description="Most headers of a request, 10 to 10000; more is answered with 431."

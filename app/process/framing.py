@@ -11,6 +11,8 @@ from app.limits import HttpLimits
 _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2.2, and a port
 _VERSIONS = ("1.1", "1.0")
 _BODY_BYTES_FOR_ONE = 16  # bytes of a chunked body that pay for one beside it: chunks of 100 bytes do
+_MOST_UNPAID = 16 * 1024  # bytes beside the data that need not be paid for
+_MOST_CHUNKS = 4096  # in one piece: so the first 16 KiB of sizes are judged before the rest is read
 _END = b"\r\n\r\n"
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]*")
 _OWS = b" \t"
@@ -116,10 +118,10 @@ class Framing:
     def _chunks_end(self, data: bytes, start: int) -> int:
         """Where the line of the last chunk ends: what chunks hold is skipped, or each empty line in it would be a stop.
 
-        A size that the parser does not let pass may count as any.
+        Or that of one before it, where there are very many. A size that the parser does not let pass may count as any.
         """
         at = start
-        while True:
+        for _ in range(_MOST_CHUNKS):
             at, self._chunk = min(len(data), at + self._chunk), max(0, at + self._chunk - len(data))
             end = data.find(b"\n", at)
             if self._chunk or end < 0:
@@ -132,6 +134,7 @@ class Framing:
                 self._is_past_last_chunk = True
                 return at
             self._chunk = size + len(b"\r\n")
+        return at
 
     def _end_begun_before(self, data: bytes, start: int) -> int | None:
         for known in range(len(self._tail), 0, -1):
@@ -155,11 +158,11 @@ class Framing:
         """
         self._all += len(piece)
         self._alone = 0 if data else self._alone + len(piece)
-        most = self._limits.max_head_bytes
-        if self._alone > most or self._all - self.data > most + self.data // _BODY_BYTES_FOR_ONE:
+        beside = self._all - self.data
+        if self._alone > self._limits.max_head_bytes or beside > _MOST_UNPAID + self.data // _BODY_BYTES_FOR_ONE:
             msg = (
-                f"The chunks of the body are too small, or there is too much beside their data: {most} bytes are "
-                f"allowed, and one more for each {_BODY_BYTES_FOR_ONE} of data."
+                f"The chunks of the body are too small, or there is too much beside their data: {_MOST_UNPAID} bytes "
+                f"are allowed, and one more for each {_BODY_BYTES_FOR_ONE} of data."
             )
             raise HTTPException(400, msg)
 
