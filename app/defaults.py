@@ -5,7 +5,6 @@ comes with this repository answers, or else the only one. Of several others nobo
 """
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from app.drafts import write_whole
 from app.errors import InvalidManifest
 from app.files import read_regular
 from app.manifest import MANIFEST_FILE, NAME_PATTERN, Task, read_manifest
@@ -125,7 +125,4 @@ def _names(root: Path, task: Task) -> set[str]:
 
 
 def _write(root: Path, defaults: Defaults) -> None:
-    """Whole or not at all."""
-    temporary = root / f".{DEFAULTS_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(defaults.model_dump(exclude_none=True)) + "\n", encoding="utf-8")
-    temporary.replace(root / DEFAULTS_FILE)
+    write_whole(root / DEFAULTS_FILE, json.dumps(defaults.model_dump(exclude_none=True)) + "\n")

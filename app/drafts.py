@@ -1,9 +1,17 @@
-"""A folder that is written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in UTF-8 in one step, whoever reads or writes it now; after an OSError nothing has changed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
-"""Folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 from pathlib import Path
 
 import pytest
 
-from app.drafts import draft_of
+from app.drafts import draft_of, write_whole
 
 
 def test_a_folder_appears_when_all_of_it_is_written(tmp_path: Path) -> None:
@@ -36,3 +36,14 @@ def test_what_an_earlier_attempt_left_is_not_part_of_the_next(tmp_path: Path) ->
     with draft_of(target) as draft:
         (draft / "new").write_text("whole")
     assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_file_is_replaced_in_one_step_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    reader = path.open()
+    write_whole(path, "new, ä")
+    assert path.read_text(encoding="utf-8") == "new, ä"
+    with reader:
+        assert reader.read() == "old"
+    assert list(tmp_path.iterdir()) == [path]

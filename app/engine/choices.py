@@ -14,6 +14,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from app.drafts import write_whole
 from app.engine.repository import CHOICES_FILE, MAX_CHOICES_BYTES
 from app.errors import Conflict, InvalidManifest
 from app.files import read_regular
@@ -86,15 +87,13 @@ def change_choices(folder: Path, change: Callable[[Choices], Choices]) -> None:
     Raises Conflict where the repository cannot be written, or what is there cannot be read.
     """
     path = folder / CHOICES_FILE
-    temporary = folder / f".{CHOICES_FILE}.{os.getpid()}"
     try:
         with _locked(folder):
             text = read_regular(path, MAX_CHOICES_BYTES) if path.exists() else b"{}"
             before = parse_choices(path, text)
             after = change(before)
             if after != before:
-                temporary.write_text(_written(after), encoding="utf-8")
-                temporary.replace(path)
+                write_whole(path, _written(after))
     except InvalidManifest as error:
         msg = f"{folder.name}/{CHOICES_FILE} cannot be changed, because it cannot be read: mend or remove it."
         raise Conflict(msg) from error

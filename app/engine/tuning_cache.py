@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from app.drafts import write_whole
 from app.engine.cpus import Machine
 from app.engine.tuning import Space, Tuning
 
@@ -71,11 +72,9 @@ class TuningCache:
             self._complain("there is no home directory")
             return
         path = self._folder / circumstances.file_name
-        temporary = path.with_suffix(f".{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(_Entry(circumstances=circumstances, tuning=tuning).model_dump_json(), encoding="utf-8")
-            temporary.replace(path)  # whole or not at all, whoever reads or writes it now
+            write_whole(path, _Entry(circumstances=circumstances, tuning=tuning).model_dump_json())
         except OSError as error:
             self._complain(str(error))
 

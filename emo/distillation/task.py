@@ -18,7 +18,7 @@ from app.manifest import Preprocessing
 from emo.augment import cropped_views, random_boxes
 from emo.classification import serving_rule
 from emo.data.folders import LabelledFile, LabelledFiles, find_classification
-from emo.data.pictures import PICTURES
+from emo.data.pictures import pictures_below
 from emo.data.splits import is_held_out
 from emo.distillation.cache import digest_of
 from emo.distillation.options import Distillation
@@ -43,6 +43,7 @@ class DistillationTask:
     agreement: LabelledFiles
     squares: NDArray[np.uint8]  # (N, S, S, 3)
     labels: NDArray[np.int64]  # (N,), -1 where there is none
+    boxes: tuple[NDArray[np.float32], ...]  # (N, 4) of each view
     answers: tuple[NDArray[np.void], ...]  # (N,) of each view
     options: Distillation
 
@@ -81,6 +82,7 @@ class DistillationTask:
             LabelledFiles(names, agreement),
             squares,
             np.array([file.label for file in files], np.int64),
+            tuple(view_boxes(len(files), view) for view in range(options.views)),
             answers,
             options,
         )
@@ -120,10 +122,9 @@ class DistillationTask:
         chosen = torch.randint(0, self.options.views, (count,), generator=generator).numpy()
         answers = np.empty(count, self.answers[0].dtype)
         boxes = np.empty((count, 4), np.float32)
-        for view, said in enumerate(self.answers):
+        for view, (parts, said) in enumerate(zip(self.boxes, self.answers, strict=True)):
             mask = chosen == view
-            answers[mask] = said[rows[mask]]
-            boxes[mask] = view_boxes(self.count, view)[rows[mask]]
+            answers[mask], boxes[mask] = said[rows[mask]], parts[rows[mask]]
         return torch.from_numpy(boxes), answers
 
     def _target(self, rows: NDArray[np.int64], answers: NDArray[np.void]) -> Tensor:
@@ -182,8 +183,7 @@ def _unlabelled(folders: Sequence[Path]) -> tuple[list[LabelledFile], list[Label
     plain: list[LabelledFile] = []
     held: list[LabelledFile] = []
     for folder in folders:
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-        for path in paths:
+        for path in pictures_below(folder):
             chosen = held if is_held_out(path.relative_to(folder).as_posix(), HELD_OUT) else plain
             chosen.append(LabelledFile(path, None, -1))
     return plain, held

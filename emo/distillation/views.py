@@ -6,8 +6,11 @@ crops of each picture are computed once and kept (Shen and Xing, arXiv 2112.0152
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from emo.augment import random_boxes
 
 SMALLEST_AREA = 0.25
 """Of a crop, as a share of the square."""
@@ -20,11 +23,8 @@ def view_boxes(count: int, view: int) -> NDArray[np.float32]:
     """
     if view == 0:
         return np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1))
-    random = np.random.default_rng(view)
-    area, ratio = random.uniform(SMALLEST_AREA, 1, count), np.exp(random.uniform(-0.2877, 0.2877, count))
-    size = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], 1).clip(max=1)
-    corner = random.uniform(0, 1, (count, 2)) * (1 - size)
-    return np.concatenate([corner, corner + size], 1).astype(np.float32)
+    boxes: NDArray[np.float32] = random_boxes(count, SMALLEST_AREA, torch.Generator().manual_seed(view)).numpy()
+    return boxes
 
 
 def cut_view(picture: Image.Image, box: NDArray[np.float32], width: int, height: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.drafts import write_whole
 from emo.labelling.labels import Label
 from emo.labelling.photos import Photo
 
@@ -37,7 +38,6 @@ def write_document(labelled: Sequence[Labelled], names: Sequence[str], path: Pat
     Beside what COCO has, each annotation has the ``score`` (of a true one 1) and the ``source``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     folder = path.parent.resolve()
     category = {name: number for number, name in enumerate(names, 1)}
     content = {
@@ -56,8 +56,7 @@ def write_document(labelled: Sequence[Labelled], names: Sequence[str], path: Pat
         ],
         "categories": [{"id": number, "name": name} for name, number in category.items()],
     }
-    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def _annotations(labelled: Sequence[Labelled], category: dict[str, int]) -> Iterable[dict[str, Any]]:
