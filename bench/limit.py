@@ -13,9 +13,8 @@ import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from emo_serve.engine.execution.inference import infer
 from emo_serve.engine.execution.pipeline import prepare
-from emo_serve.engine.execution.session import OrtSession
+from emo_serve.engine.execution.session import OrtSession, infer
 from emo_serve.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 from emo_serve.settings import SessionOptions
 from emo_serve.vision.classify import top_classes

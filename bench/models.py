@@ -20,7 +20,7 @@ from emo.export.checkpoint_import import Origin, Target, import_file
 from emo.export.exporter import export
 from emo.models.heads.model import Model
 from emo.models.names import model_name
-from emo.training.augment import MEAN, STD
+from emo.models.preprocessing import MEAN, STD
 from emo_serve.manifest import ModelCard, Preprocessing
 
 SIDE, SHORT, CLASSES = 224, 256, 1000

@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING
 from emo.models.names import MODEL_NAMES, TRAINABLE_NAMES
 
 if TYPE_CHECKING:
-    from emo.models.factory import create, load_upstream
+    from emo.checkpoints.upstream import load_upstream
+    from emo.models.factory import create
 
 __all__ = ["MODEL_NAMES", "TRAINABLE_NAMES", "create", "load_upstream"]
 
 
 def __getattr__(name: str) -> object:
     """What needs PyTorch, which is loaded when it is asked for: a command that only says how it is used needs none."""
-    if name in {"create", "load_upstream"}:
-        from emo.models import factory as models  # noqa: PLC0415  not before
-
-        return getattr(models, name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    match name:
+        case "create":
+            from emo.models.factory import create as wanted  # noqa: PLC0415  not before
+        case "load_upstream":
+            from emo.checkpoints.upstream import load_upstream as wanted  # type: ignore[assignment]  # noqa: PLC0415
+        case _:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+    return wanted

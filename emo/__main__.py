@@ -21,7 +21,7 @@ from emo_serve.version import installed_version
 
 if TYPE_CHECKING:
     from emo.checkpoints.loader import Restored
-    from emo.evaluation.predict import Predict
+    from emo.export.predict import Predict
     from emo.training.publish import Measure
 
 _HEAVY = {
@@ -135,7 +135,7 @@ def _cut(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from emo.evaluation.ground_truth import read_truth  # noqa: PLC0415
+    from emo.evaluation.ground_truth import read_ground_truth  # noqa: PLC0415
     from emo.evaluation.measure import predicted_figures  # noqa: PLC0415
     from emo.export.exporter import task_of  # noqa: PLC0415
     from emo.training.publish import Classes, publish, read_texts  # noqa: PLC0415
@@ -146,7 +146,7 @@ def _export(options: argparse.Namespace) -> None:
 
         def measure(trained: "Restored", predict: "Predict", groups: tuple[str, ...] | None) -> dict[str, float]:
             task = task_of(trained.model)
-            truth = read_truth(task, options.data)
+            truth = read_ground_truth(task, options.data)
             return predicted_figures(predict, task, trained.labels, trained.rule, truth, groups)
 
     classes = read_labels(options.classes) if options.classes else None

@@ -22,8 +22,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from emo_serve.api.http.services import Services
-from emo_serve.engine.execution.session import Session
-from emo_serve.engine.registry.deployment import OpenSession, open_session
+from emo_serve.engine.execution.session import OpenSession, Session, open_session
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.main import create_app
 from emo_serve.process.http_protocol import HttpProtocol

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from emo_serve.engine.host.cpus import usable_cores
+from emo_serve.engine.host import usable_cores
 from emo_serve.engine.tuning.command import tune
 from emo_serve.settings import Batching, SessionOptions, Settings, TuneGoal
 from tests.support import write_classifier, write_detector

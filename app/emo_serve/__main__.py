@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from emo_serve import logs
 from emo_serve.defaults import keep_default
-from emo_serve.engine.host.cpus import usable_cores
+from emo_serve.engine.host import usable_cores
 from emo_serve.environment import NESTED, group_of
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
+def atomic_write(path: Path, text: str) -> None:
     """Write a file in UTF-8 in one step, whoever reads or writes it now; after an OSError nothing has changed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
@@ -15,7 +15,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def draft_of(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """Give a hidden folder beside ``target``, which becomes it at the end; after an error nothing is left."""
     draft = target.with_name(f".{target.name}.partial")
     is_first = not target.parent.exists()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from emo_serve.atomic import write_whole
+from emo_serve.atomic import atomic_write
 from emo_serve.errors import InvalidManifest
 from emo_serve.files import read_regular
 from emo_serve.manifest import MANIFEST_FILE, NAME_PATTERN, Task, read_manifest
@@ -125,4 +125,4 @@ def _names(root: Path, task: Task) -> set[str]:
 
 
 def _write(root: Path, defaults: Defaults) -> None:
-    write_whole(root / DEFAULTS_FILE, json.dumps(defaults.model_dump(exclude_none=True)) + "\n")
+    atomic_write(root / DEFAULTS_FILE, json.dumps(defaults.model_dump(exclude_none=True)) + "\n")

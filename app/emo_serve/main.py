@@ -14,13 +14,12 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from emo_serve.api.http.admin_token import RequireToken, read_token
-from emo_serve.api.http.admission import Door
-from emo_serve.api.http.api_keys import KeyCheck
+from emo_serve.api.http.admission import AdmissionMiddleware
+from emo_serve.api.http.auth import AdminTokenMiddleware, ApiKeyMiddleware, read_token
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.cors import across_origins
-from emo_serve.api.http.key_file import KeysFile
-from emo_serve.api.http.middleware import RequestFrame
+from emo_serve.api.http.key_file import KeyFile
+from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.api.http.services import AskAll, Gather, Services
 from emo_serve.api.routes import admin, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
@@ -28,12 +27,12 @@ from emo_serve.api.routes.openapi import declare_keys
 from emo_serve.api.routes.swagger_ui import asset, description, documentation
 from emo_serve.api.wire.paths import Paths, prefix_of
 from emo_serve.api.wire.problems import ANSWERED, answer_error
-from emo_serve.engine.host.memory import memory_limit
+from emo_serve.engine.execution.session import OpenSession, open_session
+from emo_serve.engine.host import memory_limit
 from emo_serve.engine.registry.catalog import Catalog
-from emo_serve.engine.registry.deployment import OpenSession, open_session
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.scheduling.deadlines import Deadlines
-from emo_serve.engine.scheduling.retry_sync import Bookings
+from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.errors import StartupError
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Settings
@@ -51,20 +50,20 @@ def create_app(
     open_session: OpenSession = open_session,
     gather: Gather | None = None,
     ask_all: AskAll | None = None,
-    bookings: Bookings | None = None,
+    retry_sync: RetrySync | None = None,
     preflight: Preflight | None = None,
 ) -> FastAPI:
     """The application; models load and stop with its lifespan, which raises StartupError where none can be served.
 
     ``gather`` and ``ask_all`` give the metrics and the states of all workers where this process is one of several, and
-    ``bookings`` tells them what moments are booked. By a ``preflight`` versions are tried before they are served.
+    ``retry_sync`` tells them what moments are booked. By a ``preflight`` versions are tried before they are served.
     """
     drain = asyncio.Event()
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        catalog = Catalog(settings, metrics, _stop_process, open_session, bookings, preflight)
+        catalog = Catalog(settings, metrics, _stop_process, open_session, retry_sync, preflight)
         try:
             await catalog.start()
             _require_models(settings, catalog)
@@ -92,10 +91,10 @@ def create_app(
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
     # FastAPI's own layers lie innermost: they have nothing to do for the requests that the door answers.
-    surrounded: ASGIApp = Door(app.build_middleware_stack(), routes)
+    surrounded: ASGIApp = AdmissionMiddleware(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        surrounded = KeyCheck(surrounded, KeysFile(settings.api_keys_file), *limits)
+        surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits)
     app.include_router(predict.router)
     app.include_router(segment.router)
     app.include_router(catalog_routes.router)
@@ -108,7 +107,7 @@ def create_app(
     if settings.api_keys_file is not None:
         declare_keys(document)
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
-    frame = partial(RequestFrame, surrounded, metrics, drain, settings.max_request_bytes, paths)
+    frame = partial(RequestMiddleware, surrounded, metrics, drain, settings.max_request_bytes, paths)
     origins = settings.cors_origins
     app.middleware_stack = frame(partial(across_origins, origins=origins)) if origins else frame()
     return app
@@ -119,9 +118,9 @@ def create_admin_app(services: Services) -> FastAPI:
     token = read_token(services.settings)
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)
     app.state.services = services
-    guarded = RequireToken(app.build_middleware_stack(), token)
+    guarded = AdminTokenMiddleware(app.build_middleware_stack(), token)
     most = services.settings.max_request_bytes
-    app.middleware_stack = RequestFrame(guarded, services.metrics, services.drain, most)
+    app.middleware_stack = RequestMiddleware(guarded, services.metrics, services.drain, most)
     app.include_router(admin.router)
     return app
 

@@ -21,7 +21,7 @@ from emo.models.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
 from emo.models.heads.model import Model
 from emo.models.heads.retinanet import ANCHORS_PER_CELL as RETINANET_ANCHORS
 from emo.models.heads.ssdlite import SIZES_KEY
-from emo.training import classification, detection
+from emo.models.preprocessing import authors_preprocessing, classifier_preprocessing, detector_preprocessing
 from emo_serve.manifest import Preprocessing
 
 _AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "net_E")
@@ -88,7 +88,7 @@ def restore(path: Path, side: int | None = None, architecture: str | None = None
 
 def _restore_exported(path: Path, side: int | None) -> Restored:
     exported = read_exported(path)
-    rule = serving_rule(exported.architecture, side or exported.side)
+    rule = authors_preprocessing(exported.architecture, side or exported.side)
     return Restored(exported.architecture, exported.model, rule)
 
 
@@ -135,8 +135,9 @@ def restore_own(content: Mapping[str, Any], side: int | None = None) -> Restored
     model = emo.create(recipe["model"], len(names), tuple(recipe.get("anchor_sizes", ANCHOR_SIZES)))
     model.load_state_dict(own_weights(content))
     side = side or recipe["schedule"][-1][0]
-    task = detection if recipe["model"].startswith("ssdlite_") else classification
-    return Restored(recipe["model"], model, task.serving_rule(side), names, recipe["seed"])
+    is_detector = recipe["model"].startswith("ssdlite_")
+    preprocessing = detector_preprocessing(side) if is_detector else classifier_preprocessing(side)
+    return Restored(recipe["model"], model, preprocessing, names, recipe["seed"])
 
 
 def own_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -170,7 +171,7 @@ def restore_state(content: Mapping[str, Any], side: int | None = None, architect
         model.load_state_dict(state)
     else:
         emo.load_upstream(model, state)
-    return Restored(architecture, model, serving_rule(architecture, side))
+    return Restored(architecture, model, authors_preprocessing(architecture, side))
 
 
 def has_own_names(state: Mapping[str, Tensor]) -> bool:
@@ -224,22 +225,3 @@ def size_of(state: Mapping[str, Tensor], prefix: str = "") -> str:
         msg = f"no size of EMO has {key} of {width} channels; there are {KNOWN_WIDTHS}"
         raise ValueError(msg)
     return SIZE_OF_WIDTH[width]
-
-
-def serving_rule(architecture: str, side: int | None = None) -> Preprocessing:
-    """How the authors test a model of this architecture, at their input side or at another (pixels).
-
-    RetinaNet is tested with pictures of up to 1333 x 800 pixels, which has no counterpart in a fixed input: they are
-    fitted into 800 x 800.
-    """
-    match architecture.rpartition("emo_")[0]:
-        case "":
-            rule = classification.serving_rule(side or 224)
-            return Preprocessing.model_validate(
-                rule.model_dump() | {"interpolation": "bicubic", "resize": round(rule.height / 0.875)}
-            )
-        case "ssdlite_":
-            return detection.serving_rule(side or 320)
-        case "retinanet_":
-            return detection.serving_rule(side or 800).model_copy(update={"mode": "fit"})
-    return detection.serving_rule(side or 512).model_copy(update={"mode": "fit"})

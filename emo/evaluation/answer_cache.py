@@ -33,7 +33,7 @@ def header_of(description: Description, pictures: Iterable[PictureFile]) -> dict
     }
 
 
-class AnswerFile:
+class AnswerCache:
     """Answers by the key of their picture, on disk as soon as they are added."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:

@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.evaluation.measure import measure
 from emo.evaluation.reference_results import Published, published
 from emo.evaluation.server import KEY_VARIABLE
-from emo.evaluation.targets import choose_subject
+from emo.evaluation.targets import choose_model
 from emo.export.checkpoint_import import parse_side
 
 
@@ -32,9 +32,9 @@ def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    subject = choose_subject(options.what, options.model, options.side)
+    subject = choose_model(options.what, options.model, options.side)
     description = subject.description
-    truth = read_truth(description.task, options.data)
+    truth = read_ground_truth(description.task, options.data)
     figures = measure(subject, truth, options.out)
     classes = len(truth.names or description.labels)
     for line in table(figures, published(description.architecture, description.task, classes, len(truth.pictures))):

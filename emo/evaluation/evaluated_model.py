@@ -32,7 +32,7 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class EvaluatedModel:
     """A model that can be asked."""
 
     description: Description

@@ -18,7 +18,7 @@ from emo.evaluation.topk import Labelled
 from emo_serve.manifest import Task
 
 
-class Truth(Protocol):
+class GroundTruth(Protocol):
     """A validation split; ``names`` are those of its classes, empty where it does not say."""
 
     @property
@@ -36,7 +36,7 @@ class Truth(Protocol):
         """
 
 
-def read_truth(task: Task, root: Path) -> Truth:
+def read_ground_truth(task: Task, root: Path) -> GroundTruth:
     """The validation split at ``root``.
 
     Raise FileNotFoundError, which says what is wanted, when there is none, ValueError for pictures with boxes that have

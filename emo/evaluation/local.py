@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo.evaluation.answers import Answer, of_result
-from emo.evaluation.evaluated_model import Description, Subject, parameters_for
+from emo.evaluation.evaluated_model import Description, EvaluatedModel, parameters_for
 from emo.evaluation.images import Encoded
-from emo.evaluation.predict import Predict
-from emo.evaluation.prefetch import work_ahead
+from emo.evaluation.prefetch import prefetch
+from emo.export.predict import Predict
 from emo_serve.errors import ServiceError
 from emo_serve.manifest import Task
 from emo_serve.vision.classify import Groups, top_classes
@@ -26,7 +26,7 @@ _BATCH: Mapping[Task, int] = MappingProxyType({"classify": 64, "detect": 1, "seg
 _MOST_THREADS = 8
 
 
-def local_subject(description: Description, predict: Predict) -> Subject:
+def local_model(description: Description, predict: Predict) -> EvaluatedModel:
     """The model whose network is ``predict``."""
     limits, rule = ImageLimits(), description.rule
     groups = Groups.of(description.groups) if description.groups else None
@@ -39,13 +39,13 @@ def local_subject(description: Description, predict: Predict) -> Subject:
             raise ValueError(msg) from error
 
     def ask(pictures: Iterable[Encoded]) -> Iterator[Answer]:
-        ready = work_ahead(prepare, pictures, min(os.cpu_count() or 1, _MOST_THREADS))
+        ready = prefetch(prepare, pictures, min(os.cpu_count() or 1, _MOST_THREADS))
         while batch := list(islice(ready, _BATCH[description.task])):
             outputs = predict(np.stack([tensor for tensor, _ in batch]))
             for row, (_, geometry) in enumerate(batch):
                 yield _answer(description, groups, [output[row] for output in outputs], geometry)
 
-    return Subject(description, ask)
+    return EvaluatedModel(description, ask)
 
 
 def _answer(

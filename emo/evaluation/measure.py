@@ -7,18 +7,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from emo.evaluation.answer_cache import AnswerFile, header_of
+from emo.evaluation.answer_cache import AnswerCache, header_of
 from emo.evaluation.answers import Answer
-from emo.evaluation.evaluated_model import Description, Subject
-from emo.evaluation.ground_truth import Truth, match_classes
+from emo.evaluation.evaluated_model import Description, EvaluatedModel
+from emo.evaluation.ground_truth import GroundTruth, match_classes
 from emo.evaluation.images import PictureFile, encoded
-from emo.evaluation.local import local_subject
-from emo.evaluation.predict import Predict
+from emo.evaluation.local import local_model
 from emo.evaluation.topk import Labelled
+from emo.export.predict import Predict
 from emo_serve.manifest import Preprocessing, Task
 
 
-def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[str, float]:
+def measure(subject: EvaluatedModel, truth: GroundTruth, kept: Path | None = None) -> dict[str, float]:
     """Figures in [0, 1], the one that counts first; shows a progress bar.
 
     With ``kept``, a file, the answers are kept there, and those that it holds already are not asked for again. Raise
@@ -33,7 +33,7 @@ def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[st
     if kept is None:
         answers = answers_about(subject, truth.pictures, None, "evaluate")
     else:
-        with closing(AnswerFile(kept, header_of(description, truth.pictures))) as file:
+        with closing(AnswerCache(kept, header_of(description, truth.pictures))) as file:
             answers = answers_about(subject, truth.pictures, file, "evaluate")
     if grouped:
         found = [answers[picture.key] for picture in truth.pictures]
@@ -50,14 +50,14 @@ def predicted_figures(
     task: Task,
     labels: tuple[str, ...],
     rule: Preprocessing,
-    truth: Truth,
+    truth: GroundTruth,
     groups: tuple[str, ...] | None = None,
 ) -> dict[str, float]:
     """The figures of a network that is no file (yet)."""
-    return measure(local_subject(Description(task, labels, rule, groups=groups), predict), truth)
+    return measure(local_model(Description(task, labels, rule, groups=groups), predict), truth)
 
 
-def _of_groups(description: Description, truth: Truth) -> Labelled | None:
+def _of_groups(description: Description, truth: GroundTruth) -> Labelled | None:
     """The split, if its classes are groups of the model and not all classes of it."""
     if not isinstance(truth, Labelled) or set(truth.names) <= set(description.labels):
         return None
@@ -65,7 +65,7 @@ def _of_groups(description: Description, truth: Truth) -> Labelled | None:
 
 
 def answers_about(
-    subject: Subject, pictures: Sequence[PictureFile], file: AnswerFile | None, title: str
+    subject: EvaluatedModel, pictures: Sequence[PictureFile], file: AnswerCache | None, title: str
 ) -> dict[str, Answer]:
     """The answer about each picture, by its key; asks for those that are not in the file, and adds them to it.
 

@@ -9,7 +9,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def work_ahead(work: Callable[[T], R], items: Iterable[T], at_a_time: int) -> Iterator[R]:
+def prefetch(work: Callable[[T], R], items: Iterable[T], at_a_time: int) -> Iterator[R]:
     """``work`` of each item, in order, ``at_a_time`` of them being worked on; as many more are waiting or done.
 
     Raise what ``work`` raises; what is waiting is then not begun.

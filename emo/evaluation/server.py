@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from emo.evaluation.answers import Answer, of_document
-from emo.evaluation.evaluated_model import LEAST_SCORE, Description, Subject, digest_of, query_for
+from emo.evaluation.evaluated_model import LEAST_SCORE, Description, EvaluatedModel, digest_of, query_for
 from emo.evaluation.images import Encoded
-from emo.evaluation.prefetch import work_ahead
+from emo.evaluation.prefetch import prefetch
 from emo_serve.manifest import DetectionDefaults, Preprocessing
 
 KEY_VARIABLE = "EVALUATE_API_KEY"
@@ -24,7 +24,7 @@ _TIMEOUT_SECONDS = 120.0
 _BUSY = {http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE}
 
 
-def served_subject(url: str, model: str | None, least_score: float = LEAST_SCORE) -> Subject:
+def served_model(url: str, model: str | None, least_score: float = LEAST_SCORE) -> EvaluatedModel:
     """The ``model`` (a name, or name@version) of the server at ``url``; without one the only one that it serves.
 
     Raise ValueError where there is none, ConnectionError where nobody answers.
@@ -53,9 +53,9 @@ def served_subject(url: str, model: str | None, least_score: float = LEAST_SCORE
                 document = _ask(client, "POST", f"/{description.task}", query, picture)
                 return of_document(description.task, document)
 
-            yield from work_ahead(answer, pictures, AT_A_TIME)
+            yield from prefetch(answer, pictures, AT_A_TIME)
 
-    return Subject(description, ask)
+    return EvaluatedModel(description, ask)
 
 
 def _client(url: str) -> httpx.Client:

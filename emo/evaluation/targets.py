@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 import torch
 
 from emo.checkpoints.loader import restore
-from emo.evaluation.evaluated_model import LEAST_SCORE, Description, Subject, digest_of
-from emo.evaluation.local import local_subject
-from emo.evaluation.predict import onnx_predict, torch_predict
-from emo.evaluation.server import served_subject
+from emo.evaluation.evaluated_model import LEAST_SCORE, Description, EvaluatedModel, digest_of
+from emo.evaluation.local import local_model
+from emo.evaluation.server import served_model
 from emo.export.checkpoint_import import usual_labels
 from emo.export.exporter import task_of
 from emo.export.groups import choose_groups
+from emo.export.predict import onnx_predict, torch_predict
 from emo_serve.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -24,9 +24,9 @@ from emo_serve.manifest import (
 )
 
 
-def choose_subject(
+def choose_model(
     what: str, model: str | None = None, side: int | None = None, least_score: float = LEAST_SCORE
-) -> Subject:
+) -> EvaluatedModel:
     """The model that ``what`` is.
 
     A folder of a model repository, an ``.onnx`` file beside its manifest, a checkpoint that ``emo import`` reads, or
@@ -44,7 +44,7 @@ def choose_subject(
         msg = f"--side goes with a checkpoint; the input of {what} is what it is"
         raise ValueError(msg)
     if is_url:
-        return served_subject(what, model, least_score)
+        return served_model(what, model, least_score)
     if is_exported:
         return _exported(path / MODEL_FILE if path.is_dir() else path, least_score)
     return _restored(path, side, least_score)
@@ -65,7 +65,7 @@ def find_version(name: str, repository: Path) -> Path:
     return folder
 
 
-def _exported(file: Path, least_score: float) -> Subject:
+def _exported(file: Path, least_score: float) -> EvaluatedModel:
     """The ONNX file, as the manifest beside it says."""
     manifest = read_manifest(file.parent / MANIFEST_FILE)
     digests = {name: sha256_of(file.parent / name) for name in manifest.sha256}
@@ -85,10 +85,10 @@ def _exported(file: Path, least_score: float) -> Subject:
         groups=manifest.groups,
         least_score=least_score,
     )
-    return local_subject(description, onnx_predict(file))
+    return local_model(description, onnx_predict(file))
 
 
-def _restored(file: Path, side: int | None, least_score: float) -> Subject:
+def _restored(file: Path, side: int | None, least_score: float) -> EvaluatedModel:
     """The weights of a checkpoint, on the GPU where there is one."""
     restored = restore(file, side)
     task = task_of(restored.model)
@@ -104,4 +104,4 @@ def _restored(file: Path, side: int | None, least_score: float) -> Subject:
         least_score=least_score,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return local_subject(description, torch_predict(restored.model.eval().to(device)))
+    return local_model(description, torch_predict(restored.model.eval().to(device)))

@@ -15,13 +15,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from emo.evaluation.predict import Predict, onnx_predict
 from emo.export.graph_fusion import ServedGraph
+from emo.export.predict import Predict, onnx_predict
 from emo.models.heads.classifier import Classifier
 from emo.models.heads.model import Model
 from emo.models.heads.segmenter import Segmenter
-from emo.training.augment import normalise
-from emo_serve.atomic import draft_of
+from emo.models.preprocessing import normalise
+from emo_serve.atomic import atomic_folder
 from emo_serve.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -73,7 +73,7 @@ def export(  # noqa: PLR0913  an artefact has many parts
     if len(labels) != model.num_classes:
         msg = f"{len(labels)} labels for {model.num_classes} classes"
         raise ValueError(msg)
-    with draft_of(target) as draft:
+    with atomic_folder(target) as draft:
         task = task_of(model)
         write_onnx(ServedGraph(model), rule.height, rule.width, _OUTPUTS[task], draft / MODEL_FILE)
         predict = onnx_predict(draft / MODEL_FILE)

@@ -18,7 +18,7 @@ from emo.models.heads.model import Model
 from emo.models.heads.segmenter import Segmenter
 from emo.models.irmb import MetaMobileBlock, WindowAttention
 from emo.models.layers import ConvNorm, ConvNormReLU, LayerNorm2d
-from emo.training.augment import MEAN, STD
+from emo.models.preprocessing import MEAN, STD
 
 PIECE_CHANNELS = 32
 """Of a large expanded map at a time: 32 x 112 x 112 floats are 1.6 MB, what a core's cache takes."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from emo.evaluation.answer_cache import AnswerFile, header_of
+from emo.evaluation.answer_cache import AnswerCache, header_of
 from emo.evaluation.answers import Answer
-from emo.evaluation.evaluated_model import Subject
+from emo.evaluation.evaluated_model import EvaluatedModel
 from emo.evaluation.images import PictureFile
 from emo.evaluation.measure import answers_about
-from emo.evaluation.targets import choose_subject, find_version
+from emo.evaluation.targets import choose_model, find_version
 from emo.labelling.photos import Photo, is_readable
 from emo_serve.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 
@@ -25,23 +25,23 @@ class Detector:
     """A model that gives boxes; ``title`` is what it is called in the labels."""
 
     title: str
-    subject: Subject
+    subject: EvaluatedModel
 
 
 def find_detector(what: str, repository: Path) -> Detector:
     """The detector that ``what`` is.
 
-    A name in the repository, all that ``choose_subject`` takes, or ``http://host:port/models/<name>[@<version>]``.
+    A name in the repository, all that ``choose_model`` takes, or ``http://host:port/models/<name>[@<version>]``.
     Raise ValueError when it is none.
     """
     if urlsplit(what).scheme in {"http", "https"}:
         server, _, model = what.partition("/models/")
-        title, subject = model or urlsplit(what).netloc, choose_subject(server, model or None, least_score=LEAST_SCORE)
+        title, subject = model or urlsplit(what).netloc, choose_model(server, model or None, least_score=LEAST_SCORE)
     else:
         path = Path(what)
         if not path.is_file():
             path = find_version(what, repository)
-        subject = choose_subject(str(path), least_score=LEAST_SCORE)
+        subject = choose_model(str(path), least_score=LEAST_SCORE)
         title = _title(path)
     if subject.description.task != "detect":
         msg = f"{what}: boxes come from a detector; this model's task is {subject.description.task}"
@@ -66,7 +66,7 @@ def ask(detector: Detector, photos: Sequence[Photo], folder: Path) -> tuple[dict
     digest = detector.subject.description.digest[:_DIGITS]
     asked = [PictureFile(f"{photo.name} {photo.path.stat().st_size}", photo.path) for photo in photos]
     faults: dict[Path, str] = {}
-    with closing(AnswerFile(folder / f"{detector.title.replace('/', '_')}-{digest}.jsonl", header)) as file:
+    with closing(AnswerCache(folder / f"{detector.title.replace('/', '_')}-{digest}.jsonl", header)) as file:
         while True:
             try:
                 answers = answers_about(detector.subject, asked, file, detector.title)

@@ -9,7 +9,7 @@ from emo.data.splits import is_held_out
 from emo.labelling.asking import LEAST_SCORE, ask, find_detector
 from emo.labelling.document import Labelled, check_target, write_document
 from emo.labelling.labels import TRUE, Known, Rules, Voice, decide
-from emo.labelling.photos import Photos, find_photos, read_truth
+from emo.labelling.photos import Photos, find_photos, read_ground_truth
 from emo.labelling.sheet import write_sheet
 
 _NAMED = 5  # photos that cannot be read
@@ -136,7 +136,7 @@ def _read_all(paths: Sequence[Path], photos: Photos, renamed: Mapping[str, str])
     names: list[str] = []
     known: dict[Path, Known] = {}
     for path in paths:
-        found, said = read_truth(path, photos, renamed)
+        found, said = read_ground_truth(path, photos, renamed)
         names += found
         known |= {photo: known.get(photo, Known()).with_more(more) for photo, more in said.items()}
     return names, known

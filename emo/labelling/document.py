@@ -9,7 +9,7 @@ from typing import Any
 
 from emo.labelling.labels import Label
 from emo.labelling.photos import Photo
-from emo_serve.atomic import write_whole
+from emo_serve.atomic import atomic_write
 
 _MARK = '{"info": {"description": "emo label"'
 """How every file begins that the command has written, and may write again."""
@@ -56,7 +56,7 @@ def write_document(labelled: Sequence[Labelled], names: Sequence[str], path: Pat
         ],
         "categories": [{"id": number, "name": name} for name, number in category.items()],
     }
-    write_whole(path, json.dumps(content, ensure_ascii=False) + "\n")
+    atomic_write(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def _annotations(labelled: Sequence[Labelled], category: dict[str, int]) -> Iterable[dict[str, Any]]:

@@ -63,7 +63,7 @@ def images_of(annotations: Path) -> Path:
     return annotations.parent
 
 
-def read_truth(
+def read_ground_truth(
     annotations: Path, photos: Photos, renamed: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[Path, Known]]:
     """The classes of a COCO JSON, and what it says of those of its pictures that are among the photos, by their path.

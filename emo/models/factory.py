@@ -1,6 +1,5 @@
 """The name of a model -> the model."""
 
-from emo.checkpoints.upstream import load_upstream
 from emo.models.anchors import SIZES as ANCHOR_SIZES
 from emo.models.backbone import SIZES
 from emo.models.heads.classifier import Classifier
@@ -10,14 +9,12 @@ from emo.models.heads.segmenter import Segmenter
 from emo.models.heads.ssdlite import SSDLite
 from emo.models.names import MODEL_NAMES, model_name
 
-__all__ = ["create", "load_upstream"]
-
 
 def create(name: str, num_classes: int | None = None, anchor_sizes: tuple[int, ...] = ANCHOR_SIZES) -> Model:
     """A model with fresh weights, in training mode; ``name`` is one of ``MODEL_NAMES``, also written ``emo-1m``.
 
     ``num_classes`` is 1000 (ImageNet) for a classifier, 80 (COCO) for a detector and 150 (ADE20K) for a segmenter where
-    not given; ``anchor_sizes`` (see ``emo.models.anchors.SIZES``) matter to SSDLite only. Its ``state_dict()`` is all that
+    not given; ``anchor_sizes`` (see ``anchors.SIZES``) matter to SSDLite only. Its ``state_dict()`` is all that
     ``emo import``, ``emo evaluate`` and ``--init`` need. Raise ValueError for an unknown name and list the known ones.
     """
     if model_name(name) not in MODEL_NAMES:

@@ -4,17 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-"""ImageNet's, in 0..255."""
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 or float (N, H, W, 3) in 0..255 -> float32 (N, 3, H, W), zero mean and unit variance on ImageNet."""
-    scaled = (images.float() - images.new_tensor(MEAN, dtype=torch.float32)) / images.new_tensor(
-        STD, dtype=torch.float32
-    )
-    return scaled.permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W), channels last in memory
+from emo.models.preprocessing import normalise
 
 
 def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -15,17 +15,11 @@ from emo.data.folders import LabelledFiles, find_classification, load_squares
 from emo.data.passed import passed_over
 from emo.data.pictures import check_readable
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import Predict, torch_predict, watched
 from emo.evaluation.topk import Labelled
-from emo.training.augment import MEAN, STD, random_views
+from emo.export.predict import Predict, torch_predict, watched
+from emo.models.preprocessing import classifier_preprocessing
+from emo.training.augment import random_views
 from emo_serve.manifest import Preprocessing
-
-
-def serving_rule(side: int) -> Preprocessing:
-    """How a classifier of this input side sees a picture when it is served."""
-    return Preprocessing(
-        mode="crop", height=side, width=side, resize=side, interpolation="bilinear", mean=MEAN, std=STD
-    )
 
 
 @dataclass(slots=True)
@@ -90,7 +84,7 @@ class ClassificationTask:
         That is the mean cross entropy, without smoothing.
         """
         outputs: list[NDArray[np.float32]] = []
-        figures = self.measure(serving_rule(side), watched(torch_predict(model), outputs))
+        figures = self.measure(classifier_preprocessing(side), watched(torch_predict(model), outputs))
         right = np.concatenate(outputs)[range(self.validation_count), [file.label for file in self.validation.files]]
         return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}
 

@@ -20,8 +20,9 @@ from emo.data.passed import passed_over
 from emo.data.pictures import check_readable, open_rgb
 from emo.evaluation.coco import Boxed
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import Predict
-from emo.training.augment import MEAN, STD, jitter, normalise
+from emo.export.predict import Predict
+from emo.models.preprocessing import detector_preprocessing, normalise
+from emo.training.augment import jitter
 from emo.training.losses import match_anchors, ssd_loss
 from emo_serve.manifest import Preprocessing
 from emo_serve.vision.boxes import areas
@@ -29,11 +30,6 @@ from emo_serve.vision.boxes import areas
 MOSAICS = (0.45, 0.4, 0.15)
 """How often a training picture is one window, 2 x 2 and 3 x 3."""
 GREY = (124, 116, 104)
-
-
-def serving_rule(side: int) -> Preprocessing:
-    """How a detector of this input side sees a picture when it is served."""
-    return Preprocessing(mode="stretch", height=side, width=side, interpolation="bilinear", mean=MEAN, std=STD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +142,7 @@ class DetectionTask:
                 boxes, scores = detector.decode(raw, side, side)
             return boxes.cpu().numpy(), scores.cpu().numpy()
 
-        figures = self.measure(serving_rule(side), predict)
+        figures = self.measure(detector_preprocessing(side), predict)
         return {**figures, "val_loss": sum(losses) / len(losses)}
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:

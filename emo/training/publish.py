@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emo.checkpoints.loader import Restored, restore
-from emo.evaluation.predict import Predict
 from emo.export.checkpoint_import import Target, usual_labels
 from emo.export.classes import keep_classes
 from emo.export.exporter import export, task_of
 from emo.export.groups import choose_groups
+from emo.export.predict import Predict
 from emo_serve.defaults import keep_default
 from emo_serve.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
 

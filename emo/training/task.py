@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from emo.evaluation.predict import Predict
+from emo.export.predict import Predict
 from emo_serve.manifest import Preprocessing
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emo_serve.api.http.admin_token import read_token
+from emo_serve.api.http.auth import read_token
 from emo_serve.api.wire.schemas import ProblemDocument, WorkerStates
 from emo_serve.errors import StartupError
 from emo_serve.main import create_admin_app

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from emo_serve.api.http.api_keys import OPEN_PATHS, Allowance, KeyCheck
+from emo_serve.api.http.auth import OPEN_PATHS, Allowance, ApiKeyMiddleware
 from emo_serve.api.http.key_file import read_keys
 from emo_serve.api.http.services import Services
 from emo_serve.errors import RateExceeded, StartupError
@@ -116,7 +116,7 @@ async def test_without_a_key_nothing_else_of_a_request_is_looked_at() -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/classify", "headers": [(b"content-length", b"1000")]}
-    await KeyCheck(app, lambda: {"alice": bytes(32)})(scope, receive, send)
+    await ApiKeyMiddleware(app, lambda: {"alice": bytes(32)})(scope, receive, send)
     assert sent[0]["status"] == 401
 
 

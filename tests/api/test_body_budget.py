@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.http.admission import Door
+from emo_serve.api.http.admission import AdmissionMiddleware
 from emo_serve.api.http.body_budget import BodyBudget
-from emo_serve.api.http.middleware import RequestFrame
+from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.errors import QueueFull
 from emo_serve.metrics.definitions import Metrics
 
@@ -22,7 +22,7 @@ def limited(max_bytes: int, seen: Callable[[bytes], None]) -> ASGIApp:
             seen(chunk)
         await PlainTextResponse("read")(scope, receive, send)
 
-    return RequestFrame(Door(read, []), Metrics(), asyncio.Event(), max_bytes)
+    return RequestMiddleware(AdmissionMiddleware(read, []), Metrics(), asyncio.Event(), max_bytes)
 
 
 @pytest.mark.parametrize("length", ["11", "9" * 30])

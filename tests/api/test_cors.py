@@ -61,7 +61,7 @@ async def test_every_answer_may_be_read_by_an_allowed_page(tmp_path: Path, origi
 
 def test_a_defect_is_a_problem_that_may_be_read_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(allowing(tmp_path, PAGE)) as server:
-        monkeypatch.setattr(Catalog, "obstacles", lambda _: 1 / 0)
+        monkeypatch.setattr(Catalog, "not_ready_reasons", lambda _: 1 / 0)
         monkeypatch.setattr(Catalog, "get", lambda *_: 1 / 0)
         for method, path in (("GET", "/readyz"), ("POST", "/classify")):  # inside and outside of the framework's layers
             answer = httpx.request(method, f"{server.url}{path}", headers={"origin": PAGE})

@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from emo_serve.api.http.disconnect import while_connected
+from emo_serve.api.http.disconnect import cancel_on_disconnect
 from emo_serve.api.http.exchange import CONNECTION, Exchange
 from tests.api.connections import Connection
 from tests.engine.batching import turns
@@ -52,7 +52,7 @@ async def test_work_is_cancelled_when_its_client_leaves(client: Client) -> None:
         finally:
             ended.append(True)
 
-    task = asyncio.create_task(while_connected(client.exchange, work()))
+    task = asyncio.create_task(cancel_on_disconnect(client.exchange, work()))
     await turns()
     assert not ended
     client.leave()
@@ -68,7 +68,7 @@ async def test_who_leaves_after_the_work_changes_nothing(client: Client) -> None
         return 7
 
     async def ask() -> int:
-        answer = await while_connected(client.exchange, work())
+        answer = await cancel_on_disconnect(client.exchange, work())
         client.leave()
         await turns()
         return answer
@@ -77,7 +77,7 @@ async def test_who_leaves_after_the_work_changes_nothing(client: Client) -> None
 
 
 async def test_a_cancellation_from_elsewhere_stays_one(client: Client) -> None:
-    task = asyncio.create_task(while_connected(client.exchange, asyncio.Event().wait()))
+    task = asyncio.create_task(cancel_on_disconnect(client.exchange, asyncio.Event().wait()))
     await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -87,4 +87,4 @@ async def test_a_cancellation_from_elsewhere_stays_one(client: Client) -> None:
 async def test_who_has_left_before_costs_no_work() -> None:
     client = Client(Connection(is_lost=True))
     with pytest.raises(ClientDisconnect):
-        await asyncio.create_task(while_connected(client.exchange, asyncio.Event().wait()))
+        await asyncio.create_task(cancel_on_disconnect(client.exchange, asyncio.Event().wait()))

@@ -30,7 +30,7 @@ async def refused(connection: Connection | None) -> tuple[list[bool], int]:
     exchange = Exchange(scope, receive, send, 1000, asyncio.Event())
     await exchange.send({"type": "http.response.start", "status": 503})
     await exchange.send({"type": "http.response.body", "body": b"later", "more_body": False})
-    await exchange.linger()
+    await exchange.lingering_close()
     return sent, read
 
 

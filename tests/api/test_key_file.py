@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from emo_serve.__main__ import main
-from emo_serve.api.http.key_file import KeysFile, new_key, read_keys
+from emo_serve.api.http.key_file import KeyFile, new_key, read_keys
 from emo_serve.errors import StartupError
 from tests.serving import in_process, settings_for
 
@@ -39,7 +39,7 @@ def test_a_file_that_an_editor_on_windows_wrote_is_read(path: Path) -> None:
 
 
 def test_a_file_that_changes_is_read_again(path: Path) -> None:
-    keys = KeysFile(path, clock := Clock())
+    keys = KeyFile(path, clock := Clock())
     key, _ = new_key("bob", path)
     assert set(keys()) == {"alice"}  # it was looked at just now
     clock.now = 1
@@ -59,7 +59,7 @@ def test_a_file_that_changes_is_read_again(path: Path) -> None:
 def test_a_file_that_breaks_or_goes_changes_nothing_and_is_logged_once(
     path: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = KeysFile(path, clock := Clock())
+    keys = KeyFile(path, clock := Clock())
     text = path.read_text()
     path.unlink()
     match fault:
@@ -88,7 +88,7 @@ def test_a_file_that_breaks_or_goes_changes_nothing_and_is_logged_once(
 
 
 def test_it_is_looked_at_once_a_second_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = KeysFile(path, clock := Clock())
+    keys = KeyFile(path, clock := Clock())
     looks: list[Path] = []
     monkeypatch.setattr("emo_serve.api.http.key_file._stamp", looks.append)
     for tenth in range(100):

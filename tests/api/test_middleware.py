@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emo_serve.api.http.exchange import exchange_of, server_timing
-from emo_serve.api.http.middleware import RequestFrame
+from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.vision.results import Timings
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def get(app: ASGIApp, headers: dict[bytes, bytes] | None = None) -> httpx.Response:
-    transport = httpx.ASGITransport(RequestFrame(app, Metrics(), asyncio.Event(), 1000))
+    transport = httpx.ASGITransport(RequestMiddleware(app, Metrics(), asyncio.Event(), 1000))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         return await client.get("/path", headers=headers)
 
@@ -119,7 +119,7 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
 
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": []}
     with caplog.at_level(logging.INFO, "emo_serve.access"):
-        await RequestFrame(app, metrics := Metrics(), asyncio.Event(), 1000)(scope, nothing, never)
+        await RequestMiddleware(app, metrics := Metrics(), asyncio.Event(), 1000)(scope, nothing, never)
     assert caplog.records[-1].__dict__["status"] == 499
     counted = {"method": "GET", "route": "other", "status": "none"}
     assert metrics.registry.get_sample_value("emo_http_request_seconds_count", counted) == 1
@@ -142,7 +142,7 @@ async def test_what_the_server_holds_for_a_request_is_freed_with_it() -> None:
     gone = weakref.ref(cycle)
     gc.disable()
     try:
-        await RequestFrame(echo_id, Metrics(), asyncio.Event(), 1000)(cycle.scope, cycle.receive, cycle.send)
+        await RequestMiddleware(echo_id, Metrics(), asyncio.Event(), 1000)(cycle.scope, cycle.receive, cycle.send)
         del cycle
         assert gone() is None
     finally:
@@ -166,6 +166,6 @@ async def test_an_idle_connection_keeps_nothing_of_its_last_request_but_what_was
 
     models: list[weakref.ref[Model]] = []
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": [], "state": {"of the server": 1}}
-    await RequestFrame(app, Metrics(), asyncio.Event(), 1000)(scope, nothing, out)
+    await RequestMiddleware(app, Metrics(), asyncio.Event(), 1000)(scope, nothing, out)
     assert scope["path"] == "/path"  # the server still has it
     assert [model() for model in models] == [None]

@@ -59,7 +59,7 @@ async def test_other_files_are_not_given(client: httpx.AsyncClient) -> None:
 
 
 def test_the_licence_and_the_notices_of_swagger_ui_come_with_it() -> None:
-    folder = resources.files("emo_serve.api") / "swagger"
+    folder = resources.files("emo_serve.api.routes") / "swagger"
     assert "Apache License" in (folder / "LICENSE").read_text()
     assert "SmartBear" in (folder / "NOTICE").read_text()
     assert "MIT" in (folder / "swagger-ui-bundle.js.LICENSE.txt").read_text()

@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 
 import emo
 from emo.__main__ import main
-from emo.checkpoints.loader import read_checkpoint, recognise, restore, restore_own, restore_state, serving_rule, unwrap
+from emo.checkpoints.loader import read_checkpoint, recognise, restore, restore_own, restore_state, unwrap
 from emo.checkpoints.upstream import upstream_key
-from emo.evaluation.predict import onnx_predict, torch_predict
 from emo.export.checkpoint_import import Origin, Target, import_file, usual_labels
+from emo.export.predict import onnx_predict, torch_predict
+from emo.models.preprocessing import authors_preprocessing
 from emo_serve.manifest import MANIFEST_FILE, read_manifest
 from tests.emo.parity import upstream_state
 
@@ -246,9 +247,9 @@ def test_our_own_weights_bring_their_names_and_their_input() -> None:
 
 
 def test_a_classifier_sees_pictures_as_in_the_paper_and_others_as_the_authors_test() -> None:
-    rule = serving_rule("emo_1m")
+    rule = authors_preprocessing("emo_1m")
     assert (rule.mode, rule.resize, rule.height, rule.width, rule.interpolation) == ("crop", 256, 224, 224, "bicubic")
-    others = {name: serving_rule(f"{name}_emo_1m") for name in ("ssdlite", "retinanet", "deeplabv3", "pspnet")}
+    others = {name: authors_preprocessing(f"{name}_emo_1m") for name in ("ssdlite", "retinanet", "deeplabv3", "pspnet")}
     assert {name: (rule.mode, rule.height) for name, rule in others.items()} == {
         "ssdlite": ("stretch", 320),
         "retinanet": ("fit", 800),

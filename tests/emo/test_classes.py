@@ -8,7 +8,7 @@ from emo.__main__ import main
 from emo.checkpoints.loader import Restored
 from emo.export.classes import keep_classes
 from emo.models.heads.classifier import Classifier
-from emo.training.augment import MEAN, STD
+from emo.models.preprocessing import MEAN, STD
 from emo_serve.manifest import Preprocessing, read_labels
 from tests.emo.datasets import write_folders
 from tests.emo.test_command_line import CARD

@@ -13,10 +13,10 @@ from emo.data.boxes import IGNORED
 from emo.data.pictures import open_rgb
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
-from emo.evaluation.predict import torch_predict
+from emo.export.predict import torch_predict
 from emo.models.heads.ssdlite import SSDLite
-from emo.training.augment import normalise
-from emo.training.detection import DetectionTask, Target, random_window, serving_rule
+from emo.models.preprocessing import detector_preprocessing, normalise
+from emo.training.detection import DetectionTask, Target, random_window
 from emo.training.losses import match_anchors, ssd_loss
 from emo_serve.vision.picture import Picture
 from emo_serve.vision.preprocess import preprocess
@@ -122,10 +122,10 @@ def test_the_validation_loss_is_that_of_the_whole_pictures(tmp_path: Path) -> No
     torch.manual_seed(0)
     model = emo.create("ssdlite_emo_1m", 2).eval()
     found = task.evaluate(model, 64)
-    assert found.items() >= task.measure(serving_rule(64), torch_predict(model)).items()
+    assert found.items() >= task.measure(detector_preprocessing(64), torch_predict(model)).items()
     losses = []
     for image in task.validation.images:
-        pixels = preprocess(Picture.of(open_rgb(image.path)), serving_rule(64))[0]
+        pixels = preprocess(Picture.of(open_rgb(image.path)), detector_preprocessing(64))[0]
         boxes = torch.from_numpy(image.boxes_xyxy).float() * torch.tensor([64 / 96, 1, 64 / 96, 1])
         target = Target([boxes], [torch.from_numpy(image.labels)])
         losses.append(task.loss(model, normalise(torch.from_numpy(pixels[None])), target).item())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from emo.__main__ import main
 from emo.data.folders import LabelledFile
-from emo.training.augment import MEAN, STD
+from emo.models.preprocessing import MEAN, STD
 from emo.training.distillation.cache import cached_rows
 from emo.training.distillation.options import Distillation
 from emo.training.distillation.targets import dense_targets, teacher_targets

@@ -13,9 +13,9 @@ from PIL import Image
 
 import emo
 from emo.__main__ import main
-from emo.evaluation.predict import torch_predict
 from emo.export.checkpoint_import import Target, usual_labels
 from emo.export.download import BASE_URL, blob_id, fetch, pull
+from emo.export.predict import torch_predict
 from emo_serve.manifest import MANIFEST_FILE, read_manifest
 from emo_serve.settings import Settings
 from emo_serve.vision.picture import Picture

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import emo
-from emo.evaluation.predict import onnx_predict, torch_predict
 from emo.export.exporter import export
+from emo.export.predict import onnx_predict, torch_predict
 from emo.models.backbone import EMO_1M
 from emo.models.heads.ssdlite import SSDLite
-from emo.training import classification, detection
+from emo.models.preprocessing import classifier_preprocessing, detector_preprocessing
 from emo_serve.engine.execution.session import OrtSession
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import scan
@@ -43,13 +43,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     repository = tmp_path_factory.mktemp("models")
     torch.manual_seed(1)
     classifier, detector = emo.create("emo_1m", 3).eval(), emo.create("ssdlite_emo_1m", 2).eval()
-    rule = classification.serving_rule(64)
+    rule = classifier_preprocessing(64)
     export(classifier, ("a", "b", "c"), rule, CARD, repository, "toy", "1", lambda _predict: {"top1": 0.123456})
-    export(detector, ("d", "e"), detection.serving_rule(96), CARD, repository, "toy-boxes", "1")
+    export(detector, ("d", "e"), detector_preprocessing(96), CARD, repository, "toy-boxes", "1")
     others: dict[str, torch.nn.Module] = {}
     for name in ("retinanet_emo_1m", "deeplabv3_emo_1m", "pspnet_emo_1m"):
         model = emo.create(name, 2).eval()
-        fit = detection.serving_rule(96).model_copy(update={"mode": "fit", "width": 128})
+        fit = detector_preprocessing(96).model_copy(update={"mode": "fit", "width": 128})
         others[name.replace("_", "-")] = model
         export(model, ("d", "e"), fit, CARD, repository, name.replace("_", "-"), "1")
     return Exported(repository, classifier, detector, others)
@@ -109,7 +109,7 @@ def test_a_version_is_never_overwritten(exported: Exported) -> None:
         export(
             emo.create("emo_1m", 3),
             ("a", "b", "c"),
-            classification.serving_rule(64),
+            classifier_preprocessing(64),
             CARD,
             exported.repository,
             "toy",
@@ -120,7 +120,7 @@ def test_a_version_is_never_overwritten(exported: Exported) -> None:
 
 def test_nothing_is_written_when_labels_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 labels for 3 classes"):
-        export(emo.create("emo_1m", 3), ("a", "b"), classification.serving_rule(64), CARD, tmp_path, "toy", "1")
+        export(emo.create("emo_1m", 3), ("a", "b"), classifier_preprocessing(64), CARD, tmp_path, "toy", "1")
     assert not any(tmp_path.rglob("*"))
 
 
@@ -135,5 +135,5 @@ class Restless(SSDLite):
 def test_nothing_is_written_when_the_graph_differs_from_pytorch(tmp_path: Path) -> None:
     model = Restless(EMO_1M, 2)
     with pytest.raises(ValueError, match=r"differs from PyTorch by 0\.01, allowed is 1e-05"):
-        export(model, ("d", "e"), detection.serving_rule(96), CARD, tmp_path, "toy", "1")
+        export(model, ("d", "e"), detector_preprocessing(96), CARD, tmp_path, "toy", "1")
     assert not list(tmp_path.rglob("*"))

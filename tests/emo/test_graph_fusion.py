@@ -7,7 +7,7 @@ from torch import nn
 import emo
 from emo.export.graph_fusion import ServedGraph, TokenAttention, fold_norm_before
 from emo.models.irmb import WindowAttention
-from emo.training.augment import normalise
+from emo.models.preprocessing import normalise
 
 
 def trained(name: str) -> Any:  # noqa: ANN401 - a classifier or a detector

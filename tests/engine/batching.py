@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.inline import Answer
 from emo_serve.engine.execution.session import Session
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.ready_queue import ReadyQueue
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
 from tests.support import PATIENCE_SECONDS, FakeSession
@@ -28,12 +28,14 @@ async def batching(
     max_batch_size: int = 4,
     delay: float = 0.0,
     instances: int = 1,
-    costs: Costs | None = None,
+    costs: CostModel | None = None,
     on_death: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Batcher]:
     options = Batching(max_batch_size=max_batch_size, max_queue_delay_seconds=delay)
     metrics = Metrics().for_model("toy", "classify")
-    batcher = Batcher("toy", session, options, instances, costs or Costs(instances), metrics, Hand(), on_death)
+    batcher = Batcher(
+        "toy", session, options, instances, costs or CostModel(instances), metrics, ReadyQueue(), on_death
+    )
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             yield batcher

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import Session
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.repository.artefacts import scan
@@ -34,7 +34,7 @@ async def deployed(
     settings = settings or settings_for(root)
     metrics = metrics or Metrics()
     (artefact,) = scan(root).artefacts
-    workers = PixelWorkers(threads=1)
+    workers = PixelThreads(threads=1)
     deployment = (
         await Deployment.start(artefact, settings, metrics, workers)
         if session is None

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from emo_serve.engine.execution.session import OpenSession, open_session
 from emo_serve.engine.registry.catalog import Catalog
-from emo_serve.engine.registry.deployment import OpenSession, open_session
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Settings
 from tests.support import PATIENCE_SECONDS, encode_image, plain, write_classifier

@@ -1,7 +1,7 @@
 """A model at the door of which much is going on, in simulated time: seconds pass in milliseconds, and always alike.
 
-What is simulated is the machine: an image takes a core for its decoding and again for its run. Line, admission and cost
-model are the real ones, on an event loop whose clock jumps to the next moment at which something happens.
+What is simulated is the machine: an image takes a core for its decoding and again for its run. The queue, admission
+and cost model are the real ones, on an event loop whose clock jumps to the next moment at which something happens.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from math import ceil
 from typing import Any, TypeVar
 
 from emo_serve.engine.scheduling.admission import Admission
-from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.deadlines import Deadlines
-from emo_serve.engine.scheduling.fair_queue import Line
-from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.engine.scheduling.fair_queue import FairQueue
+from emo_serve.engine.scheduling.ready_queue import ReadyQueue
 from emo_serve.errors import DeadlineExceeded, Unavailable
 
 CORES = 2
@@ -77,8 +77,8 @@ class Model:
 
     def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
         self.chance = random.Random(seed)
-        self.costs = Costs(instances=CORES)
-        self.line = Line(lambda: slots, Hand())
+        self.costs = CostModel(instances=CORES)
+        self.line = FairQueue(lambda: slots, ReadyQueue())
         self.admission = Admission("toy", limit, self.line, self.costs)
         self.deadlines = Deadlines()
         self._cores = asyncio.Semaphore(CORES)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from emo_serve.engine.scheduling.admission import Admission, Visit
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.fair_queue import Line
-from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.fair_queue import FairQueue
+from emo_serve.engine.scheduling.ready_queue import ReadyQueue
 from emo_serve.errors import Overloaded, QueueFull, ShuttingDown
 from tests.engine.batching import now
 from tests.engine.simulation import simulate
@@ -16,13 +16,13 @@ from tests.engine.simulation import simulate
 pytestmark = pytest.mark.anyio
 
 
-def admission(limit: int, costs: Costs | None = None, slots: int = 2) -> Admission:
-    line = Line(lambda: slots, Hand())
-    return Admission("toy", limit, line, costs or Costs(1))
+def admission(limit: int, costs: CostModel | None = None, slots: int = 2) -> Admission:
+    line = FairQueue(lambda: slots, ReadyQueue())
+    return Admission("toy", limit, line, costs or CostModel(1))
 
 
-def learned(interval: float, slot_seconds: float) -> Costs:
-    costs = Costs(1)
+def learned(interval: float, slot_seconds: float) -> CostModel:
+    costs = CostModel(1)
     costs._interval, costs._slot_seconds = interval, slot_seconds
     return costs
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.errors import DeadlineExceeded
 from tests.engine.batching import all_of, batching, now, start, tensor, turns
 from tests.support import PATIENCE_SECONDS, FakeSession
@@ -101,7 +101,7 @@ async def test_what_waited_longer_than_the_delay_for_an_instance_waits_no_more()
 )
 async def test_no_instance_idles_for_company_that_does_not_pay(runs: dict[int, float]) -> None:
     session = FakeSession()
-    async with batching(session, delay=10, max_batch_size=2, costs=Costs(1, runs)) as batcher:
+    async with batching(session, delay=10, max_batch_size=2, costs=CostModel(1, runs)) as batcher:
         started = time.perf_counter()
         await start(batcher, 1)
         assert time.perf_counter() - started < 5
@@ -110,7 +110,7 @@ async def test_no_instance_idles_for_company_that_does_not_pay(runs: dict[int, f
 
 async def test_an_instance_waits_for_company_that_pays() -> None:
     session = FakeSession()
-    async with batching(session, delay=10, max_batch_size=2, costs=Costs(1, {1: 9.0, 2: 9.1})) as batcher:
+    async with batching(session, delay=10, max_batch_size=2, costs=CostModel(1, {1: 9.0, 2: 9.1})) as batcher:
         first = start(batcher, 1)
         await turns(20)
         assert session.batches == []
@@ -207,7 +207,7 @@ async def test_a_deadline_that_has_already_passed_is_not_computed() -> None:
 
 async def test_what_a_run_cannot_answer_in_time_is_told_so_before_its_deadline_and_not_computed() -> None:
     session = FakeSession()
-    async with batching(session, costs=Costs(1, {1: 60, 2: 60})) as batcher:
+    async with batching(session, costs=CostModel(1, {1: 60, 2: 60})) as batcher:
         late, patient = start(batcher, 1, now() + PATIENCE_SECONDS), start(batcher, 2, now() + 3600)
         with pytest.raises(DeadlineExceeded):
             await late
@@ -217,7 +217,7 @@ async def test_what_a_run_cannot_answer_in_time_is_told_so_before_its_deadline_a
 
 async def test_where_none_can_be_answered_in_time_one_is_tried_because_costs_may_have_changed() -> None:
     session = FakeSession()
-    async with batching(session, costs=Costs(1, {1: 60, 2: 60})) as batcher:
+    async with batching(session, costs=CostModel(1, {1: 60, 2: 60})) as batcher:
         for _ in range(3):
             tasks = [start(batcher, value, now() + PATIENCE_SECONDS + value) for value in (1, 2)]
             answers = await all_of(tasks)

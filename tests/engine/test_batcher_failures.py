@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.session import Outputs
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.ready_queue import ReadyQueue
 from emo_serve.errors import InferenceFailed, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
@@ -165,7 +165,7 @@ async def test_who_waits_and_the_batch_sizes_are_counted() -> None:
     session = FakeSession(is_open=False)
     metrics = Metrics()
     batcher = Batcher(
-        "toy", session, Batching(max_batch_size=2), 1, Costs(1), metrics.for_model("toy", "classify"), Hand()
+        "toy", session, Batching(max_batch_size=2), 1, CostModel(1), metrics.for_model("toy", "classify"), ReadyQueue()
     )
     tasks = [start(batcher, value) for value in range(5)]
     await session.entered()

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emo_serve.engine.execution.session import Session
+from emo_serve.engine.execution.session import Session, open_session
 from emo_serve.engine.registry.catalog import Catalog
-from emo_serve.engine.registry.deployment import open_session
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import ModelNotFound, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
@@ -87,7 +86,7 @@ async def test_a_broken_default_makes_the_process_unready_and_is_not_replaced(tm
     write_classifier(tmp_path, name="b")
     write_detector(tmp_path)
     async with catalog_of(tmp_path, default_classify_model="a") as catalog:
-        assert catalog.obstacles() == ["the default model for classify, 'a', is not served"]
+        assert catalog.not_ready_reasons() == ["the default model for classify, 'a', is not served"]
         with pytest.raises(ModelNotReady):
             catalog.get("classify")
         assert catalog.get("classify", "b").ready
@@ -105,13 +104,13 @@ async def test_a_broken_segmenter_makes_the_process_unready(tmp_path: Path) -> N
     write_classifier(tmp_path)
     write_segmenter(tmp_path, golden_shift=1)
     async with catalog_of(tmp_path) as catalog:
-        assert "the default model for segment, 'toy-segmenter', is not served" in catalog.obstacles()
+        assert "the default model for segment, 'toy-segmenter', is not served" in catalog.not_ready_reasons()
 
 
 async def test_a_default_that_is_not_there_makes_the_process_unready(tmp_path: Path) -> None:
     write_classifier(tmp_path)
     async with catalog_of(tmp_path, default_classify_model="resnet") as catalog:
-        assert catalog.obstacles() == ["the default model for classify, 'resnet', is not served"]
+        assert catalog.not_ready_reasons() == ["the default model for classify, 'resnet', is not served"]
 
 
 async def test_an_empty_repository_is_not_ready(tmp_path: Path) -> None:
@@ -125,14 +124,14 @@ async def test_an_empty_repository_is_not_ready(tmp_path: Path) -> None:
 async def test_before_the_start_and_after_the_end_nothing_is_ready(tmp_path: Path) -> None:
     write_classifier(tmp_path)
     catalog = Catalog(Settings(models=tmp_path), Metrics())
-    assert catalog.obstacles() == ["the models are still being loaded"]
+    assert catalog.not_ready_reasons() == ["the models are still being loaded"]
     with pytest.raises(ModelNotReady) as refused:
         catalog.get("classify")
     assert refused.value.retry_after_seconds == 1
     await catalog.start()
-    assert catalog.obstacles() == []
+    assert catalog.not_ready_reasons() == []
     await catalog.close()
-    assert catalog.obstacles() == ["shutting down"]
+    assert catalog.not_ready_reasons() == ["shutting down"]
     with pytest.raises(ShuttingDown):
         await catalog.get("classify").predict(encode_image(plain("red")), ClassifyParameters())
 

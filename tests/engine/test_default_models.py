@@ -96,7 +96,7 @@ async def test_a_default_that_is_said_and_not_served_leaves_what_answered(tmp_pa
             assert answers(catalog) == "pets"
             assert f"'{name}' is not served" in catalog.failures["defaults.json"]
     async with catalog_of(tmp_path) as catalog:  # at start it answers nothing, rather than what nobody chose
-        assert "the default model for classify, 'nowhere', is not served" in catalog.obstacles()
+        assert "the default model for classify, 'nowhere', is not served" in catalog.not_ready_reasons()
         with pytest.raises(ModelNotReady, match="'nowhere', the default for classify, is not served"):
             catalog.get("classify")
 
@@ -122,7 +122,7 @@ async def test_the_shipped_model_is_not_replaced_where_its_manifest_cannot_be_re
     (write_classifier(tmp_path, name="emo-1m") / "manifest.json").write_text("{")
     write_classifier(tmp_path, name="pets")
     async with catalog_of(tmp_path) as catalog:
-        assert "the default model for classify, 'emo-1m', is not served" in catalog.obstacles()
+        assert "the default model for classify, 'emo-1m', is not served" in catalog.not_ready_reasons()
         with pytest.raises(ModelNotReady):
             catalog.get("classify")
 
@@ -146,14 +146,14 @@ async def test_a_file_that_cannot_be_read_is_named_and_changes_nothing(tmp_path:
         assert catalog.ready
         assert "defaults.json" in catalog.failures
     async with catalog_of(tmp_path) as catalog:
-        assert catalog.obstacles()[0] == "defaults.json cannot be read"
+        assert catalog.not_ready_reasons()[0] == "defaults.json cannot be read"
         with pytest.raises(ModelNotReady, match="default model for classify is not known"):
             catalog.get("classify")
         assert catalog.get("classify", "a").ready
         path.unlink()
         say(tmp_path, classify="a")
         await catalog.follow()
-        assert (answers(catalog), catalog.obstacles()) == ("a", [])
+        assert (answers(catalog), catalog.not_ready_reasons()) == ("a", [])
 
 
 @pytest.mark.parametrize("name", ["emo_1m", "emo-1m"])

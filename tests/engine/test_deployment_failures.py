@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.repository.artefacts import scan
 from emo_serve.engine.scheduling.admission import Visit
@@ -126,7 +126,7 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     session = FakeSession()
     measured = {1: 30.0, 2: 60.0}
     (artefact,) = scan(write_classifier(tmp_path).parents[1]).artefacts
-    settings, workers = settings_for(tmp_path, max_batch_size=1), PixelWorkers(threads=1)
+    settings, workers = settings_for(tmp_path, max_batch_size=1), PixelThreads(threads=1)
     deployment = Deployment(artefact, session, settings, Metrics(), workers, batch_seconds=measured)
     session.gate.clear()
     first = asyncio.create_task(deployment.predict(picture(1), TOP))

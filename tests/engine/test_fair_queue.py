@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from emo_serve.engine.scheduling.fair_queue import Line
-from emo_serve.engine.scheduling.ready_queue import Hand, Turn
+from emo_serve.engine.scheduling.fair_queue import FairQueue
+from emo_serve.engine.scheduling.ready_queue import Priority, ReadyQueue
 from tests.engine.batching import turns
 
 pytestmark = pytest.mark.anyio
@@ -18,8 +18,8 @@ class Queue:
 
     def __init__(self, slots: int = 1) -> None:
         self.slots = slots
-        self.hand: Hand[str] = Hand()
-        self.line = Line(lambda: self.slots, self.hand)
+        self.hand: ReadyQueue[str] = ReadyQueue()
+        self.line = FairQueue(lambda: self.slots, self.hand)
         self.given: list[str] = []
         self.next = asyncio.Semaphore(0)
 
@@ -170,7 +170,7 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
     queue.next.release()
     await turns()
     assert queue.given == ["bulk 0", "bulk 1", "bulk 2"]
-    queue.hand.put(Turn(1, 1, 3), "bulk 2")  # the thread is at bulk 1
+    queue.hand.put(Priority(1, 1, 3), "bulk 2")  # the thread is at bulk 1
     overtaking = queue.start("single")
     await turns()
     assert queue.given[3:] == ["single"]
@@ -193,8 +193,8 @@ class Machine:
     """A line whose images lie at hand until one thread begins them, and the order in which that was."""
 
     def __init__(self) -> None:
-        self.hand: Hand[tuple[str, int]] = Hand()
-        self.line = Line(lambda: 2, self.hand)
+        self.hand: ReadyQueue[tuple[str, int]] = ReadyQueue()
+        self.line = FairQueue(lambda: 2, self.hand)
         self.begun: list[tuple[str, int]] = []
         self._came: Counter[str] = Counter()
         self._ended: dict[tuple[str, int], asyncio.Event] = {}

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.inline import Answer
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.ready_queue import FIRST, Turn
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.ready_queue import FIRST, Priority
 from emo_serve.errors import ImageUndecodable, InferenceFailed, ShuttingDown
 from tests.engine.batching import all_of, batching, start, tensor, turns
 from tests.support import FakeSession
@@ -48,9 +48,9 @@ class Steps:
         self.threads.add(threading.current_thread().name)
         return float(answer.outputs["scores"][0])
 
-    def start(self, batcher: Batcher, value: int, turn: Turn = FIRST) -> asyncio.Task[None]:
+    def start(self, batcher: Batcher, value: int, turn: Priority = FIRST) -> asyncio.Task[None]:
         async def image() -> None:
-            computed = await batcher.run_alone(
+            computed = await batcher.run_inline(
                 self.prepare(value), self.finish, lambda: self.events.append(f"{value} computed"), turn
             )
             self.events.append(f"{value} answered {computed:g}")
@@ -58,8 +58,8 @@ class Steps:
         return asyncio.create_task(image())
 
 
-def no_gain() -> Costs:
-    return Costs(1, NO_GAIN)
+def no_gain() -> CostModel:
+    return CostModel(1, NO_GAIN)
 
 
 async def test_all_steps_of_an_image_happen_in_one_thread_of_an_instance() -> None:
@@ -81,21 +81,21 @@ async def test_the_next_image_may_begin_before_the_answer_is_given() -> None:
 
 async def test_an_image_is_alone_only_where_batches_do_not_pay_and_nobody_waits_for_one() -> None:
     steps, session = Steps(), FakeSession(is_open=False)
-    async with batching(session, max_batch_size=2, costs=Costs(1)) as batcher:
-        assert not batcher.lets_alone  # nothing is known about batches
+    async with batching(session, max_batch_size=2, costs=CostModel(1)) as batcher:
+        assert not batcher.can_run_inline  # nothing is known about batches
     async with batching(session, max_batch_size=2, costs=no_gain()) as batcher:
-        assert batcher.lets_alone
+        assert batcher.can_run_inline
         task = steps.start(batcher, 1)
         await turns()
-        assert batcher.lets_alone  # the thread takes the next one when it has ended this
+        assert batcher.can_run_inline  # the thread takes the next one when it has ended this
         waiting = start(batcher, 2)
         await turns()
-        assert not batcher.lets_alone
+        assert not batcher.can_run_inline
         steps.gate.set()
         session.gate.set()
         await task
         assert await all_of([waiting]) == [2]
-        assert batcher.lets_alone
+        assert batcher.can_run_inline
 
 
 async def test_an_image_whose_client_leaves_while_it_is_prepared_is_not_computed_and_its_instance_goes_on() -> None:
@@ -116,7 +116,7 @@ async def test_what_lies_at_hand_is_taken_in_the_order_of_turns_and_without_the_
     async with batching(session, costs=no_gain()) as batcher:
         tasks = [steps.start(batcher, 1)]
         await turns()
-        tasks += [steps.start(batcher, value, Turn(value, 0, value)) for value in (4, 3, 2)]
+        tasks += [steps.start(batcher, value, Priority(value, 0, value)) for value in (4, 3, 2)]
         await turns()
         steps.gate.set()
         deadline = time.monotonic() + 10
@@ -131,7 +131,7 @@ async def test_an_image_whose_client_leaves_while_it_lies_at_hand_is_not_even_pr
     async with batching(session, costs=no_gain()) as batcher:
         first = steps.start(batcher, 1)
         await turns()
-        leaver = asyncio.create_task(batcher.run_alone(_never, steps.finish, lambda: None, FIRST))
+        leaver = asyncio.create_task(batcher.run_inline(_never, steps.finish, lambda: None, FIRST))
         await turns()
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
@@ -151,7 +151,7 @@ async def test_an_image_that_is_put_at_hand_while_a_batch_runs_waits_for_its_end
     async with batching(session, max_batch_size=2, costs=no_gain()) as batcher:
         together = start(batcher, 1)
         await session.entered()
-        assert not batcher.lets_alone
+        assert not batcher.can_run_inline
         session.gate.set()
         await together
         await steps.start(batcher, 2)
@@ -170,9 +170,9 @@ async def test_what_a_step_raises_reaches_the_one_who_asked_and_nobody_else() ->
     steps.gate.set()
     async with batching(FakeSession(), costs=no_gain()) as batcher:
         with pytest.raises(ImageUndecodable, match="no image"):
-            await batcher.run_alone(undecodable, steps.finish, lambda: None, FIRST)
+            await batcher.run_inline(undecodable, steps.finish, lambda: None, FIRST)
         with pytest.raises(InferenceFailed):
-            await batcher.run_alone(broken, steps.finish, lambda: None, FIRST)
+            await batcher.run_inline(broken, steps.finish, lambda: None, FIRST)
         await steps.start(batcher, 3)
     assert steps.events[-1] == "3 answered 3"
 
@@ -187,4 +187,4 @@ async def test_closing_leaves_no_image_waiting_that_is_alone() -> None:
             await task
         steps.gate.set()
         with pytest.raises(ShuttingDown):
-            await batcher.run_alone(steps.prepare(2), steps.finish, lambda: None, FIRST)
+            await batcher.run_inline(steps.prepare(2), steps.finish, lambda: None, FIRST)

@@ -7,11 +7,11 @@ import pytest
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.pipeline import Pipeline, Stay, prepare
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import Outputs
 from emo_serve.engine.execution.tasks import ClassifyTask, DetectTask, Parameters
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.ready_queue import FIRST, Hand
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.ready_queue import FIRST, ReadyQueue
 from emo_serve.manifest import DetectionDefaults, Preprocessing
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
@@ -48,8 +48,8 @@ class FakeTask:
 async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on_the_event_loop(
     is_quick: bool,
 ) -> None:
-    task, session, workers = FakeTask(is_quick), FakeSession(), PixelWorkers(threads=1)
-    batcher = Batcher("toy", session, Batching(), 1, Costs(1), Metrics().for_model("toy", "classify"), Hand())
+    task, session, workers = FakeTask(is_quick), FakeSession(), PixelThreads(threads=1)
+    batcher = Batcher("toy", session, Batching(), 1, CostModel(1), Metrics().for_model("toy", "classify"), ReadyQueue())
     pipeline = Pipeline(RULE, ImageLimits(), task, workers, batcher)
     stay = Stay(FIRST, 0.0, lambda: None, lambda: None)
     async with asyncio.timeout(PATIENCE_SECONDS):

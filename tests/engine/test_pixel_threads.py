@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.errors import ImageUndecodable, InferenceFailed
 from tests.engine.batching import turns
 from tests.support import PATIENCE_SECONDS
@@ -25,7 +25,7 @@ class Desk:
 
 
 async def test_work_that_is_cancelled_before_its_turn_never_begins() -> None:
-    desk, workers = Desk(), PixelWorkers(threads=1)
+    desk, workers = Desk(), PixelThreads(threads=1)
     tasks = [asyncio.create_task(workers.run(desk.work, name)) for name in "abcd"]
     await turns()
     tasks[1].cancel()
@@ -39,7 +39,7 @@ async def test_work_that_is_cancelled_before_its_turn_never_begins() -> None:
 
 
 async def test_leaving_running_work_again_and_again_does_not_begin_more_than_there_are_threads() -> None:
-    desk, workers = Desk(), PixelWorkers(threads=1)
+    desk, workers = Desk(), PixelThreads(threads=1)
     for name in "abcd":
         task = asyncio.create_task(workers.run(desk.work, name))
         await turns()
@@ -54,7 +54,7 @@ async def test_leaving_running_work_again_and_again_does_not_begin_more_than_the
 
 
 async def test_the_last_step_of_an_image_goes_ahead_of_what_waits_for_its_turn() -> None:
-    desk, workers = Desk(), PixelWorkers(threads=1)
+    desk, workers = Desk(), PixelThreads(threads=1)
     tasks = [asyncio.create_task(workers.run(desk.work, name)) for name in "abc"]
     await turns()
     first = asyncio.create_task(workers.run_first(desk.work, "first"))
@@ -70,7 +70,7 @@ async def test_an_unexpected_exception_is_a_failure_of_ours_and_not_a_hang(error
     def fail() -> None:
         raise error
 
-    workers = PixelWorkers(threads=1)
+    workers = PixelThreads(threads=1)
     with pytest.raises(InferenceFailed) as failed:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await workers.run(fail)
@@ -83,7 +83,7 @@ async def test_what_the_client_can_mend_passes_through() -> None:
         msg = "truncated"
         raise ImageUndecodable(msg)
 
-    workers = PixelWorkers(threads=1)
+    workers = PixelThreads(threads=1)
     with pytest.raises(ImageUndecodable, match="truncated"):
         await workers.run(fail)
     workers.close()

@@ -193,7 +193,7 @@ async def test_a_version_whose_trial_is_killed_is_named_and_the_next_one_is_trie
         endless(root, "2")
         write_classifier(root, version="3", turn=1)
         following = asyncio.create_task(catalog.follow())
-        await until(lambda: is_trying(catalog._rollout._preflight), 20)
+        await until(lambda: is_trying(catalog._reconciler._preflight), 20)
         os.kill(processes_that_try()[0], signal.SIGSEGV)
         await following
         assert versions(catalog) == ["1", "3"]

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from emo_serve.engine.execution.session import Session
-from emo_serve.engine.registry.deployment import open_session
+from emo_serve.engine.execution.session import Session, open_session
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import ModelNotFound
 from emo_serve.metrics.definitions import Metrics

@@ -4,16 +4,16 @@ import asyncio
 import json
 from math import ceil
 
-from emo_serve.engine.scheduling.retry_schedule import Returns
-from emo_serve.engine.scheduling.retry_sync import Bookings, News
+from emo_serve.engine.scheduling.retry_schedule import RetrySchedule
+from emo_serve.engine.scheduling.retry_sync import News, RetrySync
 from tests.engine.simulation import SUSTAINABLE, Model, Tally, at_moments, poisson, simulate
 
 INTERVAL = 0.01
 
 
-def workers(*models: Returns) -> None:
+def workers(*models: RetrySchedule) -> None:
     """Let them serve one model in as many workers, who tell each other as processes do."""
-    all_bookings: list[Bookings] = []
+    all_bookings: list[RetrySync] = []
     for returns in models:
 
         def share(news: News, own: int = len(all_bookings)) -> None:
@@ -21,33 +21,33 @@ def workers(*models: Returns) -> None:
                 if number != own:
                     other.learn(json.loads(json.dumps(news)))
 
-        bookings = Bookings(share)
-        bookings.join("toy/1", returns)
-        all_bookings.append(bookings)
+        retry_sync = RetrySync(share)
+        retry_sync.join("toy/1", returns)
+        all_bookings.append(retry_sync)
 
 
 def test_a_moment_that_one_worker_has_booked_is_redeemed_at_another_once() -> None:
     async def main() -> None:
-        first, second = Returns(), Returns()
+        first, second = RetrySchedule(), RetrySchedule()
         workers(first, second)
         now = asyncio.get_running_loop().time()
-        moment = now + first.book("a", now, 1.5, INTERVAL, 100)
+        moment = now + first.reserve("a", now, 1.5, INTERVAL, 100)
         await asyncio.sleep(0.5)
-        assert not second.redeem("a", moment - 0.1)
-        assert second.redeem("a", moment)
+        assert not second.claim("a", moment - 0.1)
+        assert second.claim("a", moment)
         await asyncio.sleep(0.5)
-        assert not first.redeem("a", moment)
-        assert not second.redeem("a", moment)
+        assert not first.claim("a", moment)
+        assert not second.claim("a", moment)
 
     simulate(main())
 
 
 def test_places_are_kept_only_where_the_moment_was_booked() -> None:
     async def main() -> None:
-        first, second = Returns(), Returns()
+        first, second = RetrySchedule(), RetrySchedule()
         workers(first, second)
         now = asyncio.get_running_loop().time()
-        first.book("a", now, 1.5, INTERVAL, 100)
+        first.reserve("a", now, 1.5, INTERVAL, 100)
         await asyncio.sleep(0.5)
         assert (first.expected(now, 5.0), second.expected(now, 5.0)) == (1, 0)
 
@@ -55,9 +55,9 @@ def test_places_are_kept_only_where_the_moment_was_booked() -> None:
 
 
 def test_what_nobody_redeems_is_forgotten_everywhere() -> None:
-    first, second = Returns(), Returns()
+    first, second = RetrySchedule(), RetrySchedule()
     for number in range(100):
-        second.learn(str(number), 0.0, first.book(str(number), 0.0, 0.0, INTERVAL, 10), "booked")
+        second.learn(str(number), 0.0, first.reserve(str(number), 0.0, 0.0, INTERVAL, 10), "booked")
     second.learn("another", 1000.0, 1001.0, "booked")
     assert set(second._due) == {"another"}
     assert [name for names in second._elsewhere.values() for name in names] == ["another"]
@@ -65,10 +65,10 @@ def test_what_nobody_redeems_is_forgotten_everywhere() -> None:
 
 def test_a_model_that_has_ended_is_not_kept_in_memory_and_news_of_it_are_passed_over() -> None:
     async def main() -> None:
-        bookings = Bookings(lambda _: None)
-        bookings.join("toy/1", Returns())
-        assert not bookings._returns
-        bookings.learn([("toy/1", "a", 1.0, "booked")])
+        retry_sync = RetrySync(lambda _: None)
+        retry_sync.join("toy/1", RetrySchedule())
+        assert not retry_sync._returns
+        retry_sync.learn([("toy/1", "a", 1.0, "booked")])
 
     simulate(main())
 
@@ -78,7 +78,7 @@ def test_under_overload_second_tries_succeed_at_whatever_worker_they_come_to() -
 
     async def main() -> None:
         models = [Model(seed) for seed in (1, 2)]
-        workers(*(model.admission.returns for model in models))
+        workers(*(model.admission.retry_schedule for model in models))
         for model in models:
             await model.warm_up()
         chance = models[0].chance

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from emo_serve.engine.execution.session import Session
-from emo_serve.engine.registry.deployment import open_session
+from emo_serve.engine.execution.session import Session, open_session
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import ModelNotReady
 from emo_serve.settings import Settings

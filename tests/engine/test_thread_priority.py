@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.inline import Answer
-from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.ready_queue import FIRST
 from tests.engine.batching import batching, tensor
 
@@ -42,20 +42,20 @@ async def ask(batcher: Batcher, *, alone: bool) -> None:
     def finish(_image: Image, answer: Answer) -> Answer:
         return answer
 
-    await (batcher.run_alone(Image, finish, lambda: None, FIRST) if alone else batcher.submit(Image.tensor))
+    await (batcher.run_inline(Image, finish, lambda: None, FIRST) if alone else batcher.submit(Image.tensor))
 
 
 @pytest.mark.parametrize("alone", [False, True])
 async def test_only_the_threads_of_a_heavy_model_have_a_lower_priority(alone: bool) -> None:
     for seconds, steps in ((0.002, 0), (0.6, 10)):
         session = Watched()
-        async with batching(session, costs=Costs(1, {1: seconds})) as batcher:
+        async with batching(session, costs=CostModel(1, {1: seconds})) as batcher:
             await ask(batcher, alone=alone)
         assert session.seen == {min(19, niceness() + steps)}
 
 
 async def test_a_model_that_nobody_measured_is_known_to_be_heavy_after_its_first_image() -> None:
-    session, costs = Watched(), Costs(1)
+    session, costs = Watched(), CostModel(1)
     async with batching(session, costs=costs) as batcher:
         await ask(batcher, alone=False)
         costs.ran(1, 100.0)

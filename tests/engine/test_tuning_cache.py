@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from emo_serve.engine.host.cpus import Machine
-from emo_serve.engine.tuning.cache import Circumstances, TuningCache
-from emo_serve.engine.tuning.search import Measurement, Setting, Space, Tuning
+from emo_serve.engine.host import Machine
+from emo_serve.engine.tuning.cache import CacheKey, TuningCache
+from emo_serve.engine.tuning.search import Measurement, RunConfig, SearchSpace, Tuning
 
 MACHINE = Machine("Example 9000", cores=2, quota=1.5)
-SPACE = Space("throughput", cores=2, instances=None, intra_op_threads=None, max_batch_size=None)
-HERE = Circumstances("c0ffee", "onnxruntime 1 cpu", MACHINE, SPACE)
-TUNING = Tuning(Setting(2, 1, 2), (Measurement(Setting(2, 1, 1), 2, 0.01), Measurement(Setting(2, 1, 2), 2, 0.02)))
+SPACE = SearchSpace("throughput", cores=2, instances=None, intra_op_threads=None, max_batch_size=None)
+HERE = CacheKey("c0ffee", "onnxruntime 1 cpu", MACHINE, SPACE)
+TUNING = Tuning(
+    RunConfig(2, 1, 2), (Measurement(RunConfig(2, 1, 1), 2, 0.01), Measurement(RunConfig(2, 1, 2), 2, 0.02))
+)
 
 
 def test_what_was_stored_is_found_again_by_a_later_start(tmp_path: Path) -> None:
@@ -36,11 +38,11 @@ def test_what_was_stored_is_found_again_by_a_later_start(tmp_path: Path) -> None
     ],
     ids=["model", "runtime", "cpu", "cores", "quota", "goal", "fixed setting", "provider"],
 )
-def test_under_other_circumstances_nothing_is_remembered(tmp_path: Path, elsewhere: Circumstances) -> None:
+def test_under_other_circumstances_nothing_is_remembered(tmp_path: Path, elsewhere: CacheKey) -> None:
     cache = TuningCache(tmp_path)
     cache.store(HERE, TUNING)
     assert cache.load(elsewhere) is None
-    cache.store(elsewhere, Tuning(Setting(1, 1, 1)))
+    cache.store(elsewhere, Tuning(RunConfig(1, 1, 1)))
     assert cache.load(HERE) == TUNING  # each has a file of its own
 
 

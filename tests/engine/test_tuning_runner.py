@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
-from emo_serve.engine.execution.session import Session
-from emo_serve.engine.host.cpus import Machine
-from emo_serve.engine.registry.deployment import open_session
+from emo_serve.engine.execution.session import Session, open_session
+from emo_serve.engine.host import Machine
 from emo_serve.engine.repository.artefacts import Artefact, scan
-from emo_serve.engine.tuning.runner import Bursts, Tuner
-from emo_serve.engine.tuning.search import Setting
+from emo_serve.engine.tuning.runner import ThroughputProbe, Tuner
+from emo_serve.engine.tuning.search import RunConfig
 from emo_serve.settings import Batching, SessionOptions, Settings
 from tests.support import FakeSession, write_classifier, write_detector
 
@@ -66,7 +65,7 @@ def test_without_tuning_nothing_is_opened_and_the_defaults_are_used(tmp_path: Pa
     sessions = Sessions(FakeSession())
     settings = settings_for(tmp_path, tune=False, batching=Batching())
     tuning = Tuner(settings, 1, sessions.open, MACHINE).tune(only_artefact(tmp_path))
-    assert tuning.setting == Setting(instances=2, intra_op_threads=1, max_batch_size=2)
+    assert tuning.setting == RunConfig(instances=2, intra_op_threads=1, max_batch_size=2)
     assert tuning.table == ()
     assert sessions.asked == []
     assert not (tmp_path / "cache").exists()
@@ -79,20 +78,20 @@ def test_a_model_that_fails_is_left_to_its_self_test(tmp_path: Path, caplog: pyt
             raise RuntimeError(msg)
 
     tuner = Tuner(settings_for(tmp_path), 1, Sessions(Broken()).open, MACHINE)
-    assert tuner.tune(only_artefact(tmp_path)).setting == Setting(1, 1, 2)
+    assert tuner.tune(only_artefact(tmp_path)).setting == RunConfig(1, 1, 2)
     assert "no such kernel" in str(vars(caplog.records[0])["reason"])
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_burst_runs_full_batches_from_all_callers_in_one_session_for_each_number_of_threads(tmp_path: Path) -> None:
     sessions = Sessions(FakeSession())
-    bursts = Bursts(only_artefact(tmp_path), settings_for(tmp_path), sessions.open, seconds=0)
-    assert bursts(Setting(3, 1, 4), 3) > 0
+    bursts = ThroughputProbe(only_artefact(tmp_path), settings_for(tmp_path), sessions.open, seconds=0)
+    assert bursts(RunConfig(3, 1, 4), 3) > 0
     assert [len(batch) for batch in sessions.session.batches] == [4] * 6  # once to warm up, once to measure
-    bursts(Setting(3, 1, 4), 3)
+    bursts(RunConfig(3, 1, 4), 3)
     assert len(sessions.session.batches) == 9
-    bursts(Setting(1, 1, 1), 1)
-    bursts(Setting(1, 2, 1), 1)
+    bursts(RunConfig(1, 1, 1), 1)
+    bursts(RunConfig(1, 2, 1), 1)
     assert [options.intra_op_threads for options in sessions.asked] == [1, 2]
 
 

@@ -107,7 +107,7 @@ def test_what_is_no_number_is_wrong_usage(
 
 
 def write_told(path: Path, *, dtype: int = TensorProto.INT64, batch: str | int = "n") -> Path:
-    """Lists of a network that wants to be told the width and height of its pictures, as RT-DETR and D-FINE do.
+    """NmsOutputs of a network that wants to be told the width and height of its pictures, as RT-DETR and D-FINE do.
 
     One object in each picture: the box, in shares of the picture, does not move; its score is the mean of red.
     """

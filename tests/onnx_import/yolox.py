@@ -73,7 +73,7 @@ def _cells(strides: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def found_in(picture: NDArray[np.uint8], strides: tuple[int, ...] = (8, 16, 32)) -> list[Found]:
-    """Objects in a picture (H, W, 3), best first, in its pixels: fed and decoded as YOLOX documents it."""
+    """NmsCandidates in a picture (H, W, 3), best first, in its pixels: fed and decoded as YOLOX documents it."""
     height, width = picture.shape[:2]
     share = SIDE / max(width, height)
     wide, high = round(width * share), round(height * share)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from emo_serve.process.dispatcher import Dispatcher
-from emo_serve.process.worker_handle import Child
+from emo_serve.process.worker_handle import WorkerHandle
 from tests.serving import until
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ class Workers:
         self.listener.bind(("127.0.0.1", 0))
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
         process = cast("Any", SimpleNamespace(send_signal=print))  # it does not listen
-        self.children = [Child(process, cast("Any", None), near) for near, _ in pairs]
+        self.children = [WorkerHandle(process, cast("Any", None), near) for near, _ in pairs]
         self.ends = [far for _, far in pairs]
         self.dispatcher = Dispatcher(self.listener, self.children)
         self.clients: list[socket.socket] = []

@@ -17,7 +17,7 @@ import pytest
 
 from emo_serve.process.ipc import Channel
 from emo_serve.process.supervisor import Supervisor
-from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, Child
+from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, WorkerHandle
 from emo_serve.settings import Settings
 from tests.process.test_supervisor import HEAD, IMAGE, connect, metric, scraped
 from tests.serving import Command, commanded, eventually, runs, until
@@ -120,7 +120,7 @@ class Worker:
     async def start(self) -> None:
         near, far, connections = self._ends
         process = cast("Any", SimpleNamespace(pid=1, wait=self._wait, send_signal=self._signalled))
-        self.child = Child(process, await Channel.over(near), connections)
+        self.child = WorkerHandle(process, await Channel.over(near), connections)
         self.channel = await Channel.over(far)
 
     def _signalled(self, number: signal.Signals) -> None:
@@ -178,6 +178,6 @@ def test_why_a_worker_was_replaced_is_told_by_how_it_ended(
 ) -> None:
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with near, far:
-        child = Child(cast("Any", SimpleNamespace(pid=1)), cast("Any", None), near)
+        child = WorkerHandle(cast("Any", SimpleNamespace(pid=1)), cast("Any", None), near)
         child.failure, child.hangs = failure, hangs
         assert child._how(status).how == how

@@ -10,7 +10,7 @@ import pytest
 
 from emo_serve.process.ipc import Channel
 from emo_serve.process.supervisor import Supervisor
-from emo_serve.process.worker_handle import Child
+from emo_serve.process.worker_handle import WorkerHandle
 from emo_serve.settings import Settings
 from tests.serving import until
 
@@ -28,13 +28,13 @@ async def test_the_supervisor_passes_news_on_to_all_but_the_worker_that_tells_it
         listener = closing.enter_context(socket.socket())
         supervisor = Supervisor(Settings(workers=3), listener, None)
         workers: list[Channel] = []
-        children: list[Child] = []
+        children: list[WorkerHandle] = []
         for number in range(3):
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             connections, its_connections = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             closing.enter_context(its_connections)
             process = cast("Any", SimpleNamespace(pid=number, wait=ended, send_signal=print))
-            children.append(Child(process, await Channel.over(near), connections))
+            children.append(WorkerHandle(process, await Channel.over(near), connections))
             workers.append(await Channel.over(far))
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             for child in children:

@@ -1,4 +1,4 @@
-"""What app/emo_serve/process/http_protocol.py relies on of uvicorn's and httptools' internals; pyproject.toml caps uvicorn for it."""
+"""The internals of uvicorn and httptools that the HTTP protocol relies on; pyproject.toml caps uvicorn for it."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-from emo_serve.engine.host.cpus import usable_cores
+from emo_serve.engine.host import usable_cores
 from emo_serve.process.worker import with_share_of_cores
 from emo_serve.settings import Batching, SessionOptions, Settings
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emo_serve.vision.top_k import best_indices
+from emo_serve.vision.classify import best_indices
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 100, 1000, 5000])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.atomic import draft_of
+from emo_serve.atomic import atomic_folder
 from emo_serve.engine.execution.session import LooseGraph, OrtSession
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact, read_artefact
@@ -25,7 +25,7 @@ from emo_serve.manifest import (
     write_manifest,
 )
 from emo_serve.onnx_import.graph_builder import INPUT
-from emo_serve.onnx_import.model_spec import ClassifierEnd, End, Front, ListsEnd
+from emo_serve.onnx_import.model_spec import ClassifierHead, Head, InputSpec, NmsHead
 from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.outputs import shapes
 from emo_serve.settings import DEFAULT_MAX_BATCH_SIZE, SessionOptions
@@ -46,8 +46,8 @@ _CLEARLY_BETTER = 1e-3  # of scores: ten times what a golden pair may be off
 def write_artefact(
     target: Path,
     graph: bytes,
-    front: Front,
-    end: End,
+    front: InputSpec,
+    end: Head,
     labels: tuple[str, ...],
     options: Options,
     sources: Sequence[Path],
@@ -57,7 +57,7 @@ def write_artefact(
     The ``sources`` are the files that the graph and its weights were read from.
     """
     try:
-        with draft_of(target) as draft:
+        with atomic_folder(target) as draft:
             (draft / MODEL_FILE).write_bytes(graph)
             (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
             manifest = _manifest(draft, target, front, end, options, sources)
@@ -71,7 +71,9 @@ def write_artefact(
     return read_artefact(target)
 
 
-def _manifest(draft: Path, target: Path, front: Front, end: End, options: Options, sources: Sequence[Path]) -> Manifest:
+def _manifest(
+    draft: Path, target: Path, front: InputSpec, end: Head, options: Options, sources: Sequence[Path]
+) -> Manifest:
     rule = front.rule
     picture, answers = _golden_answers((draft / MODEL_FILE).read_bytes(), front, end)
     is_half = front.dtype == "float16"
@@ -99,19 +101,21 @@ def _manifest(draft: Path, target: Path, front: Front, end: End, options: Option
     )
 
 
-def _defaults(end: End) -> DetectionDefaults | None:
-    if isinstance(end, ClassifierEnd):
+def _defaults(end: Head) -> DetectionDefaults | None:
+    if isinstance(end, ClassifierHead):
         return None
-    return DetectionDefaults(iou_threshold=_ALL_STAY) if isinstance(end, ListsEnd) else DetectionDefaults()
+    return DetectionDefaults(iou_threshold=_ALL_STAY) if isinstance(end, NmsHead) else DetectionDefaults()
 
 
-def _golden_answers(graph: bytes, front: Front, end: End) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
+def _golden_answers(
+    graph: bytes, front: InputSpec, end: Head
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
     """A picture, and of the outputs for it what is the same everywhere; raises StartupError where there is none."""
     served = LooseGraph(graph)
     for picture in (golden_picture(), np.zeros((36, 48, 3), np.uint8)):
         found = served.answer({INPUT: preprocess(Picture.of(picture), front.rule)[0][None]})
         answers = {name: found[name][0].astype(np.float32) for name in shapes(end)}
-        steady = _steady_rows(answers["scores"]) if isinstance(end, ListsEnd) else None
+        steady = _steady_rows(answers["scores"]) if isinstance(end, NmsHead) else None
         if steady != 0 and all(np.isfinite(answer).all() for answer in answers.values()):
             return picture, {name: answer[:steady] for name, answer in answers.items()}
     msg = "no picture made here gives answers that could be compared elsewhere: they are NaN, infinite or all alike"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from emo_serve.errors import StartupError
 from emo_serve.onnx_import.activations import Asked, choose_activation
 from emo_serve.onnx_import.labels import Labels
-from emo_serve.onnx_import.model_spec import ClassifierEnd, Finding
+from emo_serve.onnx_import.model_spec import ClassifierHead, Finding
 from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.origin import Origin
 
@@ -18,7 +18,7 @@ Answers = Mapping[str, Sequence[NDArray[np.generic]]]
 
 def recognise_classifier(
     answers: Answers, origins: Mapping[str, Origin], options: Options, labels: Labels
-) -> tuple[ClassifierEnd, list[Finding]]:
+) -> tuple[ClassifierHead, list[Finding]]:
     """The scores among the outputs; raises StartupError where none, or none of that many classes, can be them."""
     name, scores = _scores(answers, options, labels)
     wide = scores.shape[1]
@@ -27,7 +27,7 @@ def recognise_classifier(
     activation, text = choose_activation(scores, asked)
     if activation == "softmax" and options.scores is None:
         text += ", for one class at a time (assumed: --scores sigmoid where several may hold)"
-    end = ClassifierEnd(name, 2 if is_pair else wide, activation, is_pair, labels.kept)
+    end = ClassifierHead(name, 2 if is_pair else wide, activation, is_pair, labels.kept)
     what = f"{name}, {wide} classes" if wide > 1 else f"{name}, one score"
     if is_pair:
         what += f", that of {labels.names[1] if labels.names else ''}; the other label gets the rest of 1"

@@ -14,13 +14,13 @@ from emo_serve.errors import InferenceFailed, ServiceError, StartupError
 from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN
 from emo_serve.onnx_import.artefact import LIMITS, write_artefact
 from emo_serve.onnx_import.classifier_head import recognise_classifier
-from emo_serve.onnx_import.conventions import YOLOX, usual_of
+from emo_serve.onnx_import.conventions import YOLOX, conventions_of
 from emo_serve.onnx_import.detector_head import recognise_detector
 from emo_serve.onnx_import.graph import Network, begins_as_emo, read_network
 from emo_serve.onnx_import.graph_builder import served_graph
-from emo_serve.onnx_import.input_spec import recognise_front
+from emo_serve.onnx_import.input_spec import recognise_input
 from emo_serve.onnx_import.labels import labels_of
-from emo_serve.onnx_import.model_spec import End, Finding, Front, ListsEnd
+from emo_serve.onnx_import.model_spec import Finding, Head, InputSpec, NmsHead
 from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.probes import probe
 from emo_serve.onnx_import.yolox import find_grids, told_grids
@@ -72,11 +72,11 @@ def _read(photo: Path) -> bytes:
 
 def _recognise(
     network: Network, options: Options, photo: bytes | None
-) -> tuple[Front, End, tuple[str, ...], list[Finding]]:
+) -> tuple[InputSpec, Head, tuple[str, ...], list[Finding]]:
     picture = None if photo is None else decode(photo, LIMITS)
-    usual = usual_of(network, options)
+    usual = conventions_of(network, options)
     labels = labels_of(network, options)
-    front, findings = recognise_front(network, options, usual)
+    front, findings = recognise_input(network, options, usual)
     probes = probe(network, front, picture)
     grids = None
     if options.task == "detect" and options.boxes == "yolox":
@@ -84,16 +84,16 @@ def _recognise(
     elif options.task == "detect" and not network.is_ultralytics:
         grids = find_grids(probes.answers, front.rule, labels.count)
     if grids is not None:
-        front, findings = recognise_front(network, options, YOLOX)
+        front, findings = recognise_input(network, options, YOLOX)
         probes = probe(network, front, picture)
-    end: End
+    end: Head
     if options.task == "classify":
         end, found = recognise_classifier(probes.answers, network.origins, options, labels)
     else:
         strides = grids.strides if grids and grids.is_raw and options.boxes in {None, "yolox"} else ()
         end, found = recognise_detector(network, probes.answers, options, labels, front.rule, strides)
     front, tried = probes.front, list(probes.findings)
-    if isinstance(end, ListsEnd) and end.one_by_one and not front.one_by_one:
+    if isinstance(end, NmsHead) and end.one_by_one and not front.one_by_one:
         front = replace(front, one_by_one=True)
         text = "open, but the lists are those of one picture: they are computed one after the other"
         tried[-1] = Finding("batch", text)

@@ -16,7 +16,7 @@ _OTHER_TASKS = frozenset({"segment", "semantic", "pose", "obb", "depth"})
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class Conventions:
     """Colours, and the place of the picture in the input; ``why`` is for people."""
 
     mean: Triple
@@ -30,21 +30,21 @@ class Usual:
     """Width and height, for a graph that leaves them open."""
 
 
-YOLOX = Usual(_NOTHING, (1.0, 1.0, 1.0), "as YOLOX has it", "bgr", "fit", _GREY)
+YOLOX = Conventions(_NOTHING, (1.0, 1.0, 1.0), "as YOLOX has it", "bgr", "fit", _GREY)
 
 
-def usual_of(network: Network, options: Options) -> Usual:
+def conventions_of(network: Network, options: Options) -> Conventions:
     """What is usual for this network, as far as its file tells; raises StartupError for another task."""
     _check_task(network.metadata.get("task", ""), options)
     assumed = "assumed: no file tells"
     if network.is_ultralytics:
         why, size = "as its metadata is Ultralytics'", _size_of(network.metadata.get("imgsz", ""))
         if options.task == "classify":
-            return Usual(_NOTHING, _BYTES, why, resize="cut", size=size)
-        return Usual(_NOTHING, _BYTES, why, resize="fit", padding=_GREY, size=size)
+            return Conventions(_NOTHING, _BYTES, why, resize="cut", size=size)
+        return Conventions(_NOTHING, _BYTES, why, resize="fit", padding=_GREY, size=size)
     if options.task == "classify":
-        return Usual((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), assumed, resize="short")
-    return Usual(_NOTHING, _BYTES, assumed, resize="fit" if len(network.outputs) == 1 else "stretch")
+        return Conventions((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), assumed, resize="short")
+    return Conventions(_NOTHING, _BYTES, assumed, resize="fit" if len(network.outputs) == 1 else "stretch")
 
 
 def _check_task(told: str, options: Options) -> None:

@@ -15,9 +15,9 @@ from emo_serve.onnx_import.box_formats import recognise_boxes
 from emo_serve.onnx_import.classifier_head import Answers, describe
 from emo_serve.onnx_import.graph import Network
 from emo_serve.onnx_import.labels import Labels
-from emo_serve.onnx_import.model_spec import BoxFormat, Columns, DetectorEnd, Finding, ListsEnd, Order
-from emo_serve.onnx_import.nms_candidates import find_lists
-from emo_serve.onnx_import.nms_head import recognise_lists
+from emo_serve.onnx_import.model_spec import BoxFormat, Columns, DetectorHead, Finding, NmsHead, Order
+from emo_serve.onnx_import.nms_candidates import find_candidates
+from emo_serve.onnx_import.nms_head import recognise_nms_head
 from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.origin import Origin
 
@@ -48,16 +48,16 @@ def recognise_detector(
     labels: Labels,
     rule: Preprocessing,
     strides: tuple[int, ...],
-) -> tuple[DetectorEnd | ListsEnd, list[Finding]]:
+) -> tuple[DetectorHead | NmsHead, list[Finding]]:
     """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes.
 
     The ``strides`` are those of YOLOX's raw head, or none where it is not that.
     """
     lists = None
     if options.nms != "none" and not strides:
-        lists = find_lists(answers, options, labels.count, may_select=network.selects)
+        lists = find_candidates(answers, options, labels.count, may_select=network.selects)
     if lists is not None:
-        return recognise_lists(lists, answers, options, labels, rule)
+        return recognise_nms_head(lists, answers, options, labels, rule)
     if options.nms == "inside" or options.class_output:
         msg = f"no outputs are lists of boxes, scores and classes: {describe(answers)}; allowed are {_LISTS}"
         raise StartupError(msg)
@@ -74,7 +74,7 @@ def recognise_detector(
         counts = ", ".join(f"{_width(reading.scores)} ({reading.words})" for reading in readings)
         msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
         told = replace(options, nms="inside")
-        if options.nms is None and find_lists(answers, told, labels.count, may_select=network.selects) is not None:
+        if options.nms is None and find_candidates(answers, told, labels.count, may_select=network.selects) is not None:
             msg += ", unless they are lists of what is left after non-maximum suppression (--nms inside)"
         raise StartupError(msg + labels.advice)
     chosen = _chosen(fitting, options)
@@ -170,7 +170,7 @@ class _Known:
     strides: tuple[int, ...]
 
 
-def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple[DetectorEnd, list[Finding]]:
+def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple[DetectorHead, list[Finding]]:
     boxes, scores = _cut(tables, reading.boxes), _cut(tables, reading.scores)
     unit_values, options = scores, known.options
     if reading.objectness is not None:
@@ -192,7 +192,7 @@ def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple
         # One table is how YOLO networks answer, and `pred_boxes` how DETR calls its boxes.
         usual: Order | None = None if is_alone and "pred_boxes" not in reading.boxes.output else "cxcywh"
         box_format, box_findings = recognise_boxes(boxes, options, known.rule, usual)
-    end = DetectorEnd(
+    end = DetectorHead(
         reading.boxes,
         reading.scores,
         reading.objectness,

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper
 
-from emo_serve.onnx_import.model_spec import End, Front
+from emo_serve.onnx_import.model_spec import Head, InputSpec
 from emo_serve.onnx_import.nodes import NETWORK, Nodes
 from emo_serve.onnx_import.outputs import add_outputs, shapes
 
@@ -17,7 +17,7 @@ _LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 """Of R, G, B, by ITU-R 601, as Pillow makes grey."""
 
 
-def probe_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
+def probe_graph(model: onnx.ModelProto, front: InputSpec) -> onnx.ModelProto:
     """The network behind its front, with its own outputs, ``network/`` before their names, to see what they are."""
     model = compose.add_prefix(model, NETWORK)
     nodes = Nodes()
@@ -25,7 +25,7 @@ def probe_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
     return _model(model, nodes, front, list(model.graph.output))
 
 
-def front_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
+def preprocessing_graph(model: onnx.ModelProto, front: InputSpec) -> onnx.ModelProto:
     """What makes the network's inputs, alone, ``network/`` before their names, to see what they are."""
     nodes = Nodes()
     names = _feed(nodes, front, INPUT)
@@ -34,11 +34,11 @@ def front_graph(model: onnx.ModelProto, front: Front) -> onnx.ModelProto:
 
 
 def output_name(name: str) -> str:
-    """What a tensor of the network is called in a ``probe_graph`` or ``front_graph``."""
+    """What a tensor of the network is called in a ``probe_graph`` or ``preprocessing_graph``."""
     return NETWORK + name
 
 
-def served_graph(model: onnx.ModelProto, front: Front, end: End) -> onnx.ModelProto:
+def served_graph(model: onnx.ModelProto, front: InputSpec, end: Head) -> onnx.ModelProto:
     """The whole graph, checked; outputs ``scores``, or ``boxes`` and ``scores``, float32."""
     model = compose.add_prefix(model, NETWORK)
     nodes = Nodes()
@@ -58,7 +58,9 @@ def served_graph(model: onnx.ModelProto, front: Front, end: End) -> onnx.ModelPr
     return served
 
 
-def _model(model: onnx.ModelProto, nodes: Nodes, front: Front, outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
+def _model(
+    model: onnx.ModelProto, nodes: Nodes, front: InputSpec, outputs: list[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
     shape: list[str | int | None] = ["batch", front.rule.height, front.rule.width, 3]
     inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)]
     graph = helper.make_graph(nodes.nodes, "served", inputs, outputs, nodes.constants)
@@ -71,14 +73,14 @@ def _model(model: onnx.ModelProto, nodes: Nodes, front: Front, outputs: list[onn
     )
 
 
-def _run_network(nodes: Nodes, model: onnx.ModelProto, front: Front, images: str) -> None:
+def _run_network(nodes: Nodes, model: onnx.ModelProto, front: InputSpec, images: str) -> None:
     """Add the front and the network, for ``images`` uint8 (N, H, W, 3)."""
     _feed(nodes, front, images)
     nodes.nodes.extend(model.graph.node)
     nodes.constants.extend(model.graph.initializer)
 
 
-def _feed(nodes: Nodes, front: Front, images: str) -> list[str]:
+def _feed(nodes: Nodes, front: InputSpec, images: str) -> list[str]:
     """Add what makes the network's inputs of ``images`` uint8 (N, H, W, 3); give their names."""
     rule, names = front.rule, [NETWORK + front.name]
     if front.sizes is not None:
@@ -109,7 +111,7 @@ def _feed(nodes: Nodes, front: Front, images: str) -> list[str]:
     return names
 
 
-def _in_turn(nodes: Nodes, model: onnx.ModelProto, front: Front, end: End) -> list[str]:
+def _in_turn(nodes: Nodes, model: onnx.ModelProto, front: InputSpec, end: Head) -> list[str]:
     """Add a Scan that takes the batch image by image; give its outputs (N, ...)."""
     body = Nodes()
     first = body.numbers(0)

@@ -6,9 +6,9 @@ from typing import Literal
 
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Preprocessing
-from emo_serve.onnx_import.conventions import Usual
+from emo_serve.onnx_import.conventions import Conventions
 from emo_serve.onnx_import.graph import GraphTensor, Network
-from emo_serve.onnx_import.model_spec import Channels, Finding, Front
+from emo_serve.onnx_import.model_spec import Channels, Finding, InputSpec
 from emo_serve.onnx_import.options import Options, Triple
 
 _AS_IT_IS: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -18,7 +18,7 @@ _SHORT_SIDE = 256 / 224  # of the crop: what most classifiers are evaluated with
 _MAX_SIDE = 4096  # of the manifest
 
 
-def recognise_front(network: Network, options: Options, usual: Usual) -> tuple[Front, list[Finding]]:
+def recognise_input(network: Network, options: Options, usual: Conventions) -> tuple[InputSpec, list[Finding]]:
     """How pictures go in; raises StartupError, which names the flag, where that cannot be known."""
     given, sizes = _inputs(network)
     is_lone = len(given.shape) == 3
@@ -40,7 +40,7 @@ def recognise_front(network: Network, options: Options, usual: Usual) -> tuple[F
         usual = replace(usual, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     rule, findings = _rule(options, usual, width, height, is_bytes=dtype == "uint8")
     told = None if sizes is None else (sizes.name, sizes.dtype)
-    front = Front(given.name, dtype, channels_first, channels, rule, batch == 1, is_lone, told)
+    front = InputSpec(given.name, dtype, channels_first, channels, rule, batch == 1, is_lone, told)
     if sizes is not None:
         found.append(Finding("sizes", f"{sizes} is told {width}, {height} of every picture"))
     return front, [Finding("input", str(given)), *found, size, *findings]
@@ -66,7 +66,9 @@ def _are_sizes(tensor: GraphTensor) -> bool:
     return is_pair and "size" in tensor.name.lower() and tensor.dtype in {"int64", "int32", "float32"}
 
 
-def _layout(given: GraphTensor, shape: Shape, options: Options, usual: Usual) -> tuple[bool, Channels, list[Finding]]:
+def _layout(
+    given: GraphTensor, shape: Shape, options: Options, usual: Conventions
+) -> tuple[bool, Channels, list[Finding]]:
     """Whether the channels come first, and what they are."""
     places = {"nchw": shape[1], "nhwc": shape[3]}
     allowed = {"grey": {1}, "rgb": {3}, "bgr": {3}}.get(options.channels or "", {3, 1})
@@ -102,7 +104,7 @@ def _told(options: Options) -> tuple[tuple[str, str | None], ...]:
 
 
 def _size(
-    sides: tuple[int | None, ...], given: GraphTensor, options: Options, usual: Usual
+    sides: tuple[int | None, ...], given: GraphTensor, options: Options, usual: Conventions
 ) -> tuple[int, int, Finding]:
     height, width = sides
     wanted = options.size or (width or usual.size[0], height or usual.size[1])
@@ -121,7 +123,7 @@ def _size(
 
 
 def _rule(
-    options: Options, usual: Usual, width: int, height: int, *, is_bytes: bool
+    options: Options, usual: Conventions, width: int, height: int, *, is_bytes: bool
 ) -> tuple[Preprocessing, list[Finding]]:
     mean, std, colours = _colours(options, usual, is_bytes=is_bytes)
     resize = options.resize
@@ -161,11 +163,11 @@ def _rule(
     return rule, [colours, Finding("resizing", text, "--resize, --padding, --interpolation")]
 
 
-def _why(given: object, usual: Usual) -> str:
+def _why(given: object, usual: Conventions) -> str:
     return f" ({usual.why})" if given is None else ""
 
 
-def _colours(options: Options, usual: Usual, *, is_bytes: bool) -> tuple[Triple, Triple, Finding]:
+def _colours(options: Options, usual: Conventions, *, is_bytes: bool) -> tuple[Triple, Triple, Finding]:
     """Mean and standard deviation in 0..255."""
     flag = "--mean, --std"
     if (options.mean is None) != (options.std is None):

@@ -20,7 +20,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class InputSpec:
     """How pixels uint8 (N, H, W, 3), RGB, become the network's inputs."""
 
     name: str
@@ -49,7 +49,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierEnd:
+class ClassifierHead:
     """How an output (N, C, 1, 1, ...) becomes ``scores`` (N, C)."""
 
     output: str
@@ -76,7 +76,7 @@ class BoxFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorEnd:
+class DetectorHead:
     """How outputs become ``boxes`` (N, A, 4) and ``scores`` (N, A, C)."""
 
     boxes: Columns
@@ -100,7 +100,7 @@ class DetectorEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class NmsOutputs:
     """Where an object a row has its box, its score and its class, and the output (N,) that counts the rows."""
 
     boxes: Columns
@@ -120,13 +120,13 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
-class ListsEnd:
+class NmsHead:
     """How lists of what was found become ``boxes`` (N, A, 4) and ``scores`` (N, A, C).
 
     The ``anchors`` best of each list are kept, and a shorter one is filled up with scores of 0.
     """
 
-    lists: Lists
+    lists: NmsOutputs
     anchors: int
     box_format: BoxFormat
     classes: tuple[int, ...]
@@ -140,4 +140,4 @@ class ListsEnd:
         return len(self.classes)
 
 
-End = ClassifierEnd | DetectorEnd | ListsEnd
+Head = ClassifierHead | DetectorHead | NmsHead

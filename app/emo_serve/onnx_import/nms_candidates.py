@@ -1,4 +1,4 @@
-"""Lists of what was found, of graphs with non-maximum suppression inside: which outputs, or columns, hold them."""
+"""NmsOutputs of what was found, of graphs with non-maximum suppression inside: which outputs, or columns, hold them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from emo_serve.errors import StartupError
 from emo_serve.onnx_import.activations import SLACK
 from emo_serve.onnx_import.classifier_head import Answers
-from emo_serve.onnx_import.model_spec import Columns, Lists
+from emo_serve.onnx_import.model_spec import Columns, NmsOutputs
 from emo_serve.onnx_import.options import Options
 
 _CORNERS = 0.9  # of the boxes of lists: they are nearly always given by corners
 
 
 @dataclass(frozen=True, slots=True)
-class Objects:
+class NmsCandidates:
     """All that was found, in all pictures: (K, 4), (K,) and (K,); scores are above 0."""
 
     boxes: NDArray[np.float64]
@@ -25,7 +25,9 @@ class Objects:
     classes: NDArray[np.float64]
 
 
-def find_lists(answers: Answers, options: Options, num_labels: int | None, *, may_select: bool) -> Lists | None:
+def find_candidates(
+    answers: Answers, options: Options, num_labels: int | None, *, may_select: bool
+) -> NmsOutputs | None:
     """The likeliest of the readings that the values allow; raises StartupError where only an option can tell.
 
     A graph that ``may_select`` has an operator that lists of what was found come from.
@@ -39,7 +41,7 @@ def find_lists(answers: Answers, options: Options, num_labels: int | None, *, ma
     return None
 
 
-def objects_of(lists: Lists, answers: Answers) -> Objects:
+def candidates_of(lists: NmsOutputs, answers: Answers) -> NmsCandidates:
     """What the lists hold."""
     boxes, scores, classes = (_rows(columns, answers) for columns in (lists.boxes, lists.scores, lists.classes))
     counts = _lengths(scores) if lists.count is None else _numbers(answers[lists.count])
@@ -48,10 +50,10 @@ def objects_of(lists: Lists, answers: Answers) -> Objects:
         np.concatenate([values[mask] for values, mask in zip(rows, kept, strict=True)])
         for rows in (boxes, scores, classes)
     ]
-    return Objects(everything[0], everything[1][:, 0], everything[2][:, 0])
+    return NmsCandidates(everything[0], everything[1][:, 0], everything[2][:, 0])
 
 
-def longest(lists: Lists, answers: Answers) -> int:
+def longest(lists: NmsOutputs, answers: Answers) -> int:
     """Rows of the longest list, objects or not."""
     return max(_lengths(_rows(lists.scores, answers)))
 
@@ -70,7 +72,7 @@ def _numbers(values: Sequence[NDArray[np.generic]]) -> list[float]:
     return [float(value.item()) for value in values]
 
 
-def _readings(answers: Answers, *, lacks_batch: bool) -> Iterator[Lists]:
+def _readings(answers: Answers, *, lacks_batch: bool) -> Iterator[NmsOutputs]:
     """All that the shapes and types of the outputs allow, the usual order of columns first."""
     missing = (0,) if lacks_batch else ()
     tables = [name for name, values in answers.items() if _has_rank(values, 3 - lacks_batch, lacks_batch=lacks_batch)]
@@ -84,16 +86,16 @@ def _readings(answers: Answers, *, lacks_batch: bool) -> Iterator[Lists]:
         if width == 4:
             for scores, classes in permutations(lines, 2):
                 if _is_float(answers[scores]):
-                    yield Lists(box, single[scores], single[classes])
+                    yield NmsOutputs(box, single[scores], single[classes])
         elif width == 5:
-            yield from (Lists(box, columns[4], classes) for classes in single.values())
+            yield from (NmsOutputs(box, columns[4], classes) for classes in single.values())
         elif width == 6 and len(tables) == 1:
-            yield Lists(box, columns[4], columns[5])
-            yield Lists(box, columns[5], columns[4])
+            yield NmsOutputs(box, columns[4], columns[5])
+            yield NmsOutputs(box, columns[5], columns[4])
         elif width == 7 and lacks_batch:  # the first is the number of the picture
             box = Columns(name, 1, 5, missing=missing)
-            yield Lists(box, columns[6], columns[5])
-            yield Lists(box, columns[5], columns[6])
+            yield NmsOutputs(box, columns[6], columns[5])
+            yield NmsOutputs(box, columns[5], columns[6])
 
 
 def _has_rank(values: Sequence[NDArray[np.generic]], rank: int, *, lacks_batch: bool) -> bool:
@@ -104,23 +106,23 @@ def _is_float(values: Sequence[NDArray[np.generic]]) -> bool:
     return np.issubdtype(values[0].dtype, np.floating)
 
 
-def _is_plausible(lists: Lists, answers: Answers) -> bool:
+def _is_plausible(lists: NmsOutputs, answers: Answers) -> bool:
     """As many boxes as scores and classes, scores in 0..1, classes 0, 1, 2, ..."""
     boxes, scores, classes = (_rows(columns, answers) for columns in (lists.boxes, lists.scores, lists.classes))
     if not _lengths(boxes) == _lengths(scores) == _lengths(classes):
         return False
     everything = np.concatenate(scores)
-    found = objects_of(lists, answers).classes
+    found = candidates_of(lists, answers).classes
     return bool(
         ((everything >= 0) & (everything <= 1 + SLACK)).all() and ((found >= 0) & (found == np.round(found))).all()
     )
 
 
-def _is_list(lists: Lists, answers: Answers, num_labels: int | None, *, may_select: bool) -> bool:
+def _is_list(lists: NmsOutputs, answers: Answers, num_labels: int | None, *, may_select: bool) -> bool:
     """Whether what passes for classes are such, and no probabilities that float16 rounds to 0 and 1."""
     if not _is_float(answers[lists.classes.output]):
         return True
-    objects = objects_of(lists, answers)
+    objects = candidates_of(lists, answers)
     if not objects.scores.size:
         return may_select
     are_corners = bool((objects.boxes[:, 2:] >= objects.boxes[:, :2]).all(axis=1).mean() > _CORNERS)
@@ -128,7 +130,7 @@ def _is_list(lists: Lists, answers: Answers, num_labels: int | None, *, may_sele
     return are_corners and may_select if is_only_class else are_corners or may_select
 
 
-def _chosen(readings: list[Lists], answers: Answers, options: Options) -> Lists:
+def _chosen(readings: list[NmsOutputs], answers: Answers, options: Options) -> NmsOutputs:
     """The one that the options, else names, types and values speak for."""
     given = (options.box_output, options.score_output, options.class_output)
     fitting = [lists for lists in readings if all(map(_fits, given, lists.outputs))]
@@ -148,18 +150,18 @@ def _fits(given: str | None, output: str) -> bool:
     return given in {None, output}
 
 
-def _signs(lists: Lists, answers: Answers) -> int:
+def _signs(lists: NmsOutputs, answers: Answers) -> int:
     """How much speaks for it."""
     words = (("box", "det", "loc"), ("score", "conf", "prob"), ("class", "label", "categ"))
     sounds = sum(
         any(word in output.lower() for word in wanted) for output, wanted in zip(lists.outputs, words, strict=True)
     )
-    scores = objects_of(lists, answers).scores
+    scores = candidates_of(lists, answers).scores
     has_fractions = bool((scores != np.round(scores)).any())
     return sounds + has_fractions + (not _is_float(answers[lists.classes.output]))
 
 
-def _count(lists: Lists, answers: Answers) -> str | None:
+def _count(lists: NmsOutputs, answers: Answers) -> str | None:
     """The output with the number of objects that some exporters give beside lists of a fixed length."""
     for name, values in answers.items():
         sounds = any(word in name.lower() for word in ("num", "count", "valid"))

@@ -7,17 +7,17 @@ from emo_serve.manifest import Preprocessing
 from emo_serve.onnx_import.box_formats import recognise_boxes
 from emo_serve.onnx_import.classifier_head import Answers
 from emo_serve.onnx_import.labels import Labels
-from emo_serve.onnx_import.model_spec import Finding, Lists, ListsEnd
-from emo_serve.onnx_import.nms_candidates import Objects, longest, objects_of
+from emo_serve.onnx_import.model_spec import Finding, NmsHead, NmsOutputs
+from emo_serve.onnx_import.nms_candidates import NmsCandidates, candidates_of, longest
 from emo_serve.onnx_import.options import Options
 
 _LEAST_KEPT = 300  # most networks keep 100, 200 or 300 at most, but a graph does not tell
 _MOST_KEPT = 1000  # what a request can ask for
 
 
-def recognise_lists(
-    lists: Lists, answers: Answers, options: Options, labels: Labels, rule: Preprocessing
-) -> tuple[ListsEnd, list[Finding]]:
+def recognise_nms_head(
+    lists: NmsOutputs, answers: Answers, options: Options, labels: Labels, rule: Preprocessing
+) -> tuple[NmsHead, list[Finding]]:
     """The end of a graph with such lists; raises StartupError where classes have no label or too little was found."""
     if options.scores not in {None, "none", "probabilities"}:
         msg = f"--scores {options.scores} does not go with lists of what is left after non-maximum suppression"
@@ -31,7 +31,7 @@ def recognise_lists(
             f"none if {' and '.join(dict.fromkeys(lists.outputs))} are no lists"
         )
         raise StartupError(msg)
-    objects = objects_of(lists, answers)
+    objects = candidates_of(lists, answers)
     is_empty = not objects.scores.size
     if is_empty and None in {options.boxes, options.units}:
         msg = (
@@ -43,7 +43,7 @@ def recognise_lists(
     counts_from_one = by_tensorflow or (lists.for_one_image and len(set(lists.outputs)) == 3)
     first_class, classes_text = _first_class(objects, options, labels.count, labels, usual=int(counts_from_one))
     box_format, box_findings = recognise_boxes(objects.boxes, options, rule, "yxyx" if by_tensorflow else None)
-    end = ListsEnd(
+    end = NmsHead(
         lists,
         anchors=min(max(longest(lists, answers), _LEAST_KEPT), _MOST_KEPT),
         box_format=box_format,
@@ -66,13 +66,13 @@ def recognise_lists(
     ]
 
 
-def _is_tensorflow(lists: Lists, answers: Answers) -> bool:
+def _is_tensorflow(lists: NmsOutputs, answers: Answers) -> bool:
     """Three outputs for a batch, in which even classes are float32."""
     is_float = np.issubdtype(answers[lists.classes.output][0].dtype, np.floating)
     return not lists.for_one_image and len(set(lists.outputs)) == 3 and is_float
 
 
-def _first_class(objects: Objects, options: Options, count: int, labels: Labels, usual: int) -> tuple[int, str]:
+def _first_class(objects: NmsCandidates, options: Options, count: int, labels: Labels, usual: int) -> tuple[int, str]:
     """What the network calls the first label, and why."""
     low, high = int(objects.classes.min(initial=count)), int(objects.classes.max(initial=0))
     if options.background is not None:

@@ -4,22 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.manifest import Preprocessing
-from emo_serve.onnx_import.model_spec import Activation, BoxFormat, ClassifierEnd, Columns, DetectorEnd, End, ListsEnd
+from emo_serve.onnx_import.model_spec import Activation, BoxFormat, ClassifierHead, Columns, DetectorHead, Head, NmsHead
 from emo_serve.onnx_import.nodes import NETWORK, Nodes
 from emo_serve.onnx_import.yolox import cells_of
 
 
-def shapes(end: End) -> dict[str, list[int]]:
+def shapes(end: Head) -> dict[str, list[int]]:
     """The manifest's outputs, without the batch."""
-    if isinstance(end, ClassifierEnd):
+    if isinstance(end, ClassifierHead):
         return {"scores": [end.num_classes]}
     return {"boxes": [end.anchors, 4], "scores": [end.anchors, end.num_classes]}
 
 
-def add_outputs(nodes: Nodes, rule: Preprocessing, end: End) -> list[str]:
+def add_outputs(nodes: Nodes, rule: Preprocessing, end: Head) -> list[str]:
     """Add the end; give the names of the manifest's outputs, in its order."""
     match end:
-        case ClassifierEnd():
+        case ClassifierHead():
             scores = nodes.cast(NETWORK + end.output, "float32")
             wide = 1 if end.is_pair else end.scores
             scores = nodes.op("Reshape", [scores, nodes.numbers(-1, wide)])
@@ -27,12 +27,12 @@ def add_outputs(nodes: Nodes, rule: Preprocessing, end: End) -> list[str]:
             if end.is_pair:
                 scores = nodes.op("Concat", [nodes.op("Sub", [nodes.floats(1.0), scores]), scores], axis=-1)
             return [_kept(nodes, scores, end.kept)]
-        case DetectorEnd():
+        case DetectorHead():
             boxes = _table(nodes, end.boxes)
             if end.strides:
                 boxes = _from_grids(nodes, boxes, cells_of(end.strides, rule))
             return [_in_pixels(nodes, boxes, end.box_format, rule), _scores(nodes, end)]
-        case ListsEnd():
+        case NmsHead():
             return _lists(nodes, rule, end)
 
 
@@ -63,7 +63,7 @@ def _in_pixels(nodes: Nodes, boxes: str, box_format: BoxFormat, rule: Preprocess
     return nodes.op("Max", [nodes.op("Min", [boxes, nodes.floats(*sides)]), nodes.floats(0.0)])
 
 
-def _scores(nodes: Nodes, end: DetectorEnd) -> str:
+def _scores(nodes: Nodes, end: DetectorHead) -> str:
     scores = _activated(nodes, _table(nodes, end.scores), end.activation)
     if end.objectness is not None:
         kind: Activation = "sigmoid" if end.activation else None
@@ -102,7 +102,7 @@ def _table(nodes: Nodes, columns: Columns) -> str:
     return nodes.columns(table, columns.first, columns.last)
 
 
-def _lists(nodes: Nodes, rule: Preprocessing, end: ListsEnd) -> list[str]:
+def _lists(nodes: Nodes, rule: Preprocessing, end: NmsHead) -> list[str]:
     """The best rows of the lists, always as many, whatever the picture."""
     scores = _limited(nodes, _table(nodes, end.lists.scores))  # (N, M, 1)
     if end.lists.count is not None:

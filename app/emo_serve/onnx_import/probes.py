@@ -10,8 +10,8 @@ from emo_serve.engine.execution.session import LooseGraph
 from emo_serve.errors import StartupError
 from emo_serve.onnx_import.classifier_head import Answers
 from emo_serve.onnx_import.graph import Network
-from emo_serve.onnx_import.graph_builder import INPUT, front_graph, output_name, probe_graph
-from emo_serve.onnx_import.model_spec import Finding, Front
+from emo_serve.onnx_import.graph_builder import INPUT, output_name, preprocessing_graph, probe_graph
+from emo_serve.onnx_import.model_spec import Finding, InputSpec
 from emo_serve.onnx_import.opset import OLDEST_OPSET
 from emo_serve.vision.golden import golden_picture
 from emo_serve.vision.picture import Picture
@@ -29,14 +29,14 @@ Answer = Mapping[str, NDArray[np.generic]]
 class Probes:
     """What was found out by running the network."""
 
-    front: Front
+    front: InputSpec
     """With what was learnt of batches."""
     answers: Answers
     """For the pictures whose answers are finite."""
     findings: tuple[Finding, ...]
 
 
-def probe(network: Network, front: Front, photo: Picture | None) -> Probes:
+def probe(network: Network, front: InputSpec, photo: Picture | None) -> Probes:
     """Run the network on some pictures; raises StartupError where it fails, or where nothing can be learnt of it."""
     tensors = dict(_tensors(front, photo))
     graph = LooseGraph(probe_graph(network.model, front).SerializeToString())
@@ -59,7 +59,7 @@ def probe(network: Network, front: Front, photo: Picture | None) -> Probes:
     return Probes(front, answers, (*findings, batch))
 
 
-def _tensors(front: Front, photo: Picture | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _tensors(front: InputSpec, photo: Picture | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Much, too much and nothing to see; and mirrored, so that nothing is more often on the left than on the right."""
     made = {
         "a picture of colours": golden_picture(),
@@ -94,10 +94,10 @@ def _is_finite(answer: Answer) -> bool:
 
 
 def _compare(
-    network: Network, front: Front, tensors: Mapping[str, NDArray[np.uint8]], alone: Mapping[str, Answer]
+    network: Network, front: InputSpec, tensors: Mapping[str, NDArray[np.uint8]], alone: Mapping[str, Answer]
 ) -> Finding:
     """Raise StartupError where the file as it was read answers otherwise than after its conversion."""
-    feeding = LooseGraph(front_graph(network.model, front).SerializeToString())
+    feeding = LooseGraph(preprocessing_graph(network.model, front).SerializeToString())
     original = LooseGraph(network.before_conversion or b"")
     for picture, tensor in tensors.items():
         fed = feeding.answer({INPUT: tensor[None]})
@@ -123,8 +123,8 @@ def _difference(wanted: NDArray[np.generic], found: NDArray[np.generic]) -> floa
 
 
 def _batch(
-    graph: LooseGraph, front: Front, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]
-) -> tuple[Front, Finding]:
+    graph: LooseGraph, front: InputSpec, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]
+) -> tuple[InputSpec, Finding]:
     if front.one_by_one:
         text = (
             "1: the graph computes the pictures of a batch one after the other; export it with an open batch if you can"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from emo_serve.process.ipc import REQUESTS
 from emo_serve.process.listeners import listen
-from emo_serve.process.worker_handle import PATIENCE_SECONDS, Child
+from emo_serve.process.worker_handle import PATIENCE_SECONDS, WorkerHandle
 
 _AT_A_TIME = 64
 _PAUSE_SECONDS = 1.0
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 class Dispatcher:
     """Even by construction: the kernel chooses no process. Where no worker can take one, connections wait there."""
 
-    def __init__(self, listener: socket.socket, children: Sequence[Child], kind: bytes = REQUESTS) -> None:
+    def __init__(self, listener: socket.socket, children: Sequence[WorkerHandle], kind: bytes = REQUESTS) -> None:
         """``children`` is read whenever a connection comes; it may change meanwhile."""
         self._listener = listener
         self._kind = kind
@@ -76,7 +76,7 @@ class Dispatcher:
                 child.last_served = self._served
                 return
 
-    def _next(self) -> Child | None:
+    def _next(self) -> WorkerHandle | None:
         """The one with the fewest connections, of equals the one that has waited longest; None if it cannot take one.
 
         One that is busy is waited for a moment, or the others would have got all of a burst.

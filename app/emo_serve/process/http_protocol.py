@@ -20,7 +20,7 @@ from emo_serve.errors import Unavailable
 from emo_serve.limits import HttpLimits
 from emo_serve.process.connections import Connections
 from emo_serve.process.framing import Framing, body_length, malformed, origin_form
-from emo_serve.process.transport import Flow, OnePiece
+from emo_serve.process.transport import CoalescingTransport, Flow
 
 _MUCH = 512 * 1024  # bytes; most photos have less
 _MOST_WAITING = 64 * 1024  # bytes behind a request that is not answered yet; no more are read then
@@ -75,7 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Expect a request, or turn the client away."""
         super().connection_made(transport)
-        self.transport: OnePiece = OnePiece(transport, self.loop)
+        self.transport: CoalescingTransport = CoalescingTransport(transport, self.loop)
         self.flow: Flow = Flow(transport)
         if self._connections is not None:
             try:

@@ -25,7 +25,7 @@ class ReportingProtocol(HttpProtocol):
         self.on_ended()
 
 
-class Intake:
+class ConnectionReceiver:
     """Reads connections from a socket, one file descriptor a message, and counts them."""
 
     def __init__(

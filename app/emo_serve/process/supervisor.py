@@ -14,7 +14,7 @@ from emo_serve.process.dispatcher import Dispatcher
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 from emo_serve.process.ipc import ADMINISTRATION
 from emo_serve.process.listeners import listeners, welcome
-from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, Child, End
+from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, End, WorkerHandle
 from emo_serve.settings import Settings
 
 _COLLECT_SECONDS = 1.0
@@ -51,7 +51,7 @@ class Supervisor:
         self._settings = settings
         self._listener = listener
         self._admin = admin
-        self._children: list[Child] = []
+        self._children: list[WorkerHandle] = []
         self._dispatchers = [Dispatcher(listener, self._children)]
         if admin is not None:
             self._dispatchers.append(Dispatcher(admin, self._children, ADMINISTRATION))
@@ -63,7 +63,7 @@ class Supervisor:
         self._past: Snapshot = {}  # what workers counted that have ended
         self._gathering = asyncio.Lock()
         self._next_gathering: asyncio.Task[Snapshot] | None = None
-        self._patience = settings.hang_seconds
+        self._max_wait = settings.hang_seconds
         self._uneven_looks = 0
 
     async def run(self) -> int:
@@ -135,7 +135,7 @@ class Supervisor:
         """Workers end by themselves, ``drain_seconds`` for the answers and again for the models; but one may hang."""
         drain_seconds = self._settings.drain_seconds
         _, late = await asyncio.wait(keepers, timeout=drain_seconds + _LATE_SECONDS)
-        self._patience = DOUBTFUL_SECONDS
+        self._max_wait = DOUBTFUL_SECONDS
         if late:
             _, late = await asyncio.wait(late, timeout=drain_seconds + _SPARE_SECONDS)
         if late:
@@ -149,7 +149,7 @@ class Supervisor:
         while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()
             try:
-                child = await Child.start(self._settings)
+                child = await WorkerHandle.start(self._settings)
             except OSError as error:
                 end = End("failed", f"no worker can be started: {error}")
             else:
@@ -166,7 +166,7 @@ class Supervisor:
                 async with asyncio.timeout(restart_delay(early_ends)):
                     await self._stopping.wait()
 
-    async def _follow(self, child: Child, tried: asyncio.Event) -> End:
+    async def _follow(self, child: WorkerHandle, tried: asyncio.Event) -> End:
         """Listen to a worker until it has ended; gives how."""
         self._children.append(child)
         if self._stopping.is_set():
@@ -195,7 +195,7 @@ class Supervisor:
         self._past = merge([], [self._past, child.metrics])
         return end
 
-    async def _ask(self, child: Child, question: int, *, rescan: bool) -> None:
+    async def _ask(self, child: WorkerHandle, question: int, *, rescan: bool) -> None:
         """Give a worker what all serve."""
         states = await asyncio.gather(*(other.ask(rescan=rescan) for other in self._children))
         child.send_states(question, [state for state in states if state is not None])
@@ -212,7 +212,7 @@ class Supervisor:
             await asyncio.sleep(_WATCH_SECONDS)
             for child in self._children:
                 child.silence += _WATCH_SECONDS
-                patience = max(self._patience, _LOADING_SECONDS) if child.state == "loading" else self._patience
+                patience = max(self._max_wait, _LOADING_SECONDS) if child.state == "loading" else self._max_wait
                 if child.silence > patience and not child.hangs:
                     logger.error("a worker hangs", extra={"worker": child.number, "seconds": child.silence})
                     child.kill_as_hung()
@@ -239,7 +239,7 @@ class Supervisor:
 
     # ---- metrics ---------------------------------------------------------------------------------------------------
 
-    async def _answer(self, child: Child, question: int) -> None:
+    async def _answer(self, child: WorkerHandle, question: int) -> None:
         """Give a worker the metrics of all."""
         if self._next_gathering is None:
             self._next_gathering = asyncio.create_task(self._gather())

@@ -24,7 +24,7 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
-class OnePiece(asyncio.Transport):
+class CoalescingTransport(asyncio.Transport):
     """Sends an answer's head together with what comes after it.
 
     uvicorn writes the head and then the body. A process that is killed in between would leave half an answer, which a

@@ -1,6 +1,6 @@
 """A worker: a process that serves the connections which the supervisor accepts and passes on.
 
-Started by ``emo_serve.process.worker_handle`` with the numbers of two inherited sockets, for messages and for connections. When the
+Started by ``worker_handle`` with the numbers of two inherited sockets, for messages and for connections. When the
 messages end, the supervisor has ended, and the worker drains.
 """
 
@@ -21,18 +21,18 @@ from fastapi import FastAPI
 from emo_serve import logs
 from emo_serve.api.http.services import Services
 from emo_serve.api.routes.admin import State, state_of
-from emo_serve.engine.host.cpus import usable_cores
+from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.registry.trial_process import TrialProcess, forked
-from emo_serve.engine.scheduling.retry_sync import Bookings
+from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.errors import StartupError, Unavailable
 from emo_serve.main import create_app
 from emo_serve.metrics.merge import Snapshot, snapshot
 from emo_serve.process.connections import Connections
 from emo_serve.process.exit_codes import EXIT_STARTUP, leave
 from emo_serve.process.ipc import ADMINISTRATION, REQUESTS, Channel, Message
-from emo_serve.process.receiver import Intake, ReportingProtocol
+from emo_serve.process.receiver import ConnectionReceiver, ReportingProtocol
 from emo_serve.process.server import DrainingServer, exit_status, loop_factory, models_of
 from emo_serve.settings import Settings
 
@@ -62,15 +62,15 @@ async def _work(control: socket.socket, connections: socket.socket, trial: Trial
     _, content = await anext(messages)  # the settings come first
     settings = with_share_of_cores(Settings(**content))
     logs.configure(settings)
-    bookings = Bookings(partial(channel.send, "news"))
-    supervisor = _Supervisor(channel, bookings)
+    retry_sync = RetrySync(partial(channel.send, "news"))
+    supervisor = _Supervisor(channel, retry_sync)
     try:
         preflight = Preflight(settings, trial)
         app = create_app(
             settings,
             gather=supervisor.gather,
             ask_all=supervisor.ask_all,
-            bookings=bookings,
+            retry_sync=retry_sync,
             preflight=preflight,
         )
         async with app.router.lifespan_context(app):
@@ -115,9 +115,9 @@ def with_share_of_cores(settings: Settings) -> Settings:
 class _Supervisor:
     """The supervisor, as the worker sees it."""
 
-    def __init__(self, channel: Channel, bookings: Bookings) -> None:
+    def __init__(self, channel: Channel, retry_sync: RetrySync) -> None:
         self._channel = channel
-        self._bookings = bookings
+        self._retry_sync = retry_sync
         self._questions = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -155,7 +155,7 @@ class _Supervisor:
                 if word == "collect":
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
                 elif word == "news":
-                    self._bookings.learn(content)
+                    self._retry_sync.learn(content)
                 elif word == "shed":
                     server.shed(content)
                 elif word == "leave":
@@ -189,7 +189,7 @@ class _ReceivingServer(DrainingServer):
         protocols = {REQUESTS: lambda: self._reporting(self.config, self.connections)}
         if (admin_config := self.admin_config) is not None:
             protocols[ADMINISTRATION] = lambda: self._reporting(admin_config, None)
-        self._intake = Intake(connections, protocols, lambda *counts: channel.send("connections", counts))
+        self._intake = ConnectionReceiver(connections, protocols, lambda *counts: channel.send("connections", counts))
 
     def _reporting(self, config: uvicorn.Config, connections: Connections | None) -> ReportingProtocol:
         limits = self.services.settings.http

@@ -34,7 +34,7 @@ class End(NamedTuple):
     reason: str
 
 
-class Child:
+class WorkerHandle:
     """A running worker; used on one event loop."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel, connections: socket.socket) -> None:
@@ -57,7 +57,7 @@ class Child:
         self._asked: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
 
     @classmethod
-    async def start(cls, settings: Settings) -> "Child":
+    async def start(cls, settings: Settings) -> "WorkerHandle":
         """Start a worker with a fresh interpreter; raises OSError where the system gives no process."""
         control, its_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         connections, its_connections = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.vision.results import Classification, ClassifyParameters, GroupScore
-from emo_serve.vision.top_k import best_indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +50,16 @@ def _top_groups(groups: Groups, scores: NDArray[np.float32], parameters: Classif
     return tuple(
         GroupScore(groups.names[group], score) for group, score in named if score >= parameters.score_threshold
     )
+
+
+def best_indices(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Indices of the ``count`` highest of (N,) scores, or of all when there are fewer, best first.
+
+    Equal scores keep their order. NaN is never among them.
+    """
+    candidates = np.flatnonzero(~np.isnan(scores))
+    if len(candidates) > count:
+        worst = np.partition(scores[candidates], -count)[-count]
+        candidates = candidates[scores[candidates] >= worst]
+    order = np.argsort(-scores[candidates], kind="stable")[:count]
+    return candidates[order].astype(np.int64)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from emo_serve.errors import InvalidParameter
 from emo_serve.manifest import DetectionDefaults
 from emo_serve.vision.boxes import Boxes, input_to_image, non_maximum_suppression
+from emo_serve.vision.classify import best_indices
 from emo_serve.vision.results import Detections, DetectParameters, Geometry
-from emo_serve.vision.top_k import best_indices
 
 T = TypeVar("T")
 

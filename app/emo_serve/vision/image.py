@@ -56,8 +56,8 @@ class ImageLimits:
     """What one encoded image may cost.
 
     ``max_scans`` bounds the work of decoding: a JPEG may make this many passes at ``max_pixels`` and more when it is
-    smaller, in proportion. Usual progressive files have about 10. With them and the limits of ``emo_serve.vision.headers`` no
-    file takes much more than 60 ms of one core for a million pixels and 40 ms for a megabyte.
+    smaller, in proportion. Usual progressive files have about 10. With them and the limits of ``headers`` no file
+    takes much more than 60 ms of one core for a million pixels and 40 ms for a megabyte.
     """
 
     max_bytes: int = 20 * 1024 * 1024

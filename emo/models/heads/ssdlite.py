@@ -49,7 +49,7 @@ class SSDLite(nn.Module):
     def __init__(self, config: EMOConfig, num_classes: int, anchor_sizes: tuple[int, ...] = SIZES) -> None:
         """The stages 3 and 4 of the backbone (strides 16 and 32) feed the neck; there is no final norm.
 
-        ``anchor_sizes`` are seven rising sides in pixels, as ``emo.models.anchors.SIZES``, or eight for a level of stride 8 as
+        ``anchor_sizes`` are seven rising sides in pixels, as ``anchors.SIZES``, or eight for a level of stride 8 as
         well; else a ValueError is raised.
         """
         super().__init__()

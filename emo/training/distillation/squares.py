@@ -11,7 +11,7 @@ from PIL import Image
 
 from emo.data.folders import LabelledFile
 from emo.data.pictures import open_upright
-from emo.evaluation.prefetch import work_ahead
+from emo.evaluation.prefetch import prefetch
 from emo.training.distillation.cache import cached_rows
 from emo.training.distillation.views import cut_view
 
@@ -37,7 +37,7 @@ def each_picture(
         x, y, width, height = file.rectangle
         return work(number, sheet(file.path).crop((x, y, x + width, y + height)))
 
-    return work_ahead(one, range(start, len(files)), _THREADS)
+    return prefetch(one, range(start, len(files)), _THREADS)
 
 
 def stored_squares(files: Sequence[LabelledFile], side: int, path: Path) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from emo.data.folders import LabelledFile
-from emo.evaluation.prefetch import work_ahead
+from emo.evaluation.prefetch import prefetch
 from emo.training.distillation.cache import cached_rows
 from emo.training.distillation.squares import each_picture
 from emo.training.distillation.teacher import Teacher
@@ -38,7 +38,7 @@ def teacher_targets(teacher: Teacher, files: Sequence[LabelledFile], view: int, 
     def compute(start: int) -> Iterator[NDArray[np.void]]:
         inputs = each_picture(files, start, least_side, cut)
         batches = iter(lambda: list(islice(inputs, _BATCH)), [])
-        for scores in work_ahead(lambda batch: teacher.predict(np.stack(batch)), batches, 1):
+        for scores in prefetch(lambda batch: teacher.predict(np.stack(batch)), batches, 1):
             for row in scores:
                 answer = np.zeros((), dtype)
                 answer["label"] = np.argsort(-row)[:kept]

@@ -18,10 +18,10 @@ from emo.data.folders import LabelledFile, LabelledFiles, find_classification
 from emo.data.pictures import pictures_below
 from emo.data.splits import is_held_out
 from emo.evaluation.measure import predicted_figures
-from emo.evaluation.predict import Predict, torch_predict, watched
 from emo.evaluation.topk import Labelled
+from emo.export.predict import Predict, torch_predict, watched
+from emo.models.preprocessing import classifier_preprocessing
 from emo.training.augment import cropped_views, random_boxes
-from emo.training.classification import serving_rule
 from emo.training.distillation.cache import digest_of
 from emo.training.distillation.options import Distillation
 from emo.training.distillation.squares import stored_squares
@@ -147,7 +147,7 @@ class DistillationTask:
         And ``val_loss``, the mean cross entropy over all of them, where the teacher's first answer counts as a label.
         """
         outputs: list[NDArray[np.float32]] = []
-        figures = self.measure(serving_rule(side), watched(torch_predict(model), outputs))
+        figures = self.measure(classifier_preprocessing(side), watched(torch_predict(model), outputs))
         labels = [file.label for files in (self.validation, self.agreement) for file in files.files]
         right = np.concatenate(outputs)[range(len(labels)), labels]
         return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emo.evaluation.predict import onnx_predict
 from emo.evaluation.targets import find_version
+from emo.export.predict import onnx_predict
 from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Preprocessing, read_labels, read_manifest
 
 

@@ -11,7 +11,7 @@ from emo.data.coco import find_coco, read_coco
 from emo.data.detection import find_detection
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.training.detection import DetectionTask
 from tests.emo.datasets import write_coco
 
@@ -170,7 +170,7 @@ def test_crowds_are_neither_learned_nor_have_to_be_found(tmp_path: Path) -> None
 def test_a_split_without_objects_is_refused_before_anything_is_measured(empty: object, tmp_path: Path) -> None:
     change = every("annotations", {"iscrowd": 1}) if empty else lambda content: content.update(annotations=[])
     root = changed(write_coco(tmp_path), change)
-    for read in (DetectionTask.load, lambda root: read_truth("detect", root)):
+    for read in (DetectionTask.load, lambda root: read_ground_truth("detect", root)):
         with pytest.raises(ValueError, match=r"instances_val\.json: there are no objects to measure with"):
             read(root)
 
@@ -186,7 +186,7 @@ def test_the_empty_root_of_the_categories_is_no_class(tmp_path: Path) -> None:
     for split in ("train", "val"):
         changed(root, add_root, split)
     assert DetectionTask.load(root).names == ("red box", "blue box")
-    assert read_truth("detect", root).names == ("red box", "blue box")
+    assert read_ground_truth("detect", root).names == ("red box", "blue box")
     changed(root, lambda content: content["annotations"][0].update(category_id=0), "train")
     assert DetectionTask.load(root).names == ("boxes", "red box", "blue box")  # it has an object in one of the splits
 
@@ -231,7 +231,7 @@ def test_a_picture_outside_of_the_folder_can_be_measured(tmp_path: Path) -> None
     root = write_coco(tmp_path / "data")
     (root / "val" / "0.png").rename(tmp_path / "0.png")
     changed(root, lambda content: content["images"][0].update(file_name=str(tmp_path / "0.png")))
-    assert read_truth("detect", root).pictures[0].path == tmp_path / "0.png"
+    assert read_ground_truth("detect", root).pictures[0].path == tmp_path / "0.png"
 
 
 def test_a_size_from_before_the_exif_turn_is_named_with_what_to_do(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_size_from_before_the_exif_turn_is_named_with_what_to_do(tmp_path: Pat
     for name in ("1.jpg", "2.tif"):
         Image.new("RGB", (96, 64)).save(root / "val" / name, exif=exif)
         changed(root, lambda content, name=name: content["images"][int(name[0])].update(file_name=f"val/{name}"))  # type: ignore[misc]
-    for read in (DetectionTask.load, lambda root: read_truth("detect", root)):
+    for read in (DetectionTask.load, lambda root: read_ground_truth("detect", root)):
         with pytest.raises(
             ValueError,
             match=TURNED,
@@ -249,14 +249,14 @@ def test_a_size_from_before_the_exif_turn_is_named_with_what_to_do(tmp_path: Pat
             read(root)
         assert "0.png" not in str(caught.value)
     changed(root, lambda content: [content["images"][k].update(width=64, height=96) for k in (1, 2)])
-    assert len(read_truth("detect", root).pictures) == 4
+    assert len(read_ground_truth("detect", root).pictures) == 4
 
 
 @pytest.mark.parametrize(
     "size", [{"width": None}, {"width": 0, "height": 0}, {"width": "96", "height": "64"}, {"width": 96.0}]
 )
 def test_a_size_may_be_missing_or_spelled_otherwise(size: Content, tmp_path: Path) -> None:
-    assert len(read_truth("detect", changed(write_coco(tmp_path), every("images", size))).pictures) == 4
+    assert len(read_ground_truth("detect", changed(write_coco(tmp_path), every("images", size))).pictures) == 4
 
 
 def content(images: object = None, annotations: object = None, categories: object = None) -> str:

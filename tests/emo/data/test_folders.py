@@ -8,7 +8,7 @@ import pytest
 
 from emo.data.folders import find_classification, load_squares
 from emo.data.pictures import check_readable
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.training.classification import ClassificationTask
 from tests.emo.datasets import COLOURS, picture, write_folders, write_plain, write_sheets
 
@@ -200,7 +200,7 @@ def test_a_kind_that_is_not_read_here_is_passed_over_with_the_reason(
     assert {file.path.suffix for file in find_classification(root, "train").files} == {".png"}
     ClassificationTask.load(root, 32)
     assert re.search(r"passed over: 3 \.heif \(.*allowed.*\)", capsys.readouterr().out)
-    read_truth("classify", root)
+    read_ground_truth("classify", root)
     assert "passed over: 3 .heif (" in capsys.readouterr().out
 
 

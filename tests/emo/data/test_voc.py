@@ -7,7 +7,7 @@ from emo.data.boxes import BoxedImages
 from emo.data.detection import find_detection
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.training.detection import DetectionTask
 from tests.emo.datasets import COLOURS
 
@@ -56,7 +56,7 @@ def test_the_lists_say_which_pictures_are_of_which_split_and_corners_count_from_
     assert training.names == validation.names == ("blue box", "red box")
     assert training.images[3].boxes_xyxy.tolist() == [[13, 8, 63, 50]]
     assert [image.labels.tolist() for image in training.images[:2]] == [[1], [0]]
-    assert len(read_truth("detect", root).pictures) == 3
+    assert len(read_ground_truth("detect", root).pictures) == 3
 
 
 @pytest.mark.parametrize("lists", [{}, {"trainval": range(10)}, {"train": range(10)}, {"cat_train": range(3)}])
@@ -122,7 +122,7 @@ def test_a_size_from_before_the_exif_turn_is_named(tmp_path: Path) -> None:
     exif[0x0112] = 8
     Image.new("RGB", (96, 64)).save(root / "JPEGImages" / "photo 7.jpg", exif=exif)
     with pytest.raises(ValueError, match=r"photo 7\.jpg has 64 x 96 pixels, its boxes are for 96 x 64.*exiftool"):
-        read_truth("detect", root)
+        read_ground_truth("detect", root)
 
 
 @pytest.mark.parametrize(
@@ -153,4 +153,4 @@ def test_a_picture_that_is_missing_and_a_line_without_xml_are_named(tmp_path: Pa
     (root / "ImageSets" / "Main" / "train.txt").unlink()
     (root / "JPEGImages" / "photo 2.jpg").unlink()
     with pytest.raises(ValueError, match=r"photo 2\.jpg"):
-        read_truth("detect", root)
+        read_ground_truth("detect", root)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from emo.data.detection import find_detection
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.training.detection import DetectionTask
 from tests.emo.datasets import COLOURS
 
@@ -39,7 +39,7 @@ def check(root: Path) -> None:
         assert [image.boxes_xyxy[0].round(6).tolist() for image in data.images] == [
             [10 + k, 8, 60 + k, 50] for k in range(4)
         ]
-    assert len(read_truth("detect", root).pictures) == 4
+    assert len(read_ground_truth("detect", root).pictures) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emo.evaluation.evaluated_model import Subject
-from emo.evaluation.ground_truth import Truth, read_truth
-from emo.evaluation.local import local_subject
+from emo.evaluation.evaluated_model import EvaluatedModel
+from emo.evaluation.ground_truth import GroundTruth, read_ground_truth
+from emo.evaluation.local import local_model
 from emo.evaluation.measure import measure
-from emo.evaluation.predict import onnx_predict
-from emo.evaluation.targets import choose_subject
+from emo.evaluation.targets import choose_model
+from emo.export.predict import onnx_predict
 from tests.emo.evaluation.splits import write_mapped
 from tests.support import write_segmenter
 
@@ -44,23 +44,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def truth(tmp_path: Path) -> Truth:
+def truth(tmp_path: Path) -> GroundTruth:
     write_mapped(tmp_path / "data", count=6)
-    return read_truth("segment", tmp_path / "data")
+    return read_ground_truth("segment", tmp_path / "data")
 
 
 @pytest.fixture
-def subject(folder: Path) -> Subject:
-    return choose_subject(str(folder))
+def subject(folder: Path) -> EvaluatedModel:
+    return choose_model(str(folder))
 
 
 @pytest.mark.parametrize("cut_off", [False, True])
 def test_after_a_kill_only_the_missing_pictures_are_asked_about(
-    cut_off: bool, folder: Path, subject: Subject, truth: Truth, tmp_path: Path
+    cut_off: bool, folder: Path, subject: EvaluatedModel, truth: GroundTruth, tmp_path: Path
 ) -> None:
     whole = measure(subject, truth)
     counted, kept = Counted(folder), tmp_path / "kept" / "answers.jsonl"
-    local = local_subject(subject.description, counted)
+    local = local_model(subject.description, counted)
     with pytest.raises(Killed):
         measure(local, truth, kept)
     if cut_off:  # in the middle of a line
@@ -82,7 +82,7 @@ def test_after_a_kill_only_the_missing_pictures_are_asked_about(
     ],
 )
 def test_answers_of_another_evaluation_are_refused_with_what_differs(
-    change: dict[str, object], message: str, subject: Subject, truth: Truth, tmp_path: Path
+    change: dict[str, object], message: str, subject: EvaluatedModel, truth: GroundTruth, tmp_path: Path
 ) -> None:
     kept = tmp_path / "answers.jsonl"
     measure(subject, truth, kept)
@@ -96,12 +96,14 @@ def test_answers_of_another_evaluation_are_refused_with_what_differs(
         path = truth.pictures[0].path
         path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ValueError, match=rf"answers of another evaluation \({message}\)"):
-        measure(Subject(description, subject.ask), truth, kept)
+        measure(EvaluatedModel(description, subject.ask), truth, kept)
     assert kept.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", ["no JSON\n", "no JSON", "[]\n", '{"model": 1}\nno JSON\n', "\n"])
-def test_a_file_of_something_else_is_left_alone(content: str, subject: Subject, truth: Truth, tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_left_alone(
+    content: str, subject: EvaluatedModel, truth: GroundTruth, tmp_path: Path
+) -> None:
     kept = tmp_path / "notes.txt"
     kept.write_text(content)
     with pytest.raises(ValueError, match="choose another file"):

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from emo.__main__ import main
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.evaluation.measure import measure
-from emo.evaluation.targets import choose_subject
+from emo.evaluation.targets import choose_model
 from emo_serve.manifest import Task
 from emo_serve.settings import Settings
 from tests.emo.evaluation.splits import write_labelled, write_split
@@ -27,8 +27,8 @@ WRITE = {"classify": write_classifier, "detect": write_detector, "segment": writ
 
 
 def figures(what: object, data: Path, model: str | None = None, out: Path | None = None) -> dict[str, float]:
-    subject = choose_subject(str(what), model)
-    return measure(subject, read_truth(subject.description.task, data), out)
+    subject = choose_model(str(what), model)
+    return measure(subject, read_ground_truth(subject.description.task, data), out)
 
 
 @pytest.mark.parametrize(("task", "figure"), [("classify", "top1"), ("detect", "ap"), ("segment", "miou")])
@@ -117,10 +117,10 @@ def test_a_checkpoint_gives_the_answers_of_the_model_that_was_exported_from_it(t
 def test_a_segmenters_checkpoint_is_measured_at_the_side_that_is_asked_for(tmp_path: Path) -> None:
     torch.save({"state_dict": upstream_state("pspnet_emo_1m")}, tmp_path / "net.pth")
     data = write_split("segment", tmp_path / "data")
-    subject = choose_subject(str(tmp_path / "net.pth"), side=64)
+    subject = choose_model(str(tmp_path / "net.pth"), side=64)
     assert subject.description.labels[0] == "wall"
     assert subject.description.rule.height == 64
-    assert 0 <= measure(subject, read_truth("segment", data))["miou"] < 0.5
+    assert 0 <= measure(subject, read_ground_truth("segment", data))["miou"] < 0.5
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_a_graph_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path) -
     folder = write_classifier(tmp_path / "models")
     (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b" ")
     with pytest.raises(ValueError, match=r"model\.onnx is not what the manifest says"):
-        choose_subject(str(folder))
+        choose_model(str(folder))

@@ -1,4 +1,4 @@
-"""Intersection over union by hand."""
+"""Intersection over union by ready."""
 
 from pathlib import Path
 

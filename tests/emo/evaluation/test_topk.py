@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from emo.evaluation.answers import Answer
-from emo.evaluation.ground_truth import read_truth
+from emo.evaluation.ground_truth import read_ground_truth
 from emo.evaluation.measure import measure
-from emo.evaluation.targets import choose_subject
+from emo.evaluation.targets import choose_model
 from emo.evaluation.topk import Labelled
 from tests.emo.evaluation.splits import write_labelled
 from tests.support import write_classifier
@@ -22,5 +22,5 @@ def test_top5_is_told_of_models_of_ten_classes_or_more(classes: int, figures: se
 
 def test_the_model_counts_and_not_the_data_which_may_have_fewer_classes(tmp_path: Path) -> None:
     write_labelled(tmp_path / "data")
-    subject = choose_subject(str(write_classifier(tmp_path / "models")))
-    assert measure(subject, read_truth("classify", tmp_path / "data")).keys() == {"top1"}
+    subject = choose_model(str(write_classifier(tmp_path / "models")))
+    assert measure(subject, read_ground_truth("classify", tmp_path / "data")).keys() == {"top1"}

@@ -209,7 +209,7 @@ def test_a_sheet_shows_objects_true_ones_and_regions_differently(photos: Path, m
         (["--hold-out", "3"], "with --hold-out a folder"),
         (["--hold-out", "1"], "1: wants 2 or more"),
         (["--out", "{tmp}"], "wants a file"),
-        (["--out", "{tmp}/hand.json"], "emo label has not written it"),
+        (["--out", "{tmp}/ready.json"], "emo label has not written it"),
         (["--true", "{tmp}/true.json"], "none of its 1 pictures is among the 4"),
         (["--true", "{photos}/true.json"], "its boxes are for 65 x 64"),
         (["--true", "{tmp}/out.json"], "out.json is read, so it cannot be written"),
@@ -220,7 +220,7 @@ def test_a_sheet_shows_objects_true_ones_and_regions_differently(photos: Path, m
 def test_what_cannot_be_done_ends_with_a_message_and_nothing_is_written(
     arguments: list[str], message: str, photos: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "hand.json").write_text("{}")
+    (tmp_path / "ready.json").write_text("{}")
     write_true(tmp_path, ["elsewhere.png"])
     write_true(photos, ["a.png"], size=65)
     filled = [argument.format(tmp=tmp_path, photos=photos) for argument in arguments]
@@ -229,4 +229,4 @@ def test_what_cannot_be_done_ends_with_a_message_and_nothing_is_written(
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
-    assert (tmp_path / "hand.json").read_text() == "{}"
+    assert (tmp_path / "ready.json").read_text() == "{}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emo.checkpoints.loader import own_weights, read_checkpoint, restore_own
-from emo.evaluation.predict import torch_predict
+from emo.export.predict import torch_predict
 from emo.training.classification import ClassificationTask
 from emo.training.detection import DetectionTask
 from emo.training.loop import batch_size, train

@@ -37,7 +37,7 @@ _SHOWN = 100  # characters of a client's value that are repeated to it
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestContext:
     """A request that was let in."""
 
     services: Services
@@ -50,7 +50,7 @@ class Call:
     """loop.time()"""
 
 
-class Door:
+class AdmissionMiddleware:
     """Lets requests for a model in and answers them by their route, or refuses them."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
@@ -69,7 +69,7 @@ class Door:
             return
         scope["route"] = route
         request = Request(scope, receive, send)
-        call: Call | ServiceError
+        call: RequestContext | ServiceError
         try:
             call = _enter(request)
         except (ModelNotFound, ModelNotReady) as error:
@@ -84,34 +84,34 @@ class Door:
             response = await answer_error(request, error)
         finally:
             present = scope["state"]["call"]
-            if isinstance(present, Call):
+            if isinstance(present, RequestContext):
                 present.deployment.leave()
         await response(scope, receive, send)
 
 
-def call_of(request: Request) -> Call:
+def context_of(request: Request) -> RequestContext:
     """How ``request`` was let in; raises ModelNotFound or ModelNotReady where no model takes it."""
     call = request.scope["state"]["call"]
     if isinstance(call, ModelNotFound | ModelNotReady):
         raise call
-    if not isinstance(call, Call):
+    if not isinstance(call, RequestContext):
         raise TypeError(call)
     return call
 
 
-def enter_again(request: Request) -> None:
+def readmit(request: Request) -> None:
     """Let ``request`` in by its query as it is now, where another model may be named; the one before is left.
 
     Raises what says that the other one does not take it.
     """
     state = request.scope["state"]
     before = state["call"]
-    state["call"] = _enter(request, before.deadline if isinstance(before, Call) else None)
-    if isinstance(before, Call):
+    state["call"] = _enter(request, before.deadline if isinstance(before, RequestContext) else None)
+    if isinstance(before, RequestContext):
         before.deployment.leave()
 
 
-def _enter(request: Request, deadline: float | None = None) -> Call:
+def _enter(request: Request, deadline: float | None = None) -> RequestContext:
     services = services_of(request)
     scope = request.scope
     headers = exchange_of(scope).headers
@@ -126,7 +126,7 @@ def _enter(request: Request, deadline: float | None = None) -> Call:
     # Who comes back is known by its address and the length of its body, which is that of its images.
     size = headers.get(b"content-length", b"").decode("latin-1")
     visit = deployment.enter(client, f"{client} {size}", deadline)
-    return Call(services, deployment, visit, seconds, deadline)
+    return RequestContext(services, deployment, visit, seconds, deadline)
 
 
 @lru_cache(maxsize=128)  # clients ask for the same again and again

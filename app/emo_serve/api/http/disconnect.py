@@ -13,7 +13,7 @@ from emo_serve.api.http.exchange import Exchange
 T = TypeVar("T")
 
 
-async def while_connected(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
     """What ``work`` gives; when the client leaves before, the work is cancelled and ClientDisconnect raised.
 
     The body must have been read, so that there is nothing to receive but that the client left.

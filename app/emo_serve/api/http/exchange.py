@@ -124,7 +124,7 @@ class Exchange:
             message = {**message, "more_body": True}
         await self._send(message)
 
-    async def linger(self) -> None:
+    async def lingering_close(self) -> None:
         """Where the end of the answer is held back: read on for up to 5 seconds, throw that away, and let it out."""
         if not self._is_held:
             return

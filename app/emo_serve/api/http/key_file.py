@@ -37,7 +37,7 @@ def read_keys(path: Path) -> dict[str, bytes]:
     return keys
 
 
-class KeysFile:
+class KeyFile:
     """The keys in a file, as it is now: looked at again no more than once a second.
 
     A file that cannot be read any more changes nothing; the log says what is wrong with it.

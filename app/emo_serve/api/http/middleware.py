@@ -27,7 +27,7 @@ _RECORD = MappingProxyType(
 )  # what is the same in every line
 
 
-class RequestFrame:
+class RequestMiddleware:
     """The outermost layer: whatever happens inside, there is an answer, the log has its line, and it is counted."""
 
     def __init__(
@@ -72,7 +72,7 @@ class RequestFrame:
             # The server keeps the scope until the connection's next request, and the exchange the server's end of it:
             # the model of an answer would stay in memory as long, or in a circle.
             scope["state"].clear()
-        await exchange.linger()
+        await exchange.lingering_close()
 
 
 def route_of(scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """The administration: what is loaded, in every worker, and how that is changed. On a port and with a token of its own.
 
-It holds no state. What is chosen is written into the repository (``emo_serve.engine.repository.serving_config``), and every worker then follows
-the repository; so it holds after a restart too, and for other servers that watch the same folder.
+It holds no state. What is chosen is written into the repository (``serving.json``), and every worker then follows the
+repository; so it holds after a restart too, and for other servers that watch the same folder.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from fastapi import APIRouter, Query, Request
 from emo_serve.api.http.services import Services, services_of
 from emo_serve.api.wire.schemas import AliasQuery, NoQuery, WorkerStates
 from emo_serve.engine.registry.catalog import Catalog
-from emo_serve.engine.repository.serving_config import ALIAS_PATTERN, Choices, change_choices
+from emo_serve.engine.repository.serving_config import ALIAS_PATTERN, ServingConfig, update_serving_config
 from emo_serve.errors import Conflict, InvalidParameter, ModelNotFound
 from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN, known_as
 
@@ -120,7 +120,7 @@ async def remove_alias(request: Request, name: str, alias: str, _query: Annotate
     services = services_of(request)
     name = services.catalog.find(name).manifest.name
 
-    def change(choices: Choices) -> Choices:
+    def change(choices: ServingConfig) -> ServingConfig:
         if alias not in choices.aliases:
             msg = f"Model {name!r} has no alias {alias[:100]!r}; there are: {', '.join(choices.aliases) or 'none'}."
             raise ModelNotFound(msg)
@@ -159,12 +159,12 @@ def _require_version(services: Services, name: str, version: str) -> None:
 async def _changed(
     services: Services,
     name: str,
-    change: Callable[[Choices], Choices],
+    change: Callable[[ServingConfig], ServingConfig],
     is_done: Callable[[State], bool],
     otherwise: str,
 ) -> dict[str, Any]:
     """Change what is chosen, let all workers follow, and give their states; raises Conflict where one could not."""
-    await asyncio.to_thread(change_choices, services.settings.models / name, change)
+    await asyncio.to_thread(update_serving_config, services.settings.models / name, change)
     states = await _states(services, rescan=True)
     for state in states:
         if not is_done(state):

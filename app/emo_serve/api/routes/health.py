@@ -32,9 +32,9 @@ async def readyz(request: Request) -> State:
     if services.drain.is_set():
         msg = "The process has been told to stop and finishes what it has accepted."
         raise ShuttingDown(msg)
-    obstacles = services.catalog.obstacles()
-    if obstacles:
-        msg = f"Not ready: {'; '.join(obstacles)}."
+    not_ready_reasons = services.catalog.not_ready_reasons()
+    if not_ready_reasons:
+        msg = f"Not ready: {'; '.join(not_ready_reasons)}."
         raise ModelNotReady(msg)
     return State(status="ready")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from emo_serve.api.http.admission import TIMEOUT_HEADER
-from emo_serve.api.http.api_keys import KEY_HEADER, OPEN_PATHS
+from emo_serve.api.http.auth import KEY_HEADER, OPEN_PATHS
 from emo_serve.api.wire.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
 from emo_serve.api.wire.query import query_parameters
 from emo_serve.api.wire.schemas import (

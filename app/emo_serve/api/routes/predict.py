@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from emo_serve.api.http.admission import Call, call_of, enter_again
+from emo_serve.api.http.admission import RequestContext, context_of, readmit
 from emo_serve.api.http.body_budget import Share
-from emo_serve.api.http.disconnect import while_connected
+from emo_serve.api.http.disconnect import cancel_on_disconnect
 from emo_serve.api.http.exchange import exchange_of
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload, Uploads, is_form, read_uploads
@@ -20,7 +20,7 @@ from emo_serve.api.wire.negotiation import negotiate
 from emo_serve.api.wire.problems import problem_for
 from emo_serve.api.wire.query import read_query, with_fields
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery
-from emo_serve.api.wire.serialization import classify_answer, coco_results, detect_answer
+from emo_serve.api.wire.serialization import coco_results, serialize_classification, serialize_detections
 from emo_serve.engine.execution.pipeline import Prediction
 from emo_serve.engine.execution.tasks import Parameters
 from emo_serve.engine.registry.deployment import Deployment
@@ -49,13 +49,13 @@ class Answered:
 async def classify(request: Request) -> Response:
     """The best classes of each image."""
 
-    def plan() -> tuple[Call, ClassifyParameters]:
+    def plan() -> tuple[RequestContext, ClassifyParameters]:
         query = read_query(request.scope["query_string"], ClassifyQuery)
         negotiate(exchange_of(request.scope).headers.get(b"accept"), (JSON,))
         parameters = ClassifyParameters(
             top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
         )
-        return call_of(request), parameters
+        return context_of(request), parameters
 
     with services_of(request).bodies.share() as share:
         uploads, (call, parameters) = await read_request(request, share, ClassifyQuery, plan)
@@ -69,11 +69,11 @@ async def detect(request: Request) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
     accept = exchange_of(request.scope).headers.get(b"accept")
 
-    def plan() -> tuple[Call, DetectParameters, DetectQuery, str]:
+    def plan() -> tuple[RequestContext, DetectParameters, DetectQuery, str]:
         query = read_query(request.scope["query_string"], DetectQuery, "classes")
         media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
         _refuse_coco_conflict(query)
-        call = call_of(request)
+        call = context_of(request)
         parameters = DetectParameters(
             score_threshold=query.score_threshold,
             iou_threshold=query.iou_threshold,
@@ -132,18 +132,18 @@ async def read_request(
             raise
         missing = error  # the form may name a model that there is
     call = scope["state"]["call"]
-    seconds = call.seconds if isinstance(call, Call) else services.settings.request_timeout_seconds
+    seconds = call.seconds if isinstance(call, RequestContext) else services.settings.request_timeout_seconds
     most = services.settings.max_images_per_request
     try:
         uploads = await read_uploads(exchange, share, most, services.deadlines, seconds)
     except QueueFull:
-        if isinstance(call, Call):
+        if isinstance(call, RequestContext):
             call.deployment.count_refused_body()
         raise
     if uploads.fields and (query := with_fields(scope["query_string"], uploads.fields, model)) != scope["query_string"]:
         scope["query_string"] = query
         if any(name in {"model", "version"} for name, value in uploads.fields if value):
-            enter_again(request)
+            readmit(request)
         return uploads, plan()
     if missing is not None:
         raise missing
@@ -153,13 +153,13 @@ async def read_request(
 async def answer_uploads(
     request: Request,
     uploads: Uploads,
-    call: Call,
+    call: RequestContext,
     parameters: Parameters,
 ) -> Answered:
     """What became of each image of the request; raises where that is one error for all of them."""
     exchange = exchange_of(request.scope)
     answers = _predict_all(uploads.images, parameters, call)
-    outcomes = await while_connected(exchange, answers)
+    outcomes = await cancel_on_disconnect(exchange, answers)
     exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]
     _raise_common_error(uploads, outcomes)
     return Answered(uploads, outcomes, call.deadline)
@@ -168,7 +168,7 @@ async def answer_uploads(
 async def _predict_all(
     images: Sequence[Upload],
     parameters: Parameters,
-    call: Call,
+    call: RequestContext,
 ) -> list[Outcome]:
     async def predict(image: Upload) -> Outcome:
         if isinstance(image, InvalidRequest):
@@ -197,13 +197,13 @@ def _classified(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
         return {"error": problem_for(outcome).document()}
     if not isinstance(outcome.result, Classification):
         raise TypeError(outcome.result)
-    return classify_answer(deployment.manifest, deployment.labels, outcome.image, outcome.result)
+    return serialize_classification(deployment.manifest, deployment.labels, outcome.image, outcome.result)
 
 
 def _detected(deployment: Deployment, outcome: Outcome, query: DetectQuery) -> dict[str, Any]:
     if isinstance(outcome, Exception):
         return {"error": problem_for(outcome).document()}
-    return detect_answer(
+    return serialize_detections(
         deployment.manifest, deployment.labels, outcome.image, _detections(outcome), query.box_format, query.units
     )
 
@@ -225,7 +225,7 @@ async def _picture(request: Request, deployment: Deployment, answered: Answered,
     if isinstance(outcome, Exception) or isinstance(image, InvalidRequest):
         raise TypeError(outcome)
     drawing = deployment.draw(image, _detections(outcome), media_type, answered.deadline)
-    return Response(await while_connected(exchange_of(request.scope), drawing), media_type=media_type)
+    return Response(await cancel_on_disconnect(exchange_of(request.scope), drawing), media_type=media_type)
 
 
 def _detections(prediction: Prediction) -> Detections:

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from emo_serve.api.http.admission import Call, call_of
-from emo_serve.api.http.disconnect import while_connected
+from emo_serve.api.http.admission import RequestContext, context_of
+from emo_serve.api.http.disconnect import cancel_on_disconnect
 from emo_serve.api.http.exchange import exchange_of
 from emo_serve.api.http.services import services_of
 from emo_serve.api.routes.openapi import SEGMENT
@@ -14,7 +14,7 @@ from emo_serve.api.wire.negotiation import negotiate
 from emo_serve.api.wire.problems import problem_for
 from emo_serve.api.wire.query import read_query
 from emo_serve.api.wire.schemas import SegmentQuery
-from emo_serve.api.wire.serialization import segment_answer
+from emo_serve.api.wire.serialization import serialize_segmentation
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter, InvalidRequest
 from emo_serve.vision.draw import PictureType
@@ -28,10 +28,10 @@ async def segment(request: Request) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
     accept = exchange_of(request.scope).headers.get(b"accept")
 
-    def plan() -> tuple[Call, SegmentQuery, str]:
+    def plan() -> tuple[RequestContext, SegmentQuery, str]:
         query = read_query(request.scope["query_string"], SegmentQuery)
         media_type = negotiate(accept, PICTURES if query.format == "overlay" else (JSON, *PICTURES))
-        return call_of(request), query, media_type
+        return context_of(request), query, media_type
 
     with services_of(request).bodies.share() as share:
         uploads, (call, query, media_type) = await read_request(request, share, SegmentQuery, plan)
@@ -55,12 +55,12 @@ async def segment(request: Request) -> Response:
 def _segmented(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Exception):
         return {"error": problem_for(outcome).document()}
-    return segment_answer(deployment.manifest, deployment.labels, _segmentation(outcome))
+    return serialize_segmentation(deployment.manifest, deployment.labels, _segmentation(outcome))
 
 
 async def _labels(request: Request, deployment: Deployment, answered: Answered) -> Response:
     writing = deployment.write_class_map(_segmentation(answered.outcomes[0]), answered.deadline)
-    return Response(await while_connected(exchange_of(request.scope), writing), media_type="image/png")
+    return Response(await cancel_on_disconnect(exchange_of(request.scope), writing), media_type="image/png")
 
 
 async def _overlay(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
@@ -68,7 +68,7 @@ async def _overlay(request: Request, deployment: Deployment, answered: Answered,
     if isinstance(image, InvalidRequest):
         raise TypeError(image)
     drawing = deployment.draw(image, _segmentation(outcome), media_type, answered.deadline)
-    return Response(await while_connected(exchange_of(request.scope), drawing), media_type=media_type)
+    return Response(await cancel_on_disconnect(exchange_of(request.scope), drawing), media_type=media_type)
 
 
 def _segmentation(outcome: Outcome) -> Segmentation:

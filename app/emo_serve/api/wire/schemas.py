@@ -1,7 +1,7 @@
 """The wire: what requests may ask and what answers look like.
 
-Requests are parsed with these models. Answers are written by ``emo_serve.api.wire.serialization`` directly, which is faster;
-the models here describe them in the OpenAPI document, and the tests hold real answers against them.
+Requests are parsed with these models. Answers are written by ``serialization`` directly, which is faster; the models
+here describe them in the OpenAPI document, and the tests hold real answers against them.
 """
 
 from typing import Annotated, Any, Literal, Self

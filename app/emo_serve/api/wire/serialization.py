@@ -14,7 +14,7 @@ _SCORE_DIGITS = 6
 _BOX_DIGITS = {"pixel": 2, "normalized": 6}
 
 
-def classify_answer(
+def serialize_classification(
     manifest: Manifest, labels: tuple[str, ...], image: ImageSize, result: Classification
 ) -> dict[str, Any]:
     """One ClassifyAnswer."""
@@ -30,7 +30,7 @@ def classify_answer(
     return answer
 
 
-def detect_answer(
+def serialize_detections(
     manifest: Manifest,
     labels: tuple[str, ...],
     image: ImageSize,
@@ -51,7 +51,7 @@ def detect_answer(
     }
 
 
-def segment_answer(manifest: Manifest, labels: tuple[str, ...], result: Segmentation) -> dict[str, Any]:
+def serialize_segmentation(manifest: Manifest, labels: tuple[str, ...], result: Segmentation) -> dict[str, Any]:
     """One SegmentAnswer."""
     image = result.image
     return {

@@ -20,13 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.inference import Inference, infer
-from emo_serve.engine.execution.inline import Alone, Answer, P, R
-from emo_serve.engine.execution.session import Session
-from emo_serve.engine.host.thread_priority import lower_priority
-from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.execution.inline import Answer, InlineExecutor, P, R
+from emo_serve.engine.execution.session import Inference, Session, infer
+from emo_serve.engine.host import lower_priority
+from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.deadlines import Deadlines, too_late
-from emo_serve.engine.scheduling.ready_queue import Hand, Turn
+from emo_serve.engine.scheduling.ready_queue import Priority, ReadyQueue
 from emo_serve.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
 from emo_serve.metrics.definitions import ModelMetrics
 from emo_serve.settings import Batching
@@ -55,9 +54,9 @@ class Batcher:
         session: Session,
         options: Batching,
         instances: int,
-        costs: Costs,
+        costs: CostModel,
         metrics: ModelMetrics,
-        hand: Hand[Callable[[], None]],
+        ready: ReadyQueue[Callable[[], None]],
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
         """Start to batch for the model called ``name``, ``instances`` batches at a time.
@@ -83,7 +82,7 @@ class Batcher:
         self._closed = False
         self._dead = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alone = Alone(session, self._idle_instances, self._threads, hand, costs, metrics)
+        self._inline = InlineExecutor(session, self._idle_instances, self._threads, ready, costs, metrics)
         self._former: asyncio.Task[None] | None = self._start(self._form_batches(), f"batcher {name}")
 
     @property
@@ -114,20 +113,24 @@ class Batcher:
         return len(self._queue)
 
     @property
-    def lets_alone(self) -> bool:
+    def can_run_inline(self) -> bool:
         """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs."""
-        return not (self._queue or self._costs.batches_pay(self._max_batch_size)) and self._alone.has_thread
+        return not (self._queue or self._costs.batches_pay(self._max_batch_size)) and self._inline.has_thread
 
-    async def run_alone(
-        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None], turn: Turn
+    async def run_inline(
+        self,
+        prepare: Callable[[], P],
+        finish: Callable[[P, Answer], R],
+        on_computed: Callable[[], None],
+        turn: Priority,
     ) -> R:
-        """Take one image through all steps in the thread of an instance, as ``Alone.run``; raises as ``submit``.
+        """Take one image through all steps in one thread, as ``InlineExecutor.run``; raises as ``submit``.
 
-        To be called where ``lets_alone``, in the same turn of the event loop.
+        To be called where ``can_run_inline``, in the same turn of the event loop.
         """
         if self._dead or self._closed:
             raise self._gone()
-        return await self._alone.run(prepare, finish, on_computed, turn)
+        return await self._inline.run(prepare, finish, on_computed, turn)
 
     async def close(self) -> None:
         """Reject what is not answered yet, and end."""
@@ -154,7 +157,7 @@ class Batcher:
     async def _form(self) -> list[_Queued]:
         """The next images to compute; none if all that waited have left."""
         await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
-        await self._wait_for_company()
+        await self._wait_for_batch()
         batch = self._take()
         if self._queue:
             self._arrived.set()
@@ -162,17 +165,17 @@ class Batcher:
             self._arrived.clear()
         return batch
 
-    async def _wait_for_company(self) -> None:
-        """Wait while one more image is worth it: see ``_patience``."""
-        while (patience := self._patience()) > 0:
+    async def _wait_for_batch(self) -> None:
+        """Wait while one more image is worth it: see ``_max_wait``."""
+        while (max_wait := self._max_wait()) > 0:
             self._arrived.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(max_wait):
                     await self._arrived.wait()
                     continue
             return
 
-    def _patience(self) -> float:
+    def _max_wait(self) -> float:
         """Seconds to wait for one more image, the instance being idle; not above 0: run what is there.
 
         Waiting must save more of the instance's time than it costs, an image must be likely to come in that time, the
@@ -286,7 +289,7 @@ class Batcher:
     def _reject_queued(self) -> None:
         for image in list(self._queue):
             _reject(image, self._gone())
-        self._alone.reject(self._gone)
+        self._inline.reject(self._gone)
 
     def _gone(self) -> ServiceError:
         """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""

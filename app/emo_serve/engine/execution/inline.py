@@ -16,12 +16,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.inference import infer
 from emo_serve.engine.execution.pixel_threads import guarded
-from emo_serve.engine.execution.session import Outputs, Session
-from emo_serve.engine.host.thread_priority import lower_priority
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.ready_queue import Hand, Turn
+from emo_serve.engine.execution.session import Outputs, Session, infer
+from emo_serve.engine.host import lower_priority
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.ready_queue import Priority, ReadyQueue
 from emo_serve.errors import ServiceError
 from emo_serve.metrics.definitions import ModelMetrics
 
@@ -48,7 +47,7 @@ P = TypeVar("P", bound=HasTensor)
 R = TypeVar("R")
 
 
-class Alone:
+class InlineExecutor:
     """Runs single images in the threads of one session's instances; used from one event loop."""
 
     def __init__(
@@ -56,15 +55,15 @@ class Alone:
         session: Session,
         idle: asyncio.Semaphore,
         threads: ThreadPoolExecutor,
-        hand: Hand[Callable[[], None]],
-        costs: Costs,
+        ready: ReadyQueue[Callable[[], None]],
+        costs: CostModel,
         metrics: ModelMetrics,
     ) -> None:
         """Share the instances with whoever else takes them from ``idle``; what the runs cost is told to ``costs``."""
         self._session = session
         self._idle = idle
         self._threads = threads
-        self._hand = hand
+        self._ready = ready
         self._costs = costs
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -77,7 +76,11 @@ class Alone:
         return self._at_work > 0 or not self._idle.locked()
 
     async def run(
-        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None], turn: Turn
+        self,
+        prepare: Callable[[], P],
+        finish: Callable[[P, Answer], R],
+        on_computed: Callable[[], None],
+        turn: Priority,
     ) -> R:
         """Prepare one image, compute it and finish it; ``on_computed`` is called on the event loop before that is told.
 
@@ -86,7 +89,7 @@ class Alone:
         """
         answer: asyncio.Future[R] = self._loop.create_future()
         self._answers.add(answer)
-        self._hand.put(turn, partial(self._visit, time.perf_counter(), prepare, finish, on_computed, answer))
+        self._ready.put(turn, partial(self._visit, time.perf_counter(), prepare, finish, on_computed, answer))
         if not self._idle.locked():
             await self._idle.acquire()  # at once
             self._at_work += 1
@@ -105,7 +108,7 @@ class Alone:
 
     def _work(self) -> None:
         """Take what is at hand until there is nothing."""
-        while (visit := self._hand.take()) is not None:
+        while (visit := self._ready.take()) is not None:
             visit()
         self._tell(self._stopped)
 
@@ -160,7 +163,7 @@ class Alone:
     # ---- on the event loop -----------------------------------------------------------------------------------------
 
     def _stopped(self) -> None:
-        if self._hand:  # put in when the thread had just looked
+        if self._ready:  # put in when the thread had just looked
             with suppress(RuntimeError):  # the threads have ended, and nobody waits
                 self._threads.submit(self._work)
             return

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.inline import Answer
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.tasks import Parameters, Result, Task
-from emo_serve.engine.scheduling.ready_queue import Turn
+from emo_serve.engine.scheduling.ready_queue import Priority
 from emo_serve.manifest import Preprocessing
 from emo_serve.vision.image import ImageLimits, decode
 from emo_serve.vision.preprocess import least_side, preprocess
@@ -60,7 +60,7 @@ def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing, least_side:
 class Stay:
     """An image's time in its slot."""
 
-    turn: Turn
+    turn: Priority
     waited: float
     """Seconds before it, which count as time in the queue."""
     begin: Callable[[], None]
@@ -73,7 +73,7 @@ class Pipeline:
     """The steps of one model."""
 
     def __init__(
-        self, rule: Preprocessing, limits: ImageLimits, task: Task, workers: PixelWorkers, batcher: Batcher
+        self, rule: Preprocessing, limits: ImageLimits, task: Task, workers: PixelThreads, batcher: Batcher
     ) -> None:
         """Join the steps; they are owned, and closed, elsewhere."""
         self._rule = rule
@@ -103,8 +103,8 @@ class Pipeline:
             stay.begin()
             return prepare(upload, self._limits, self._rule, least_side)
 
-        if self._batcher.lets_alone:
-            return await self._batcher.run_alone(ready, finish, stay.end, stay.turn)
+        if self._batcher.can_run_inline:
+            return await self._batcher.run_inline(ready, finish, stay.end, stay.turn)
         prepared = await self._workers.run(ready)
         answer = await self._batcher.submit(prepared.tensor, deadline)  # this image's rows of the batch
         stay.end()

@@ -11,7 +11,7 @@ Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 
-class PixelWorkers:
+class PixelThreads:
     """A thread pool with a queue in front of it that costs nothing to leave."""
 
     def __init__(self, threads: int) -> None:

@@ -4,7 +4,7 @@ from emo_serve.engine.execution.tasks import Parameters, Result
 from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
 
 
-def findings(result: Result, parameters: Parameters) -> tuple[list[int], list[float]] | None:
+def prediction_stats(result: Result, parameters: Parameters) -> tuple[list[int], list[float]] | None:
     """Labels and scores of the best class of an image, or of all objects in it.
 
     None where a client's own thresholds or classes decided what was found: then it says more about the client.

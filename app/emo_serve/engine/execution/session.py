@@ -1,7 +1,9 @@
 """One loaded model that turns batches into outputs: the Session protocol, and ONNX Runtime behind it."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -9,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import InferenceFailed, StartupError
 from emo_serve.manifest import Manifest, Tensor
-from emo_serve.settings import Provider, SessionOptions
+from emo_serve.settings import Provider, SessionOptions, Settings
 
 # Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -141,3 +144,41 @@ def _check(model_path: Path, nodes: list[Any], tensors: tuple[Tensor, ...]) -> N
     if found:
         msg = f"{model_path}: the graph has tensors that the manifest does not name: {sorted(found)}"
         raise StartupError(msg)
+
+
+OpenSession = Callable[[Artefact, Settings], Session]
+
+
+def open_session(artefact: Artefact, settings: Settings) -> Session:
+    """The artefact's model in ONNX Runtime; raises StartupError."""
+    return OrtSession(artefact.model_path, artefact.manifest, settings.session)
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The outputs (N, ...) of a batch, and when (``time.perf_counter()``) and how long it ran."""
+
+    outputs: Outputs
+    started_at: float
+    seconds: float
+
+
+def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:
+    """Run N images (H, W, 3) as one batch; whatever goes wrong is an InferenceFailed."""
+    started_at = time.perf_counter()
+    try:
+        batch = tensors[0][None] if len(tensors) == 1 else np.stack(tensors)  # N x (H, W, 3) -> (N, H, W, 3)
+        outputs = session.run(batch)
+        _check_count(outputs, len(tensors))
+    except BaseException as error:
+        # BaseException: a future cannot hold StopIteration, and SystemExit must not end the server.
+        msg = "the model failed on this image"
+        raise InferenceFailed(msg) from error
+    return Inference(outputs, started_at, time.perf_counter() - started_at)
+
+
+def _check_count(outputs: Outputs, count: int) -> None:
+    counts = {name: len(values) for name, values in outputs.items()}
+    if set(counts.values()) != {count}:
+        msg = f"{count} images went in, but the outputs came with the lengths {counts}"
+        raise InferenceFailed(msg)

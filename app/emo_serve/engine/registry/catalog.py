@@ -10,14 +10,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Literal
 
 from emo_serve.defaults import DEFAULTS_FILE
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
-from emo_serve.engine.host.cpus import usable_cores
-from emo_serve.engine.registry.deployment import Deployment, OpenSession, open_session
+from emo_serve.engine.execution.pixel_threads import PixelThreads
+from emo_serve.engine.execution.session import OpenSession, open_session
+from emo_serve.engine.host import usable_cores
+from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.registry.preflight import Preflight
-from emo_serve.engine.registry.reconciler import Rollout
+from emo_serve.engine.registry.reconciler import Reconciler
 from emo_serve.engine.registry.watcher import watch
 from emo_serve.engine.repository.serving_config import DEFAULT
-from emo_serve.engine.scheduling.retry_sync import Bookings
+from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.errors import ModelNotFound, ModelNotReady
 from emo_serve.manifest import Task, known_as
 from emo_serve.metrics.definitions import Metrics
@@ -39,22 +40,22 @@ class Catalog:
         metrics: Metrics,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
-        bookings: Bookings | None = None,
+        retry_sync: RetrySync | None = None,
         preflight: Preflight | None = None,
     ) -> None:
         """An empty catalog, not ready before ``start``; ``on_death`` is called when a watched task ends unasked.
 
-        ``bookings`` are those of several workers; by the ``preflight`` versions are tried before they are served.
+        ``retry_sync`` are those of several workers; by the ``preflight`` versions are tried before they are served.
         """
         self._settings = settings
         self._on_death = on_death
-        self._workers = PixelWorkers(settings.decode_threads or usable_cores())
+        self._workers = PixelThreads(settings.decode_threads or usable_cores())
         self._configured_defaults = {
             "classify": settings.default_classify_model,
             "detect": settings.default_detect_model,
             "segment": settings.default_segment_model,
         }
-        self._rollout = Rollout(settings, metrics, self._workers, self._died, open_session, bookings, preflight)
+        self._reconciler = Reconciler(settings, metrics, self._workers, self._died, open_session, retry_sync, preflight)
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,16 +69,16 @@ class Catalog:
 
     async def start(self) -> None:
         """Load every model of the repository, one after the other, in a thread; a broken one is kept as a failure."""
-        await self._rollout.follow()
+        await self._reconciler.follow()
         self._state = "started"
-        for obstacle in self.obstacles():
+        for obstacle in self.not_ready_reasons():
             logger.error("not ready", extra={"reason": obstacle})
         if self._settings.watch_seconds is not None:
-            self._start(watch(self._settings.models, self._settings.watch_seconds, self._rollout), "watcher")
+            self._start(watch(self._settings.models, self._settings.watch_seconds, self._reconciler), "watcher")
 
     async def follow(self) -> None:
         """Serve what the repository holds now; what could not be loaded before is tried again."""
-        await self._rollout.follow()
+        await self._reconciler.follow()
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
@@ -107,18 +108,18 @@ class Catalog:
         name = self._known(name)
         versions = self.versions(name)
         if not versions:
-            msg = f"There is no model {name[:_SHOWN]!r}; there are: {', '.join(self._rollout.deployments)}."
+            msg = f"There is no model {name[:_SHOWN]!r}; there are: {', '.join(self._reconciler.deployments)}."
             raise ModelNotFound(msg)
         return self._pick(name, versions, version)
 
     def versions(self, name: str, task: Task | None = None) -> dict[str, Deployment]:
         """The deployments of this name by version, the highest last; of one task or of all."""
-        own = self._rollout.deployments.get(name, {})
+        own = self._reconciler.deployments.get(name, {})
         return {version: own[version] for version in sorted(own, key=int) if task in (None, own[version].manifest.task)}
 
     def aliases(self, deployment: Deployment) -> list[str]:
         """The aliases that name it."""
-        named = self._rollout.aliases.get(deployment.manifest.name, {})
+        named = self._reconciler.aliases.get(deployment.manifest.name, {})
         return sorted(alias for alias, version in named.items() if version == deployment.manifest.version)
 
     def is_default(self, deployment: Deployment) -> bool:
@@ -128,20 +129,20 @@ class Catalog:
 
     def _known(self, name: str) -> str:
         """The name as the repository writes it."""
-        return name if name in self._rollout.deployments else known_as(name, self._rollout.known)
+        return name if name in self._reconciler.deployments else known_as(name, self._reconciler.known)
 
     def _no_default(self, task: Task) -> ModelNotFound | ModelNotReady:
         """Why no model answers for the task where none is named."""
-        if self._rollout.defaults.are_unknown:
+        if self._reconciler.defaults.are_unknown:
             return ModelNotReady(f"The default model for {task} is not known; the list of models says why.")
-        names = sorted(self._rollout.found[task])
+        names = sorted(self._reconciler.found[task])
         if not names:
             return ModelNotFound(f"No model serves {task}.")
         several = ", ".join(names)
         return ModelNotFound(f"Several models serve {task} and none is the default: name one of {several} as model.")
 
     def _not_served(self, task: Task, name: str, *, is_default: bool) -> ModelNotFound | ModelNotReady:
-        if name in self._rollout.found[task]:
+        if name in self._reconciler.found[task]:
             return ModelNotReady(f"Model {name!r} could not be started; the list of models says why.")
         there_are = f"there are: {', '.join(self._names(task)) or 'none'}."
         if is_default:
@@ -153,7 +154,7 @@ class Catalog:
         picked = self._version(name, versions, version or DEFAULT)
         if picked is not None:
             return picked
-        aliases = self._rollout.aliases.get(name, {})
+        aliases = self._reconciler.aliases.get(name, {})
         if version in (None, *aliases):
             msg = f"Version {aliases[version or DEFAULT]} of model {name!r}, which should answer, is not served."
             raise ModelNotReady(msg)
@@ -161,18 +162,18 @@ class Catalog:
         raise ModelNotFound(msg)
 
     def _version(self, name: str, versions: Mapping[str, Deployment], version: str) -> Deployment | None:
-        aliases = self._rollout.aliases.get(name, {})
+        aliases = self._reconciler.aliases.get(name, {})
         if version == DEFAULT and version not in aliases:
             return versions[max(versions, key=int)] if versions else None
         return versions.get(aliases.get(version, version))
 
     def _names(self, task: Task) -> list[str]:
-        return [name for name in sorted(self._rollout.deployments) if self.versions(name, task)]
+        return [name for name in sorted(self._reconciler.deployments) if self.versions(name, task)]
 
     def all(self) -> tuple[Deployment, ...]:
         """Every deployment, by name, then version."""
         return tuple(
-            deployment for name in sorted(self._rollout.deployments) for deployment in self.versions(name).values()
+            deployment for name in sorted(self._reconciler.deployments) for deployment in self.versions(name).values()
         )
 
     def default(self, task: Task) -> str | None:
@@ -181,12 +182,12 @@ class Catalog:
         Working or not, so that a broken model is not silently replaced by another. None where nothing chooses.
         """
         configured = self._configured_defaults[task]
-        return self._known(configured) if configured else self._rollout.defaults.names.get(task)
+        return self._known(configured) if configured else self._reconciler.defaults.names.get(task)
 
     @property
     def failures(self) -> dict[str, str]:
         """What could not be served: the path inside the repository -> why."""
-        return dict(self._rollout.failures)
+        return dict(self._reconciler.failures)
 
     # ---- states ----------------------------------------------------------------------------------------------------
 
@@ -198,29 +199,29 @@ class Catalog:
     @property
     def ready(self) -> bool:
         """Whether clients may be sent here."""
-        return not self.obstacles()
+        return not self.not_ready_reasons()
 
-    def obstacles(self) -> list[str]:
+    def not_ready_reasons(self) -> list[str]:
         """Why the process is not ready; empty when it is."""
         if self._state == "loading":
             return ["the models are still being loaded"]
         if self._state == "closed":
             return ["shutting down"]
-        obstacles = [] if self._alive else ["a batcher died"]
-        if not self._rollout.deployments:
-            obstacles.append("no model is served")
-        if self._rollout.defaults.are_unknown:
-            obstacles.append(f"{DEFAULTS_FILE} cannot be read")
-        for task in self._rollout.found:
+        not_ready_reasons = [] if self._alive else ["a batcher died"]
+        if not self._reconciler.deployments:
+            not_ready_reasons.append("no model is served")
+        if self._reconciler.defaults.are_unknown:
+            not_ready_reasons.append(f"{DEFAULTS_FILE} cannot be read")
+        for task in self._reconciler.found:
             served = self._names(task)
             default = self.default(task)
             if default is not None and self._version(default, self.versions(default, task), DEFAULT) is None:
-                obstacles.append(f"the default model for {task}, {default!r}, is not served")
-            elif not served and self._rollout.missing and task in _EXPECTED:
-                obstacles.append(
-                    f"no model serves {task}, and there are failures: {', '.join(sorted(self._rollout.missing))}"
+                not_ready_reasons.append(f"the default model for {task}, {default!r}, is not served")
+            elif not served and self._reconciler.missing and task in _EXPECTED:
+                not_ready_reasons.append(
+                    f"no model serves {task}, and there are failures: {', '.join(sorted(self._reconciler.missing))}"
                 )
-        return obstacles
+        return not_ready_reasons
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if self._state != "closed":
@@ -238,5 +239,5 @@ class Catalog:
         self._state = "closed"
         for task in self._tasks:
             task.cancel()
-        await self._rollout.close()
+        await self._reconciler.close()
         self._workers.close()

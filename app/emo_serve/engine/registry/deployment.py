@@ -10,18 +10,18 @@ from typing import TypeVarTuple
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.pipeline import Pipeline, Prediction, Stay
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
-from emo_serve.engine.execution.prediction_stats import findings
-from emo_serve.engine.execution.session import OrtSession, Session
+from emo_serve.engine.execution.pixel_threads import PixelThreads
+from emo_serve.engine.execution.prediction_stats import prediction_stats
+from emo_serve.engine.execution.session import OpenSession, Session, open_session
 from emo_serve.engine.execution.tasks import Parameters, task_for
-from emo_serve.engine.host.cpus import usable_cores
+from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.engine.scheduling.admission import Admission, Visit
-from emo_serve.engine.scheduling.cost_model import NOTHING_MEASURED, Costs
+from emo_serve.engine.scheduling.cost_model import NOTHING_MEASURED, CostModel
 from emo_serve.engine.scheduling.deadlines import Deadlines, too_late
-from emo_serve.engine.scheduling.fair_queue import Line
-from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.engine.scheduling.fair_queue import FairQueue
+from emo_serve.engine.scheduling.ready_queue import ReadyQueue
 from emo_serve.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -51,13 +51,6 @@ _REASONS: dict[type[Unavailable], Reason] = {
     ShuttingDown: "shutting_down",
 }
 
-OpenSession = Callable[[Artefact, Settings], Session]
-
-
-def open_session(artefact: Artefact, settings: Settings) -> Session:
-    """The artefact's model in ONNX Runtime; raises StartupError."""
-    return OrtSession(artefact.model_path, artefact.manifest, settings.session)
-
 
 def image_limits(settings: Settings) -> ImageLimits:
     """The limits that every uploaded image has to keep."""
@@ -73,7 +66,7 @@ class Deployment:
         session: Session,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelWorkers,
+        workers: PixelThreads,
         on_death: Callable[[], None] = lambda: None,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> None:
@@ -96,18 +89,18 @@ class Deployment:
         self._request_seconds = settings.request_timeout_seconds
         self._workers = workers
         self._instances = settings.batching.instances or usable_cores()
-        self._costs = Costs(self._instances, batch_seconds)
+        self._costs = CostModel(self._instances, batch_seconds)
         decode_threads = settings.decode_threads or usable_cores()
         # Not a method: a circle of references would keep the model in memory when it has ended.
         slots = partial(_slots, self._costs, decode_threads, self._instances, settings.batching.largest_batch)
-        hand: Hand[Callable[[], None]] = Hand()
-        self._line = Line(slots, hand)
-        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._line, self._costs)
-        self.returns = self._admission.returns
+        ready: ReadyQueue[Callable[[], None]] = ReadyQueue()
+        self._fair_queue = FairQueue(slots, ready)
+        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._fair_queue, self._costs)
+        self.retry_schedule = self._admission.retry_schedule
         self._batcher = Batcher(
-            self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, hand, on_death
+            self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, ready, on_death
         )
-        self._queue = _queue(self._line, hand, self._batcher)
+        self._queue = _queue(self._fair_queue, ready, self._batcher)
         self._metrics.watch(self._queue)
         self._pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact), workers, self._batcher)
 
@@ -117,7 +110,7 @@ class Deployment:
         artefact: Artefact,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelWorkers,
+        workers: PixelThreads,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
@@ -165,7 +158,7 @@ class Deployment:
         came = time.perf_counter()
         try:
             with self._admission.admit(visit, deadline), self._deadlines.before(deadline):
-                async with self._line.slot(visit.client) as slot:
+                async with self._fair_queue.slot(visit.client) as slot:
                     stay = Stay(
                         slot.turn,
                         time.perf_counter() - came,
@@ -187,7 +180,7 @@ class Deployment:
             raise failure from error
         self._metrics.finished("ok")
         self._metrics.observe(prediction.timings.stages())
-        if (found := findings(prediction.result, parameters)) is not None:
+        if (found := prediction_stats(prediction.result, parameters)) is not None:
             self._metrics.found(*found, self.labels)
         return prediction
 
@@ -248,7 +241,7 @@ class Deployment:
         if (
             deadline is not None
             and deadline - self._loop.time() < self._costs.slot_seconds / 2
-            and self._line.is_shared
+            and self._fair_queue.is_shared
         ):
             raise too_late()
 
@@ -257,7 +250,7 @@ class Deployment:
         started = time.perf_counter()
 
         def on_computed() -> None:
-            self._costs.answered(time.perf_counter() - started, self._line.taken)
+            self._costs.answered(time.perf_counter() - started, self._fair_queue.taken)
             give_back()
 
         return on_computed
@@ -280,17 +273,17 @@ class Deployment:
         logger.error("an image failed", extra={"model": self.manifest.name}, exc_info=error)
 
 
-def _queue(line: Line, hand: Hand[Callable[[], None]], batcher: Batcher) -> Queue:
+def _queue(line: FairQueue, ready: ReadyQueue[Callable[[], None]], batcher: Batcher) -> Queue:
     """All places where images wait."""
-    return Queue(lambda: line.waiting + len(hand) + batcher.waiting, lambda: max(line.age(), hand.age()))
+    return Queue(lambda: line.waiting + len(ready) + batcher.waiting, lambda: max(line.age(), ready.age()))
 
 
-def _slots(costs: Costs, decode_threads: int, instances: int, max_batch_size: int) -> int:
+def _slots(costs: CostModel, decode_threads: int, instances: int, max_batch_size: int) -> int:
     """How many images are decoded and computed at a time.
 
     Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
     Where they do not, an image needs one core at a time: as many as there are cores at work, and one or some more at
-    hand, so that no core waits for the event loop. The rest would only wait inside.
+    ready, so that no core waits for the event loop. The rest would only wait inside.
     """
     if costs.batches_pay(max_batch_size):
         return decode_threads + 2 * instances * max_batch_size

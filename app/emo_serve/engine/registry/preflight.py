@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from emo_serve.engine.execution.session import RUNTIME_VERSION
-from emo_serve.engine.host.cpus import this_machine
+from emo_serve.engine.host import this_machine
 from emo_serve.engine.registry.trial_process import BAD_FILES, GOOD, UNFIT, TrialProcess, Verdict, ending, spawned
 from emo_serve.engine.repository.artefacts import Artefact, manifest_of, read_artefact
 from emo_serve.engine.tuning.cache import cache_folder

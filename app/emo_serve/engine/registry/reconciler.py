@@ -13,14 +13,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from emo_serve.defaults import DEFAULTS_FILE
-from emo_serve.engine.execution.pixel_threads import PixelWorkers
-from emo_serve.engine.host.memory import give_back
+from emo_serve.engine.execution.pixel_threads import PixelThreads
+from emo_serve.engine.execution.session import OpenSession
+from emo_serve.engine.host import trim_heap
 from emo_serve.engine.registry.default_models import DefaultModels
-from emo_serve.engine.registry.deployment import Deployment, OpenSession
+from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.registry.preflight import Preflight, Unfit
-from emo_serve.engine.repository.artefacts import CHOICES_FILE, Artefact, Look, Stamp, look
-from emo_serve.engine.repository.serving_config import Choices, parse_choices
-from emo_serve.engine.scheduling.retry_sync import Bookings
+from emo_serve.engine.repository.artefacts import (
+    SERVING_CONFIG_FILE,
+    Artefact,
+    Fingerprint,
+    RepositoryState,
+    scan_state,
+)
+from emo_serve.engine.repository.serving_config import ServingConfig, parse_serving_config
+from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.engine.tuning.runner import START_SECONDS, Tuner
 from emo_serve.engine.tuning.search import Tuning
 from emo_serve.errors import StartupError
@@ -33,17 +40,17 @@ logger = logging.getLogger(__name__)
 _CHANGED = "was changed after it was loaded; what was loaded goes on, and what is new needs a version of its own"
 
 
-class Rollout:
+class Reconciler:
     """The deployments, loaded and retired as the repository says; made and used on one event loop."""
 
     def __init__(
         self,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelWorkers,
+        workers: PixelThreads,
         on_death: Callable[[], None],
         open_session: OpenSession,
-        bookings: Bookings | None,
+        retry_sync: RetrySync | None,
         preflight: Preflight | None = None,
     ) -> None:
         """Serve nothing yet; versions are tried by a ``preflight``, which this object closes."""
@@ -57,18 +64,18 @@ class Rollout:
         self.defaults = DefaultModels(settings.models)
         self.failures: dict[str, str] = {}  # path inside the repository -> why
         self.missing: set[str] = set()  # the names that failed at start and have served nothing yet
-        self.seen: Look | None = None  # what was followed last
+        self.seen: RepositoryState | None = None  # what was followed last
         self._root = settings.models
         self._settings = settings
         self._metrics = metrics
         self._workers = workers
         self._on_death = on_death
         self._open_session = open_session
-        self._bookings = bookings
+        self._retry_sync = retry_sync
         self._preflight = preflight or Preflight(settings)
-        self._choices: dict[str, Choices] = {}
-        self._stamps: dict[Path, Stamp] = {}  # of what is served
-        self._broken: dict[Path, tuple[Stamp, str]] = {}
+        self._configs: dict[str, ServingConfig] = {}
+        self._fingerprints: dict[Path, Fingerprint] = {}  # of what is served
+        self._broken: dict[Path, tuple[Fingerprint, str]] = {}
         self._tunings: dict[str, Tuning] = {}  # name -> that of the version loaded last
         self._retiring: set[asyncio.Task[None]] = set()
         self._following = asyncio.Lock()
@@ -81,7 +88,7 @@ class Rollout:
         """The names of all models, working or not."""
         return set(self.deployments).union(*self.found.values())
 
-    async def follow(self, seen: Look | None = None, *, again: bool = True) -> None:
+    async def follow(self, seen: RepositoryState | None = None, *, again: bool = True) -> None:
         """Serve what the repository holds, ``seen`` or as it is now; return when that is done.
 
         What was broken and has not changed since is tried ``again``, or not. Nothing is done once this is closed.
@@ -96,9 +103,9 @@ class Rollout:
                 if not self._closed:  # else it was given up, and whoever waits for it goes on
                     raise
 
-    async def _follow(self, seen: Look | None, *, again: bool) -> None:
+    async def _follow(self, seen: RepositoryState | None, *, again: bool) -> None:
         if seen is None:
-            seen = await asyncio.to_thread(look, self._root)
+            seen = await asyncio.to_thread(scan_state, self._root)
         failures = dict(seen.failures)
         if seen.versions or not self.deployments:
             await self._serve(seen, failures, again=again)
@@ -110,13 +117,13 @@ class Rollout:
         self.seen = seen
         self._started = True
 
-    async def _serve(self, seen: Look, failures: dict[Path, str], *, again: bool) -> None:
-        self._choices = self._chosen(seen, failures)
+    async def _serve(self, seen: RepositoryState, failures: dict[Path, str], *, again: bool) -> None:
+        self._configs = self._read_configs(seen, failures)
         self._resolve()  # before a new version can answer in the place of one that is pinned
-        wanted = [path for path in seen.versions if path.name not in self._chosen_for(path.parent.name).unloaded]
+        wanted = [path for path in seen.versions if path.name not in self._config_of(path.parent.name).unloaded]
         await self._load(await self._fresh(wanted, seen, failures, again=again), seen, failures)
         for name, alias in self._resolve():
-            path, version = self._root / name / CHOICES_FILE, self._choices[name].aliases[alias]
+            path, version = self._root / name / SERVING_CONFIG_FILE, self._configs[name].aliases[alias]
             failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
         self._retire(seen, failures)
         for names in self.found.values():
@@ -125,32 +132,32 @@ class Rollout:
 
     # ---- choices ---------------------------------------------------------------------------------------------------
 
-    def _chosen(self, seen: Look, failures: dict[Path, str]) -> dict[str, Choices]:
+    def _read_configs(self, seen: RepositoryState, failures: dict[Path, str]) -> dict[str, ServingConfig]:
         """What is chosen for each model; where that cannot be read, what was chosen before."""
-        chosen: dict[str, Choices] = {}
-        for path in (*seen.choices, *(path for path in failures if path.name == CHOICES_FILE)):
+        chosen: dict[str, ServingConfig] = {}
+        for path in (*seen.serving_configs, *(path for path in failures if path.name == SERVING_CONFIG_FILE)):
             name = path.parent.name
             try:
-                if path in seen.choices:
-                    chosen[name] = parse_choices(path, seen.choices[path])
+                if path in seen.serving_configs:
+                    chosen[name] = parse_serving_config(path, seen.serving_configs[path])
                     continue
             except StartupError as error:
                 failures[path] = str(error)
-            if name in self._choices:
-                chosen[name] = self._choices[name]
+            if name in self._configs:
+                chosen[name] = self._configs[name]
             elif name not in self.deployments:  # who was pinned or unloaded is not known: none may answer
                 versions = frozenset(folder.name for folder in seen.versions if folder.parent.name == name)
-                chosen[name] = Choices.model_construct(aliases={}, unloaded=versions)
+                chosen[name] = ServingConfig.model_construct(aliases={}, unloaded=versions)
         return chosen
 
-    def _chosen_for(self, name: str) -> Choices:
-        return self._choices.get(name, Choices())
+    def _config_of(self, name: str) -> ServingConfig:
+        return self._configs.get(name, ServingConfig())
 
     def _resolve(self) -> list[tuple[str, str]]:
         """Let aliases name what they shall, as far as it is served; gives those (name, alias) that cannot."""
         astray = []
         aliases: dict[str, dict[str, str]] = {}
-        for name, choices in self._choices.items():
+        for name, choices in self._configs.items():
             served, before = self.deployments.get(name, {}), self.aliases.get(name, {})
             for alias, version in choices.aliases.items():
                 if version not in served:
@@ -162,7 +169,9 @@ class Rollout:
 
     # ---- loading ---------------------------------------------------------------------------------------------------
 
-    async def _fresh(self, wanted: list[Path], seen: Look, failures: dict[Path, str], *, again: bool) -> list[Path]:
+    async def _fresh(
+        self, wanted: list[Path], seen: RepositoryState, failures: dict[Path, str], *, again: bool
+    ) -> list[Path]:
         """The folders to load; those that are served, or known to be broken, are none."""
         fresh = []
         for path in wanted:
@@ -170,9 +179,9 @@ class Rollout:
             served = self.deployments.get(path.parent.name, {}).get(path.name)
             known = self._broken.get(path)
             if served is not None:
-                if stamp != self._stamps[path]:
+                if stamp != self._fingerprints[path]:
                     if await asyncio.to_thread(_is_of, path, served.manifest):
-                        self._stamps[path] = stamp
+                        self._fingerprints[path] = stamp
                     else:
                         failures[path] = f"{path}: {_CHANGED}"
             elif known is not None and known[0] == stamp and not again:
@@ -181,7 +190,7 @@ class Rollout:
                 fresh.append(path)
         return fresh
 
-    async def _load(self, fresh: list[Path], seen: Look, failures: dict[Path, str]) -> None:
+    async def _load(self, fresh: list[Path], seen: RepositoryState, failures: dict[Path, str]) -> None:
         """Try, tune, load and warm up, one after the other, in threads; a broken one is kept as a failure."""
         self._broken = {path: known for path, known in self._broken.items() if path in seen.versions}
         if not fresh:
@@ -200,7 +209,7 @@ class Rollout:
                 error = await self._deploy(artefact, tuner) if isinstance(artefact, Artefact) else artefact
                 self._metrics.loaded(path.parent.name, "failed" if error else "ok")
                 if error is None:
-                    self._stamps[path] = seen.versions[path]
+                    self._fingerprints[path] = seen.versions[path]
                     self._broken.pop(path, None)
                 else:
                     logger.error("a model cannot be served", extra={"path": str(path)}, exc_info=error)
@@ -235,24 +244,24 @@ class Rollout:
         self._tunings[manifest.name] = tuning
         self.found[manifest.task].add(manifest.name)  # not before it works, for it may become the default by that
         self.deployments.setdefault(manifest.name, {})[manifest.version] = deployment
-        if self._bookings is not None:
-            self._bookings.join(f"{manifest.name}/{manifest.version}", deployment.returns)
+        if self._retry_sync is not None:
+            self._retry_sync.join(f"{manifest.name}/{manifest.version}", deployment.retry_schedule)
         logger.info("serving", extra={"model": manifest.name, "version": manifest.version, "task": manifest.task})
         return None
 
     # ---- retiring --------------------------------------------------------------------------------------------------
 
-    def _retire(self, seen: Look, failures: dict[Path, str]) -> None:
+    def _retire(self, seen: RepositoryState, failures: dict[Path, str]) -> None:
         """Take from service what the repository no longer wants; who was let in is answered all the same."""
         for name, versions in list(self.deployments.items()):
             for version in sorted(versions, key=int):
                 path = self._root / name / version
                 is_present = path in seen.present or path.parent in seen.present
-                if is_present and version not in self._chosen_for(name).unloaded:
+                if is_present and version not in self._config_of(name).unloaded:
                     continue
                 if self._stays(name, version, seen, failures):
                     continue
-                self._stamps.pop(path)
+                self._fingerprints.pop(path)
                 logger.info("retired", extra={"model": name, "version": version})
                 task = asyncio.create_task(_end(versions.pop(version)), name=f"retirement of {name} {version}")
                 self._retiring.add(task)
@@ -261,7 +270,7 @@ class Rollout:
                 del self.deployments[name]
                 self._tunings.pop(name, None)
 
-    def _stays(self, name: str, version: str, seen: Look, failures: dict[Path, str]) -> bool:
+    def _stays(self, name: str, version: str, seen: RepositoryState, failures: dict[Path, str]) -> bool:
         """Whether a version that is no longer wanted has to stay; that is a failure, for people to see."""
         path = self._root / name / version
         aliases = [alias for alias, named in self.aliases.get(name, {}).items() if named == version]
@@ -297,7 +306,7 @@ class Rollout:
 async def _end(deployment: Deployment) -> None:
     await deployment.retire()
     del deployment  # the last reference
-    await asyncio.to_thread(give_back)
+    await asyncio.to_thread(trim_heap)
 
 
 def _is_of(folder: Path, manifest: Manifest) -> bool:

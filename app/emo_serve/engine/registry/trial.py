@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emo_serve.engine.registry.deployment import image_limits, open_session
+from emo_serve.engine.execution.session import open_session
+from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.registry.trial_process import BAD_FILES, GOOD, UNFIT, Verdict
 from emo_serve.engine.repository.artefacts import read_artefact

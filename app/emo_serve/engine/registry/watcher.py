@@ -4,13 +4,13 @@ import asyncio
 import logging
 from pathlib import Path
 
-from emo_serve.engine.registry.reconciler import Rollout
-from emo_serve.engine.repository.artefacts import look
+from emo_serve.engine.registry.reconciler import Reconciler
+from emo_serve.engine.repository.artefacts import scan_state
 
 logger = logging.getLogger(__name__)
 
 
-async def watch(root: Path, seconds: float, rollout: Rollout) -> None:
+async def watch(root: Path, seconds: float, reconciler: Reconciler) -> None:
     """Look every so many seconds, for ever, in a thread.
 
     A change counts when two looks in a row have seen the same, so that a copy in progress is left alone.
@@ -18,10 +18,10 @@ async def watch(root: Path, seconds: float, rollout: Rollout) -> None:
     before = None
     while True:
         await asyncio.sleep(seconds)
-        seen = await asyncio.to_thread(look, root)
-        if seen == before and seen != rollout.seen:
+        seen = await asyncio.to_thread(scan_state, root)
+        if seen == before and seen != reconciler.seen:
             try:
-                await rollout.follow(seen, again=False)
+                await reconciler.follow(seen, again=False)
             except Exception:
                 logger.exception("the repository could not be followed")
         before = seen

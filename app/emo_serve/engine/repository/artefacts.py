@@ -13,11 +13,11 @@ from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.files import open_regular, read_regular
 from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_labels, read_manifest, sha256_of
 
-CHOICES_FILE = "serving.json"
+SERVING_CONFIG_FILE = "serving.json"
 """Beside the versions of a model: what the operator has chosen (``emo_serve.engine.repository.serving_config``)."""
-MAX_CHOICES_BYTES = 64 * 1024
+MAX_SERVING_CONFIG_BYTES = 64 * 1024
 
-Stamp = tuple[tuple[str, int, int, int], ...]
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of change and inode of each file of a folder: another stamp, another content."""
 
 
@@ -31,15 +31,15 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RepositoryState:
     """What lies in the repository at one moment: names, sizes and times, so that looking often costs little."""
 
     names: frozenset[str]
     present: frozenset[Path]
     """Every version folder, complete or not, and every model folder whose versions cannot be listed."""
-    versions: Mapping[Path, Stamp]
+    versions: Mapping[Path, Fingerprint]
     """The folders that hold a manifest, by name and version."""
-    choices: Mapping[Path, bytes]
+    serving_configs: Mapping[Path, bytes]
     """The content of each ``serving.json``."""
     defaults: bytes | None
     """The content of ``defaults.json``."""
@@ -54,13 +54,13 @@ class ScanResult:
     failures: Mapping[Path, StartupError]
 
 
-def look(root: Path) -> Look:
+def scan_state(root: Path) -> RepositoryState:
     """What lies in the repository now; raises nothing: what cannot be listed stands in ``failures``.
 
     Hidden folders and files beside the folders are ignored. A repository without any model is a failure of ``root``.
     """
-    versions: dict[Path, Stamp] = {}
-    choices: dict[Path, bytes] = {}
+    versions: dict[Path, Fingerprint] = {}
+    serving_configs: dict[Path, bytes] = {}
     failures: dict[Path, str] = {}
     present: set[Path] = set()
     names = _folders(root, failures)
@@ -71,7 +71,7 @@ def look(root: Path) -> Look:
             failures[name] = f"{name}: holds no version; put the model into {name / '1'}"
         for folder in folders:
             _look_into(folder, versions, failures)
-        _read_choices(name / CHOICES_FILE, choices, failures)
+        _read_serving_configs(name / SERVING_CONFIG_FILE, serving_configs, failures)
     if not names and not failures:
         failures[root] = f"{root}: holds no model; a model is <name>/<version>/{MANIFEST_FILE} with the files it lists"
     defaults = None
@@ -80,12 +80,14 @@ def look(root: Path) -> Look:
     except OSError as error:
         failures[root / DEFAULTS_FILE] = f"{root / DEFAULTS_FILE}: cannot be read: {error.strerror}"
     ordered = {path: versions[path] for path in sorted(versions, key=_by_version)}
-    return Look(frozenset(name.name for name in names), frozenset(present), ordered, choices, defaults, failures)
+    return RepositoryState(
+        frozenset(name.name for name in names), frozenset(present), ordered, serving_configs, defaults, failures
+    )
 
 
 def scan(root: Path) -> ScanResult:
     """Everything in the repository; raises nothing: a broken model stands in ``failures`` and hides no good one."""
-    seen = look(root)
+    seen = scan_state(root)
     failures = {path: StartupError(reason) for path, reason in seen.failures.items()}
     artefacts = []
     for folder in seen.versions:
@@ -104,7 +106,7 @@ def _folders(parent: Path, failures: dict[Path, str]) -> list[Path]:
         return []
 
 
-def _look_into(folder: Path, versions: dict[Path, Stamp], failures: dict[Path, str]) -> None:
+def _look_into(folder: Path, versions: dict[Path, Fingerprint], failures: dict[Path, str]) -> None:
     try:
         files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
     except OSError as error:  # or it changes in this very moment
@@ -127,9 +129,9 @@ def _missing(path: Path) -> str:
     return "it is not there, or not yet"
 
 
-def _read_choices(path: Path, choices: dict[Path, bytes], failures: dict[Path, str]) -> None:
+def _read_serving_configs(path: Path, serving_configs: dict[Path, bytes], failures: dict[Path, str]) -> None:
     try:
-        choices[path] = read_regular(path, MAX_CHOICES_BYTES)
+        serving_configs[path] = read_regular(path, MAX_SERVING_CONFIG_BYTES)
     except FileNotFoundError:
         pass
     except OSError as error:

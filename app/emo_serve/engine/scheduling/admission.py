@@ -8,9 +8,9 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from emo_serve.engine.scheduling.cost_model import Costs
-from emo_serve.engine.scheduling.fair_queue import Line
-from emo_serve.engine.scheduling.retry_schedule import Returns
+from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.fair_queue import FairQueue
+from emo_serve.engine.scheduling.retry_schedule import RetrySchedule
 from emo_serve.errors import Overloaded, QueueFull, ShuttingDown
 
 _CAUTION = 1.2  # answers may take so many times what is predicted
@@ -34,13 +34,13 @@ class Visit:
 class Admission:
     """Counts images from acceptance to answer and refuses what is too much; used from one event loop."""
 
-    def __init__(self, name: str, limit: int, line: Line, costs: Costs) -> None:
+    def __init__(self, name: str, limit: int, line: FairQueue, costs: CostModel) -> None:
         """Admit up to ``limit`` images at a time for the model called ``name``."""
         self._name = name
         self._limit = limit
-        self._line = line
+        self._fair_queue = line
         self._costs = costs
-        self.returns = Returns()
+        self.retry_schedule = RetrySchedule()
         self._held: dict[str, int] = {}  # client -> its images, for those that have any
         self._count = 0
         self._visits = 0
@@ -54,7 +54,7 @@ class Admission:
     def enter(self, client: str, request: str, deadline: float) -> Visit:
         """Let a request of one image or more in, until ``leave``; raises ShuttingDown, QueueFull or Overloaded."""
         now = self._loop.time()
-        visit = Visit(client, request, is_back=self.returns.redeem(request, now))
+        visit = Visit(client, request, is_back=self.retry_schedule.claim(request, now))
         self._check(visit, deadline)
         self._visits += 1
         self._nobody.clear()
@@ -116,7 +116,7 @@ class Admission:
         left = math.inf if deadline is None else deadline - now
         seconds = self._predict(visit.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
-        expected = 0.0 if visit.is_back else self.returns.expected(now, seconds)
+        expected = 0.0 if visit.is_back else self.retry_schedule.expected(now, seconds)
         free = self._limit - self._count
         own = self._held.get(visit.client, 0)
         if free <= min(expected, self._limit / 2) or own >= _OWN_SHARE * free:
@@ -135,7 +135,7 @@ class Admission:
 
     def _predict(self, client: str) -> float:
         """Seconds to the answer of a new image of ``client``."""
-        turn = 0.0 if self._line.has_room else (self._line.ahead_of(client) + 1) * self._costs.interval
+        turn = 0.0 if self._fair_queue.has_room else (self._fair_queue.ahead_of(client) + 1) * self._costs.interval
         return turn + self._costs.slot_seconds
 
     def _retry_after(self, visit: Visit, now: float, earliest: float, left: float) -> float:
@@ -143,7 +143,9 @@ class Admission:
             interval = self._costs.interval
             # Those who come back at the same moment have to fit in, and to be answered within half of their time.
             most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
-            visit.retry_after_seconds = self.returns.book(visit.request, now, earliest, interval, max(1, int(most)))
+            visit.retry_after_seconds = self.retry_schedule.reserve(
+                visit.request, now, earliest, interval, max(1, int(most))
+            )
         return visit.retry_after_seconds
 
 

@@ -17,7 +17,7 @@ _HEAVY_SECONDS = 0.1  # a run that takes so long is not what somebody waits for 
 NOTHING_MEASURED: Mapping[int, float] = MappingProxyType({})
 
 
-class Costs:
+class CostModel:
     """The cost model of one deployment; used from its event loop."""
 
     def __init__(self, instances: int, initial: Mapping[int, float] = NOTHING_MEASURED) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from emo_serve.engine.scheduling.ready_queue import FIRST, Hand, Turn
+from emo_serve.engine.scheduling.ready_queue import FIRST, Priority, ReadyQueue
 
 
 @dataclass(slots=True, order=True)
 class _Waiting:
     """An image in the line, in the order of turns."""
 
-    place: Turn
+    place: Priority
     client: str = field(compare=False)
     turn: asyncio.Future[None] = field(compare=False)
     since: float = field(compare=False)  # time.monotonic()
@@ -34,16 +34,16 @@ class _Client:
     next_round: int = 0
 
 
-class Line:
-    """Gives slots to clients in turn; used from one event loop."""
+class FairQueue:
+    """Gives slots to clients round-robin; used from one event loop."""
 
-    def __init__(self, slots: Callable[[], int], hand: Hand[Any]) -> None:
+    def __init__(self, slots: Callable[[], int], ready: ReadyQueue[Any]) -> None:
         """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each.
 
-        Who has a slot and lies in the ``hand`` has not begun: an image whose turn is before that one's gets a slot too.
+        What lies in the ``ready`` queue has a slot and has not begun: an image of higher priority gets a slot too.
         """
         self._slots = slots
-        self._hand = hand
+        self._ready = ready
         self._taken = 0
         self._waiting = 0
         self._clients_waiting = 0
@@ -89,22 +89,22 @@ class Line:
         """A slot to wait for."""
         return Slot(self, client)
 
-    async def take(self, client: str) -> Turn:
+    async def take(self, client: str) -> Priority:
         """Take a slot when the turn has come; cancelled before that, the image has cost nothing."""
         own = self._clients.setdefault(client, _Client())
         has_room = self.has_room
         earliest = self._present_round if has_room else self._present_round + 1
         self._came += 1
-        place = Turn(max(earliest, own.next_round), own.waiting + own.held, self._came)
+        place = Priority(max(earliest, own.next_round), own.waiting + own.held, self._came)
         own.next_round = place.round + 1
-        last = self._hand.last
+        last = self._ready.last
         if has_room or (last is not None and place < last):
             self._hold(client, place)
         else:
             await self._wait(client, place)
         return place
 
-    def _hold(self, client: str, place: Turn) -> None:
+    def _hold(self, client: str, place: Priority) -> None:
         self._taken += 1
         self._clients[client].held += 1
         self._round = max(self._round, place.round)
@@ -120,13 +120,13 @@ class Line:
     @property
     def _present_round(self) -> int:
         """The round in which images begin now."""
-        return self._hand.begun if self._hand else self._round
+        return self._ready.begun if self._ready else self._round
 
     def _forget(self, client: str, own: _Client) -> None:
         if not own.waiting and not own.held:
             del self._clients[client]
 
-    async def _wait(self, client: str, place: Turn) -> None:
+    async def _wait(self, client: str, place: Priority) -> None:
         own = self._clients[client]
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._heap, _Waiting(place, client, turn, time.monotonic()))
@@ -172,17 +172,17 @@ class Line:
 class Slot:
     """A slot that is held for the time of a block, or until it is given back before."""
 
-    __slots__ = ("_client", "_is_held", "_line", "turn")
+    __slots__ = ("_client", "_fair_queue", "_is_held", "turn")
 
-    def __init__(self, line: Line, client: str) -> None:
-        self._line = line
+    def __init__(self, line: FairQueue, client: str) -> None:
+        self._fair_queue = line
         self._client = client
         self._is_held = False
         self.turn = FIRST
         """When it was given."""
 
     async def __aenter__(self) -> Self:
-        self.turn = await self._line.take(self._client)
+        self.turn = await self._fair_queue.take(self._client)
         self._is_held = True
         return self
 
@@ -193,4 +193,4 @@ class Slot:
         """Give it to the next, once."""
         if self._is_held:
             self._is_held = False
-            self._line.give_back(self._client)
+            self._fair_queue.give_back(self._client)

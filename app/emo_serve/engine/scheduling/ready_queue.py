@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 J = TypeVar("J")
 
 
-class Turn(NamedTuple):
+class Priority(NamedTuple):
     """When an image has its turn, in the order of these values."""
 
     round: int
@@ -19,10 +19,10 @@ class Turn(NamedTuple):
     number: int
 
 
-FIRST = Turn(0, 0, 0)
+FIRST = Priority(0, 0, 0)
 
 
-class Hand(Generic[J]):
+class ReadyQueue(Generic[J]):
     """Work in the order of turns, put in by the event loop and taken by any thread.
 
     Turns are compared in C and differ, so that each method is one step for the interpreter, which other threads cannot
@@ -30,11 +30,11 @@ class Hand(Generic[J]):
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Turn, float, J]] = []
+        self._heap: list[tuple[Priority, float, J]] = []
         self.begun = 0
         """The round of what was taken last."""
 
-    def put(self, turn: Turn, work: J) -> None:
+    def put(self, turn: Priority, work: J) -> None:
         """Put work in."""
         heapq.heappush(self._heap, (turn, time.monotonic(), work))
 
@@ -48,7 +48,7 @@ class Hand(Generic[J]):
         return work
 
     @property
-    def last(self) -> Turn | None:
+    def last(self) -> Priority | None:
         """The turn of what is taken last."""
         try:
             return max(self._heap)[0]

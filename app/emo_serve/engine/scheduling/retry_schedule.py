@@ -24,7 +24,7 @@ Event = Literal["booked", "redeemed"]
 """What becomes of a moment."""
 
 
-class Returns:
+class RetrySchedule:
     """The booked moments of one model, in seconds of one clock."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Returns:
         self._oldest = 0  # no window before this one is kept
         self._share = 1.0  # of those that were told a moment so many come back
 
-    def book(self, request: str, now: float, earliest: float, interval: float, most: int) -> float:
+    def reserve(self, request: str, now: float, earliest: float, interval: float, most: int) -> float:
         """Seconds from ``now``, at least ``earliest``, after which ``request`` should come back.
 
         A moment is so many whole seconds away, as Retry-After tells it, that there is room: its spell has a place for
@@ -64,7 +64,7 @@ class Returns:
         self.tell(request, now + exact, "booked")
         return exact
 
-    def redeem(self, request: str, now: float) -> bool:
+    def claim(self, request: str, now: float) -> bool:
         """Whether ``request`` was told to be here by now; each moment counts once."""
         self._forget(now)
         due = self._due.get(request)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from weakref import WeakValueDictionary
 
-from emo_serve.engine.scheduling.retry_schedule import Event, Returns
+from emo_serve.engine.scheduling.retry_schedule import Event, RetrySchedule
 
 _TOGETHER_SECONDS = 0.1  # news of this time are told at once; whoever obeys Retry-After is away for a second at least
 
@@ -20,16 +20,18 @@ Share = Callable[[News], None]
 """Tells it to all other workers."""
 
 
-class Bookings:
+class RetrySync:
     """Of all models that this worker serves; used on its event loop."""
 
     def __init__(self, share: Share) -> None:
         """Know no model yet."""
         self._share = share
-        self._returns: WeakValueDictionary[str, Returns] = WeakValueDictionary()  # none outlives its model for this
+        self._returns: WeakValueDictionary[str, RetrySchedule] = (
+            WeakValueDictionary()
+        )  # none outlives its model for this
         self._news: News = []
 
-    def join(self, model: str, returns: Returns) -> None:
+    def join(self, model: str, returns: RetrySchedule) -> None:
         """Tell what happens to these, and let them know what others tell about ``model``."""
         self._returns[model] = returns
         returns.tell = partial(self._tell, model)

@@ -9,26 +9,26 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from emo_serve.atomic import write_whole
-from emo_serve.engine.host.cpus import Machine
-from emo_serve.engine.tuning.search import Space, Tuning
+from emo_serve.atomic import atomic_write
+from emo_serve.engine.host import Machine
+from emo_serve.engine.tuning.search import SearchSpace, Tuning
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class CacheKey:
     """All that a measurement depends on; where one thing differs it counts for nothing."""
 
     model_sha256: str
     runtime: str
     machine: Machine
-    space: Space
+    space: SearchSpace
 
     @property
     def file_name(self) -> str:
         """A name of their own."""
-        return f"tuning-{hashlib.sha256(TypeAdapter(Circumstances).dump_json(self)).hexdigest()[:16]}.json"
+        return f"tuning-{hashlib.sha256(TypeAdapter(CacheKey).dump_json(self)).hexdigest()[:16]}.json"
 
 
 class _Entry(BaseModel):
@@ -37,7 +37,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[2] = 2  # of what is remembered and of how it was found: 1 was more easily disturbed
-    circumstances: Circumstances
+    circumstances: CacheKey
     tuning: Tuning
 
 
@@ -49,7 +49,7 @@ class TuningCache:
         self._folder = cache_folder(folder)
         self._has_complained = False
 
-    def load(self, circumstances: Circumstances) -> Tuning | None:
+    def load(self, circumstances: CacheKey) -> Tuning | None:
         """What was measured under these circumstances, if it can be read."""
         if self._folder is None:
             return None
@@ -66,7 +66,7 @@ class TuningCache:
             return None
         return entry.tuning if entry.circumstances == circumstances else None
 
-    def store(self, circumstances: Circumstances, tuning: Tuning) -> None:
+    def store(self, circumstances: CacheKey, tuning: Tuning) -> None:
         """Remember it; where that cannot be done, say so once."""
         if self._folder is None:
             self._complain("there is no home directory")
@@ -74,7 +74,7 @@ class TuningCache:
         path = self._folder / circumstances.file_name
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, _Entry(circumstances=circumstances, tuning=tuning).model_dump_json())
+            atomic_write(path, _Entry(circumstances=circumstances, tuning=tuning).model_dump_json())
         except OSError as error:
             self._complain(str(error))
 

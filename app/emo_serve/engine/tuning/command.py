@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.engine.tuning.runner import START_SECONDS, Tuner
-from emo_serve.engine.tuning.search import Setting, Space, Tuning, row_of
+from emo_serve.engine.tuning.search import RunConfig, SearchSpace, Tuning, row_of
 from emo_serve.settings import Settings
 
 _COLUMNS = {  # of a described row, and their headings
@@ -24,9 +24,9 @@ class Report:
     """What was found for a model; ``quick`` is what a start would have chosen, where all settings were measured."""
 
     artefact: Artefact
-    space: Space
+    space: SearchSpace
     tuning: Tuning
-    quick: Setting | None
+    quick: RunConfig | None
 
     @property
     def quick_share(self) -> float | None:
@@ -111,7 +111,7 @@ class _Progress:
         sys.stderr.flush()
 
 
-def _words(setting: Setting) -> str:
+def _words(setting: RunConfig) -> str:
     return (
         f"EMO_BATCHING__INSTANCES={setting.instances} EMO_SESSION__INTRA_OP_THREADS={setting.intra_op_threads} "
         f"EMO_BATCHING__MAX_BATCH_SIZE={setting.max_batch_size}"

@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.session import RUNTIME_VERSION, Session
-from emo_serve.engine.host.cpus import Machine, this_machine
-from emo_serve.engine.registry.deployment import OpenSession, open_session
+from emo_serve.engine.execution.session import RUNTIME_VERSION, OpenSession, Session, open_session
+from emo_serve.engine.host import Machine, this_machine
 from emo_serve.engine.repository.artefacts import Artefact
-from emo_serve.engine.tuning.cache import Circumstances, TuningCache
-from emo_serve.engine.tuning.search import Setting, Space, Tuning, choose, search, sweep
+from emo_serve.engine.tuning.cache import CacheKey, TuningCache
+from emo_serve.engine.tuning.search import RunConfig, SearchSpace, Tuning, choose, search, sweep
 from emo_serve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Tuner:
         self._models = models
         self._open_session = open_session
         self._machine = machine or this_machine()
-        self.space = Space.of(settings, self._machine.cores)
+        self.space = SearchSpace.of(settings, self._machine.cores)
         self._cache = TuningCache(settings.cache_dir)
         self._seconds = START_SECONDS
 
@@ -74,13 +73,13 @@ class Tuner:
 
     def measure(self, artefact: Artefact, seconds: float) -> Tuning:
         """Measure what is promising within so many seconds, and remember it; raises whatever the model raises."""
-        bursts = Bursts(artefact, self._settings, self._open_session, _BURST_SECONDS)
+        bursts = ThroughputProbe(artefact, self._settings, self._open_session, _BURST_SECONDS)
         table = search(self.space, bursts, seconds)
         return self._remember(artefact, Tuning(choose(table, self.space), table))
 
     def sweep(self, artefact: Artefact, progress: Callable[[int, int], None]) -> Tuning:
         """Measure every setting at length, and remember it; raises whatever the model raises."""
-        bursts = Bursts(artefact, self._settings, self._open_session, _LONG_BURST_SECONDS)
+        bursts = ThroughputProbe(artefact, self._settings, self._open_session, _LONG_BURST_SECONDS)
         table = sweep(self.space, bursts, progress)
         return self._remember(artefact, Tuning(choose(table, self.space), table))
 
@@ -88,9 +87,9 @@ class Tuner:
         self._cache.store(self._circumstances(artefact), tuning)
         return tuning
 
-    def _circumstances(self, artefact: Artefact) -> Circumstances:
+    def _circumstances(self, artefact: Artefact) -> CacheKey:
         digest = artefact.manifest.sha256[artefact.model_path.name]
-        return Circumstances(digest, f"onnxruntime {RUNTIME_VERSION}", self._machine, self.space)
+        return CacheKey(digest, f"onnxruntime {RUNTIME_VERSION}", self._machine, self.space)
 
     def _log(self, artefact: Artefact, tuning: Tuning, seconds: float, *, is_remembered: bool) -> None:
         logger.info(
@@ -110,7 +109,7 @@ class Tuner:
         )
 
 
-class Bursts:
+class ThroughputProbe:
     """A ``Measure`` of a real model: callers in threads of their own run full batches for a moment."""
 
     def __init__(self, artefact: Artefact, settings: Settings, open_session: OpenSession, seconds: float) -> None:
@@ -120,9 +119,9 @@ class Bursts:
         self._open_session = open_session
         self._seconds = seconds
         self._sessions: dict[int, Session] = {}  # by intra-op threads; gone with this object, and their memory too
-        self._warm: set[Setting] = set()
+        self._warm: set[RunConfig] = set()
 
-    def __call__(self, setting: Setting, callers: int) -> float:
+    def __call__(self, setting: RunConfig, callers: int) -> float:
         """Seconds of one run of a full batch; a setting's first runs, which take memory, are not counted."""
         session = self._session(setting)
         batch = self._batch(setting.max_batch_size)
@@ -133,7 +132,7 @@ class Bursts:
             rates = list(threads.map(lambda _: _runs_per_second(session, batch, self._seconds), range(callers)))
         return callers / sum(rates)
 
-    def _session(self, setting: Setting) -> Session:
+    def _session(self, setting: RunConfig) -> Session:
         threads = setting.intra_op_threads
         if threads not in self._sessions:
             self._sessions[threads] = self._open_session(self._artefact, setting.applied_to(self._settings))

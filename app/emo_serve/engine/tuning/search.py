@@ -23,7 +23,7 @@ _ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Setting:
+class RunConfig:
     """How a model is run: batches at the same time, threads inside one, images in the largest."""
 
     instances: PositiveInt
@@ -46,7 +46,7 @@ class Setting:
 class Measurement:
     """What full batches cost with so many callers at the same time."""
 
-    setting: Setting
+    setting: RunConfig
     callers: PositiveInt
     seconds: PositiveFloat  # of one run
 
@@ -70,7 +70,7 @@ class Measurement:
 class Tuning:
     """What was measured, and the setting to use; the table is empty where nothing was measured."""
 
-    setting: Setting
+    setting: RunConfig
     table: tuple[Measurement, ...] = ()
 
     @property
@@ -81,7 +81,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SearchSpace:
     """All settings that are allowed: within the cores; None means that a number is free."""
 
     goal: TuneGoal
@@ -92,17 +92,17 @@ class Space:
     provider: Provider = "cpu"
 
     @classmethod
-    def of(cls, settings: Settings, cores: int) -> "Space":
+    def of(cls, settings: Settings, cores: int) -> "SearchSpace":
         """What the settings leave free."""
         batching, session = settings.batching, settings.session
         threads = session.intra_op_threads or (None if session.provider == "cpu" else DEFAULT_INTRA_OP_THREADS)
         return cls(settings.tune_goal, cores, batching.instances, threads, batching.max_batch_size, session.provider)
 
-    def untuned(self) -> Setting:
+    def untuned(self) -> RunConfig:
         """The setting to use where nothing is measured."""
         threads = self.intra_op_threads or DEFAULT_INTRA_OP_THREADS
         batch = DEFAULT_MAX_BATCH_SIZE if self.provider == "cpu" else _UNTUNED_GPU_BATCH
-        return Setting(self.instances or self._most_instances(1), threads, self.max_batch_size or batch)
+        return RunConfig(self.instances or self._most_instances(1), threads, self.max_batch_size or batch)
 
     def shapes(self) -> list[tuple[int, int]]:
         """Instances x threads, those that use all cores first; for latency only those, as one caller measures."""
@@ -118,7 +118,7 @@ class Space:
             return [1]
         return [self.max_batch_size] if self.max_batch_size else _doubling(_LARGEST_BATCH)
 
-    def callers(self, setting: Setting) -> int:
+    def callers(self, setting: RunConfig) -> int:
         """How many runs there are at the same time while the setting is measured."""
         return setting.instances if self.goal == "throughput" else 1
 
@@ -132,35 +132,35 @@ class Space:
         return _doubling(max(1, self.cores // (self.instances or 1)))
 
 
-Measure = Callable[[Setting, int], float]
+Measure = Callable[[RunConfig, int], float]
 """Seconds of one run of a full batch, while so many callers run one each; shortly measured, so it may be off."""
 
 
-def choose(table: Iterable[Measurement], space: Space) -> Setting:
+def choose(table: Iterable[Measurement], space: SearchSpace) -> RunConfig:
     """The best setting for the goal; what is as good within 4 % is decided by the smaller batch, then fewer threads."""
     sizes = space.batch_sizes()
     rows = [row for row in table if row.setting.max_batch_size in sizes]
     good = max(row.images_per_second for row in rows) * _SAME
     best = min((row.setting for row in rows if row.images_per_second >= good), key=_appetite)
-    return Setting(best.instances, best.intra_op_threads, space.max_batch_size or best.max_batch_size)
+    return RunConfig(best.instances, best.intra_op_threads, space.max_batch_size or best.max_batch_size)
 
 
-def row_of(table: Iterable[Measurement], setting: Setting, space: Space) -> Measurement:
+def row_of(table: Iterable[Measurement], setting: RunConfig, space: SearchSpace) -> Measurement:
     """The row by which a setting was, or would have been, chosen."""
-    wanted = Setting(*_shape(setting), min(setting.max_batch_size, space.batch_sizes()[-1]))
+    wanted = RunConfig(*_shape(setting), min(setting.max_batch_size, space.batch_sizes()[-1]))
     return next(row for row in table if row.setting == wanted)
 
 
 def search(
-    space: Space, measure: Measure, seconds: float, clock: Callable[[], float] = time.perf_counter
+    space: SearchSpace, measure: Measure, seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Measurement, ...]:
     """Measure what is promising, each several times, within so many seconds, at least one setting."""
-    trials = _Trials(space, measure, clock, clock() + seconds)
+    trials = _Search(space, measure, clock, clock() + seconds)
     first, *larger = space.batch_sizes()
     for shape in space.shapes() * 2:  # the rest of the server starts meanwhile: once may be bad luck
-        trials.run(Setting(*shape, first))
+        trials.run(RunConfig(*shape, first))
     for row in trials.promising():
-        trials.climb(row, larger)
+        trials.hill_climb(row, larger)
     for _ in range(_ROUNDS - 1):
         for row in trials.promising():
             trials.run(row.setting)
@@ -168,10 +168,10 @@ def search(
     return trials.table()
 
 
-def sweep(space: Space, measure: Measure, progress: Callable[[int, int], None]) -> tuple[Measurement, ...]:
+def sweep(space: SearchSpace, measure: Measure, progress: Callable[[int, int], None]) -> tuple[Measurement, ...]:
     """Measure every setting, all in turn, several times over; ``progress`` is told how many of how many are done."""
-    settings = [Setting(*shape, size) for shape in space.shapes() for size in space.batch_sizes()]
-    trials = _Trials(space, measure)
+    settings = [RunConfig(*shape, size) for shape in space.shapes() for size in space.batch_sizes()]
+    trials = _Search(space, measure)
     for done in range(total := _ROUNDS * len(settings)):
         progress(done, total)
         trials.run(settings[done % len(settings)])
@@ -181,17 +181,17 @@ def sweep(space: Space, measure: Measure, progress: Callable[[int, int], None]) 
 
 
 @dataclass(slots=True)
-class _Trials:
+class _Search:
     """What was measured up to now; measures no more when the next trial might not end in time."""
 
-    space: Space
+    space: SearchSpace
     measure: Measure
     clock: Callable[[], float] = time.perf_counter
     end: float = float("inf")
-    samples: dict[Setting, list[float]] = field(default_factory=dict)
+    samples: dict[RunConfig, list[float]] = field(default_factory=dict)
     _last_seconds: float = 0.0
 
-    def run(self, setting: Setting) -> bool:
+    def run(self, setting: RunConfig) -> bool:
         """Measure the setting once, unless time is up; the very first trial is always made."""
         started = self.clock()
         if self.samples and started + 2 * self._last_seconds > self.end:  # twice, as the next batch may be twice as big
@@ -210,7 +210,7 @@ class _Trials:
         enough = rows[0].images_per_second * _HOPELESS
         return [row for row in rows if row.images_per_second >= enough or row.setting == smallest]
 
-    def climb(self, start: Measurement, sizes: Iterable[int]) -> None:
+    def hill_climb(self, start: Measurement, sizes: Iterable[int]) -> None:
         """Measure larger and larger batches until one is much worse than the best, or two in a row are worse."""
         best, losses = start.images_per_second, 0
         for size in sizes:
@@ -225,9 +225,9 @@ class _Trials:
                 return
             best = max(best, rate)
 
-    def complete(self, chosen: Setting) -> None:
+    def complete(self, chosen: RunConfig) -> None:
         """Measure the batch sizes up to the chosen one as often as that: batching wants to know what they cost."""
-        sizes = [Setting(*_shape(chosen), size) for size in _doubling(chosen.max_batch_size)]
+        sizes = [RunConfig(*_shape(chosen), size) for size in _doubling(chosen.max_batch_size)]
         for number in range(_ROUNDS):
             for setting in sizes:
                 if len(self.samples.get(setting, ())) <= number:
@@ -237,15 +237,15 @@ class _Trials:
         """The best of each setting's trials, as disturbances only make slower."""
         return tuple(self._row(setting) for setting in self.samples)
 
-    def _row(self, setting: Setting) -> Measurement:
+    def _row(self, setting: RunConfig) -> Measurement:
         return Measurement(setting, self.space.callers(setting), min(self.samples[setting]))
 
 
-def _shape(setting: Setting) -> tuple[int, int]:
+def _shape(setting: RunConfig) -> tuple[int, int]:
     return setting.instances, setting.intra_op_threads
 
 
-def _appetite(setting: Setting) -> tuple[int, int, int]:
+def _appetite(setting: RunConfig) -> tuple[int, int, int]:
     """Less is better where two settings are equally good."""
     return setting.max_batch_size, setting.instances * setting.intra_op_threads, setting.intra_op_threads
 

@@ -1,4 +1,4 @@
-"""Who may ask and how often, decided by an API key before anything else of the request is looked at."""
+"""Authentication: API keys of clients, with their rate limits, and the token of the administration."""
 
 import asyncio
 import hashlib
@@ -9,15 +9,17 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.http.admin_token import bearer_of
-from emo_serve.api.routes.swagger_ui import ASSETS
 from emo_serve.api.wire.problems import problem_for
-from emo_serve.errors import RateExceeded
+from emo_serve.errors import RateExceeded, StartupError
+from emo_serve.settings import Settings
 
 KEY_HEADER = "X-API-Key"
-OPEN_PATHS = frozenset({"/", "/docs", *(f"/docs/{name}" for name in ASSETS), "/openapi.json", "/livez", "/readyz"})
+OPEN_PATHS = frozenset(
+    {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/livez", "/readyz"}
+)
 """What needs no key: what orchestrators ask, and the description, which tells nothing about this server."""
 
+_LEAST_CHARACTERS = 16  # of a token
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
 
 
@@ -49,7 +51,7 @@ class Allowance:
         self._under_way -= 1
 
 
-class KeyCheck:
+class ApiKeyMiddleware:
     """Lets in what shows a key, and leaves its name in the request's state; refuses the rest with 401 or 429."""
 
     def __init__(
@@ -97,3 +99,57 @@ class KeyCheck:
 def _shown_key(headers: Headers) -> str:
     bearer = bearer_of(headers)
     return headers.get(KEY_HEADER, "").strip() if bearer is None else bearer
+
+
+class AdminTokenMiddleware:
+    """Lets requests with ``Authorization: Bearer <token>`` through."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
+        if scope["type"] == "http" and not self._admits(Headers(scope=scope)):
+            detail = "Authorization: Bearer and the token of the administration are needed."
+            error = HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
+            await problem_for(error).response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _admits(self, headers: Headers) -> bool:
+        given = bearer_of(headers)
+        # In constant time, or the token could be found out letter by letter.
+        return given is not None and hmac.compare_digest(given.encode("latin-1"), self._expected)
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """What is sent as ``Authorization: Bearer``; None where that header is missing or of another scheme."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
+
+
+def read_token(settings: Settings) -> str:
+    """The token, from its file or the setting; raises StartupError where there is none worth the name."""
+    if settings.admin_token is not None:
+        return _worthy(settings.admin_token, "EMO_ADMIN_TOKEN")
+    path = settings.admin_token_file
+    if path is None:
+        msg = "the administration needs a token"
+        raise StartupError(msg)
+    try:
+        return _worthy(path.read_text(encoding="ascii"), str(path))
+    except OSError as error:
+        msg = f"{path}: the token cannot be read: {error.strerror}"
+        raise StartupError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path}: the token must be ASCII"
+        raise StartupError(msg) from error
+
+
+def _worthy(text: str, source: str) -> str:
+    """The token without the blanks around it, of which a header cannot speak."""
+    token = text.strip()
+    if len(token) < _LEAST_CHARACTERS:
+        msg = f"{source}: the token has {len(token)} characters, at least {_LEAST_CHARACTERS} are needed"
+        raise StartupError(msg)
+    return token
