@@ -22,6 +22,7 @@ from emo_serve.process.supervisor import supervise
 from emo_serve.settings import PREFIX, Settings, all_settings, service_links
 from emo_serve.version import installed_version
 
+SHIPPED_MODELS = Path(__file__).with_name("models")
 _MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logs.configure(settings)
         if links := service_links(os.environ):
             text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"
-            logging.getLogger("app").warning(text, extra={"variables": links})
+            logging.getLogger("emo_serve").warning(text, extra={"variables": links})
     try:
         return _run(options, settings)
     except (StartupError, OSError) as error:
@@ -65,8 +66,16 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         case "key":
             return _new_key(options.name, settings.api_keys_file)
         case "tune":
-            return _tune(settings, full=options.full, as_json=options.json)
-    return _serve(settings)
+            return _tune(with_models(settings), full=options.full, as_json=options.json)
+    return _serve(with_models(settings))
+
+
+def with_models(settings: Settings) -> Settings:
+    """The same settings, with the models that come with the package where no folder is named and ``models`` is none."""
+    is_named = "models" in settings.model_fields_set
+    if is_named or settings.models.exists() or not SHIPPED_MODELS.is_dir():
+        return settings
+    return settings.model_copy(update={"models": SHIPPED_MODELS})
 
 
 def _serve(settings: Settings) -> int:

@@ -132,7 +132,11 @@ class Settings(BaseSettings):
         description="Seconds that the event loop of a process which answers may stand still, 2 to 3600; then it is "
         "killed, its connections with it, and replaced by another. With one worker the process ends with status 1.",
     )
-    models: Path = Field(default=Path("models"), description="Folder of the model repository.")
+    models: Path = Field(
+        default=Path("models"),
+        description="Folder of the model repository. Where it is unset "
+        "and there is no such folder, the models that come with the package are served.",
+    )
     watch_seconds: float | None = Field(
         default=None,
         ge=0.1,

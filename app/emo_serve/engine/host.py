@@ -1,8 +1,8 @@
 """The machine as this process may use it: cores, memory, priorities of threads.
 
 A container's control groups bound cores and memory; a parent's limit binds its children, so every group up to the root
-counts. cgroup v2 keeps the quota in ``cpu.max`` ("max 100000" or "150000 100000"), v1 in ``cpu.cfs_quota_us`` (-1: none)
-and ``cpu.cfs_period_us``, in microseconds. v2 keeps the memory in ``memory.max`` ("max": none), v1 in
+counts. cgroup v2 keeps the quota in ``cpu.max`` ("max 100000" or "150000 100000"), v1 in ``cpu.cfs_quota_us`` (-1:
+none) and ``cpu.cfs_period_us``, in microseconds. v2 keeps the memory in ``memory.max`` ("max": none), v1 in
 ``memory.limit_in_bytes`` (a huge number: none).
 """
 
