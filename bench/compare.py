@@ -125,24 +125,24 @@ def check_agreement(servers: list[Server]) -> None:
     found = {}
     for server in servers:
         with server.awake():
-            found[server.name] = best_label(server)
+            found[server.name] = best_class(server)
     if len(set(found.values())) > 1:
         msg = f"the answers differ: {found}"
         raise RuntimeError(msg)
 
 
-def best_label(server: Server) -> int:
+def best_class(server: Server) -> int:
     """The first class of its answer."""
     answer = server.answer()
     answer = answer[0] if isinstance(answer, list) else answer
     classes = answer.get("classes") or answer["classifications"]
-    return int(classes[0]["label"])
+    return int(classes[0]["class_id"])
 
 
 def closed_loop(servers: list[Server], options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Throughput and times at each number of clients, and the limit, in turns."""
     with servers[0].awake():
-        expected = f'"label":{best_label(servers[0])},'
+        expected = f'"class_id":{best_class(servers[0])},'
     results[LIMIT] = []
     turns = [(server, clients) for clients in options.clients for server in servers]
     bar = tqdm(total=options.rounds * (len(turns) + 1), unit="slice", mininterval=2)

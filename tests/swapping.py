@@ -176,7 +176,7 @@ def is_wrong(result: dict[str, Any], colour: str) -> bool:
     sharp = math.exp(10 / (turn + 1))
     score = sharp / (sharp + 2)
     label = (COLOURS.index(colour) - turn) % 3
-    return bool(best["name"] != colour or best["label"] != label or abs(best["score"] - score) > 1e-4)
+    return bool(best["name"] != colour or best["class_id"] != label or abs(best["score"] - score) > 1e-4)
 
 
 def footprint(processes: list[int]) -> Footprint:

@@ -61,6 +61,6 @@ class Network:
             scores /= scores.sum(1, keepdims=True)
         best = np.argsort(-scores, 1)[:, :BEST]
         return [
-            {"classes": [{"label": int(label), "score": round(float(row[label]), 6)} for label in labels]}
+            {"classes": [{"class_id": int(label), "score": round(float(row[label]), 6)} for label in labels]}
             for row, labels in zip(scores, best, strict=True)
         ]

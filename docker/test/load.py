@@ -119,7 +119,7 @@ def findings(answer: bytes) -> list[Finding]:
     """What the answer says the photo shows."""
     content = json.loads(answer)
     found = content["classifications"] if "classifications" in content else content["detections"]
-    return [(one["label"], one["name"], one["score"]) for one in found]
+    return [(one["class_id"], one["name"], one["score"]) for one in found]
 
 
 def is_same(one: Finding, other: Finding) -> bool:

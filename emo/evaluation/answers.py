@@ -52,11 +52,11 @@ def of_document(task: Task, document: dict[str, Any]) -> Answer:
     if task == "segment":
         found = document["classes"]
         return Answer(
-            [area["label"] for area in found],
+            [area["class_id"] for area in found],
             runs=[area["rle"]["counts"] for area in found],
             size=[document["image"]["height"], document["image"]["width"]],
         )
     found = document["classifications" if task == "classify" else "detections"]
     boxes = [entry["box"] for entry in found] if task == "detect" else None
     groups = [entry["name"] for entry in document["groups"]] if "groups" in document else None
-    return Answer([entry["label"] for entry in found], [entry["score"] for entry in found], boxes, groups=groups)
+    return Answer([entry["class_id"] for entry in found], [entry["score"] for entry in found], boxes, groups=groups)

@@ -104,7 +104,7 @@ def usual_labels(task: str, count: int) -> tuple[str, ...]:
     known = _LABELS.get((task, count))
     if known:
         print(f"labels: the {count} names of {known}")
-        return read_labels(Path(__file__).parent / "labels" / f"{known}.txt")
+        return read_labels(Path(__file__).parents[1] / "labels" / f"{known}.txt")
     print(f"labels: no names are known for {count} classes, so they are numbered; --labels FILE gives them names")
     return tuple(f"class {index}" for index in range(count))
 

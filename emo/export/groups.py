@@ -8,7 +8,7 @@ from pathlib import Path
 from emo_serve.groups import read_group_table, read_groups
 from emo_serve.manifest import Task
 
-IMAGENET_GROUPS = Path(__file__).parent / "labels" / "imagenet.csv"
+IMAGENET_GROUPS = Path(__file__).parents[1] / "labels" / "imagenet.csv"
 
 GROUPS_HELP = (
     "of a classifier: CSV table with the columns name and group, a broad group for each class "

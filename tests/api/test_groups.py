@@ -69,7 +69,7 @@ async def test_the_threshold_holds_for_groups_by_their_own_scores(client: httpx.
 async def test_a_model_without_groups_answers_without_them(client: httpx.AsyncClient) -> None:
     answer = await ask(client, "plain")
     assert set(answer) == {"model", "image", "classifications"}
-    assert all(set(entry) == {"label", "name", "score"} for entry in answer["classifications"])
+    assert all(set(entry) == {"class_id", "name", "score"} for entry in answer["classifications"])
 
 
 async def test_each_of_several_images_has_its_groups(client: httpx.AsyncClient) -> None:

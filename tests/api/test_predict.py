@@ -41,7 +41,7 @@ async def test_a_red_picture_is_classified_as_red(client: httpx.AsyncClient) -> 
     answer = ClassifyAnswer.model_validate_json((await post(client, "/classify", content=RED)).content)
     assert (answer.model.name, answer.model.version) == ("toy-classifier", "1")
     assert (answer.image.width, answer.image.height) == (48, 40)
-    assert (answer.classifications[0].label, answer.classifications[0].name) == (0, "red")
+    assert (answer.classifications[0].class_id, answer.classifications[0].name) == (0, "red")
     assert sum(entry.score for entry in answer.classifications) == pytest.approx(1, abs=1e-5)
 
 

@@ -43,7 +43,11 @@ async def test_a_mean_of_grey_is_one_number(tmp_path: Path) -> None:
     assert add(file, "classify", "--mean", "0.1307", "--std", "0.3081", "--resize", "stretch") == 0
     (answer,) = await ask(tmp_path / "models", "classify", plain("white"))
     logit = (1 - 0.1307) / 0.3081
-    assert answer[0] == {"label": 0, "name": "class 0", "score": pytest.approx(1 / (1 + np.exp(-2 * logit)), abs=1e-3)}
+    assert answer[0] == {
+        "class_id": 0,
+        "name": "class 0",
+        "score": pytest.approx(1 / (1 + np.exp(-2 * logit)), abs=1e-3),
+    }
 
 
 @pytest.mark.parametrize(

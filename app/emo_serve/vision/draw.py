@@ -77,7 +77,7 @@ def draw_segmentation(
 
 
 def encode_class_map(segmentation: Segmentation, names: tuple[str, ...]) -> bytes:
-    """A PNG file of the image's size whose pixels are labels, each shown in the colour of its class (a palette)."""
+    """A PNG file of the image's size whose pixels are class ids, each shown in the colour of its class (a palette)."""
     return encode(_coloured(enlarged(segmentation.class_map, segmentation.image), len(names)), "image/png")
 
 

@@ -57,8 +57,8 @@ _CLASSIFIED = {
     "model": _MODEL,
     "image": _SIZE,
     "classifications": [
-        {"label": 30, "name": "tabby", "score": 0.412034, "group": "cat"},
-        {"label": 32, "name": "Egyptian cat", "score": 0.274512, "group": "cat"},
+        {"class_id": 30, "name": "tabby", "score": 0.412034, "group": "cat"},
+        {"class_id": 32, "name": "Egyptian cat", "score": 0.274512, "group": "cat"},
     ],
     "groups": [{"name": "cat", "score": 0.853107}, {"name": "dog", "score": 0.061922}],
 }
@@ -67,14 +67,14 @@ _DETECTED = {
     "image": _SIZE,
     "box_format": "xyxy",
     "units": "pixel",
-    "detections": [{"label": 1, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
+    "detections": [{"class_id": 1, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
 }
 _SEGMENTED = {
     "model": {**_MODEL, "name": "deeplabv3-emo-1m"},
     "image": {"width": 4, "height": 2},
     "classes": [
-        {"label": 2, "name": "sky", "pixels": 6, "share": 0.75, "rle": {"size": [2, 4], "counts": "062"}},
-        {"label": 6, "name": "road", "pixels": 2, "share": 0.25, "rle": {"size": [2, 4], "counts": "62"}},
+        {"class_id": 2, "name": "sky", "pixels": 6, "share": 0.75, "rle": {"size": [2, 4], "counts": "062"}},
+        {"class_id": 6, "name": "road", "pixels": 2, "share": 0.25, "rle": {"size": [2, 4], "counts": "62"}},
     ],
 }
 _FAILED = {

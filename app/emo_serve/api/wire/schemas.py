@@ -78,7 +78,7 @@ class DetectQuery(_Query):
     format: Literal["json", "coco"] = Field(
         "json",
         description="`coco`: a list of COCO results (boxes `xywh` in pixels; `image_id` is the position of the image "
-        "in the request, from 0; `category_id` is the label). The header `X-Failed-Images` names the positions of "
+        "in the request, from 0; `category_id` is the class id). The header `X-Failed-Images` names the positions of "
         "images that could not be answered, for which the list has no room.",
     )
 
@@ -88,7 +88,7 @@ class SegmentQuery(_Query):
 
     format: Literal["labels", "overlay"] = Field(
         "labels",
-        description="What a picture shows: `labels`, a PNG whose pixels are labels, with a palette; `overlay`, the "
+        description="What a picture shows: `labels`, a PNG whose pixels are class ids, with a palette; `overlay`, the "
         "image under the colours and names of its classes, as PNG or JPEG, never JSON.",
     )
 
@@ -124,7 +124,7 @@ class Size(_Strict):
 class ScoredClass(_Strict):
     """A class and how sure the model is of it."""
 
-    label: int = Field(ge=0, description="Index of the class in the model's labels.")
+    class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
     name: str
     score: float = Field(ge=0, le=1)
 
@@ -198,7 +198,7 @@ class RunLengths(_Strict):
 class SegmentedClass(_Strict):
     """All pixels of one class."""
 
-    label: int = Field(ge=0, description="Index of the class in the model's labels.")
+    class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
     name: str
     pixels: int = Field(ge=1)
     share: float = Field(ge=0, le=1, description="Of the image.")
@@ -292,7 +292,7 @@ class ModelDescription(_Strict):
     versions: list[str] = Field(description="All served versions of this name.")
     default: bool
     ready: bool
-    labels: list[str] = Field(description="Names of the classes; the position is the label.")
+    labels: list[str] = Field(description="Names of the classes; the position is the class id.")
     manifest: dict[str, Any] = Field(description="manifest.json without its golden pair.")
 
 

@@ -19,13 +19,13 @@ def serialize_classification(
 ) -> dict[str, Any]:
     """One ClassifyAnswer."""
     classes: list[dict[str, Any]] = [
-        {"label": label, "name": labels[label], "score": score}
-        for label, score in zip(result.labels.tolist(), _scores(result.scores), strict=True)
+        {"class_id": class_id, "name": labels[class_id], "score": score}
+        for class_id, score in zip(result.labels.tolist(), _scores(result.scores), strict=True)
     ]
     answer = {**_head(manifest, image), "classifications": classes}
     if manifest.groups is not None and result.groups is not None:
         for entry in classes:
-            entry["group"] = manifest.groups[entry["label"]]
+            entry["group"] = manifest.groups[entry["class_id"]]
         answer["groups"] = [{"name": group.name, "score": round(group.score, _SCORE_DIGITS)} for group in result.groups]
     return answer
 
@@ -46,7 +46,8 @@ def serialize_detections(
         "box_format": box_format,
         "units": units,
         "detections": [
-            {"label": label, "name": labels[label], "score": score, "box": box} for label, score, box in rows
+            {"class_id": class_id, "name": labels[class_id], "score": score, "box": box}
+            for class_id, score, box in rows
         ],
     }
 
@@ -58,7 +59,7 @@ def serialize_segmentation(manifest: Manifest, labels: tuple[str, ...], result: 
         **_head(manifest, image),
         "classes": [
             {
-                "label": region.label,
+                "class_id": region.label,
                 "name": labels[region.label],
                 "pixels": region.pixels,
                 "share": round(region.pixels / (image.width * image.height), _SCORE_DIGITS),
@@ -73,8 +74,8 @@ def coco_results(image_id: int, image: ImageSize, result: Detections) -> list[di
     """The CocoResults of one image."""
     boxes = convert_boxes(result.boxes_xyxy, image, "xywh", "pixel")
     return [
-        {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
-        for label, score, box in zip(result.labels.tolist(), _scores(result.scores), boxes, strict=True)
+        {"image_id": image_id, "category_id": class_id, "bbox": box, "score": score}
+        for class_id, score, box in zip(result.labels.tolist(), _scores(result.scores), boxes, strict=True)
     ]
 
 

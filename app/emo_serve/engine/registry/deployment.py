@@ -198,7 +198,7 @@ class Deployment:
         return await self._finish(deadline, draw_found, upload, self._limits, result, self.labels, media_type)
 
     async def write_class_map(self, result: Segmentation, deadline: float | None = None) -> bytes:
-        """The PNG file whose pixels are labels; as ``draw``."""
+        """The PNG file whose pixels are class ids; as ``draw``."""
         return await self._finish(deadline, encode_class_map, result, self.labels)
 
     async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
