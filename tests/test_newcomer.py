@@ -101,3 +101,23 @@ def test_the_types_of_both_packages_are_published() -> None:
     for package in ("app", "emo"):
         assert (ROOT / package / "py.typed").exists()
         assert f'"{package}" = ["py.typed"]' in read("pyproject.toml")
+
+
+def anchors(page: Path) -> set[str]:
+    """The sections of a page, as GitHub names them in links."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_to_a_section_of_a_document_lead_to_one() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [
+        (page, (page.parent / target).resolve() if target else page, anchor)
+        for page in pages
+        for target, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 50
+    assert [
+        f"{page.name}: {target.name}#{anchor}" for page, target, anchor in links if anchor not in anchors(target)
+    ] == []
