@@ -111,9 +111,24 @@ def test_every_make_target_in_the_documents_exists() -> None:
         assert named <= targets, document
 
 
-def test_the_architecture_page_names_only_modules_that_exist() -> None:
-    modules = {path.name for folder in ("app", "emo") for path in (ROOT / folder).rglob("*.py")}
-    assert set(re.findall(r"\w+\.py\b", read("docs/architecture.md"))) <= modules
+def test_the_architecture_page_shows_every_module_in_its_folder_and_no_other() -> None:
+    tree = read("docs/architecture.md").partition("## The tree")[2].partition("```\n")[2].partition("```")[0]
+    shown: list[str] = []
+    folders: list[tuple[int, str]] = []
+    for line in tree.splitlines():
+        depth, (first, *others) = len(line) - len(line.lstrip()), line.split()
+        folders = [(indent, folder) for indent, folder in folders if indent < depth]
+        if first.endswith("/"):
+            folders.append((depth, first))
+        place = "".join(folder for _, folder in folders)
+        shown += [place + name for name in (first, *others) if re.fullmatch(r"\w+\.py,?", name)]
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("app", "emo")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert sorted(name.rstrip(",") for name in shown) == sorted(there)
 
 
 def test_the_licence_is_apache_2_0() -> None:
