@@ -97,7 +97,9 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _add_distillation(group: "argparse._ArgumentGroup") -> None:
     known = Distillation()
-    group.add_argument("--teacher", help="name in the repository, or version folder, of the model to learn from")
+    group.add_argument(
+        "--teacher", help="model to learn from: its name in the repository, a version folder or an ONNX file"
+    )
     group.add_argument(
         "--unlabelled", type=Path, nargs="+", default=[], metavar="DIR", help="folders of pictures without labels"
     )
@@ -235,7 +237,8 @@ def _load(options: argparse.Namespace, folder: Path) -> ClassificationTask | Det
     if options.task == "detect":
         return DetectionTask.load(options.data, side)
     if options.teacher:
-        teacher, cache = find_teacher(options.teacher, options.models), options.cache or folder / "cache"
+        cache = options.cache or folder / "cache"
+        teacher = find_teacher(options.teacher, options.models, cache)
         return DistillationTask.load(teacher, options.data, options.unlabelled, side, cache, _distillation(options))
     return ClassificationTask.load(options.data, side)
 

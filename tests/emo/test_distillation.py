@@ -19,6 +19,7 @@ from emo.training.distillation.teacher import Teacher, find_teacher
 from emo.training.distillation.views import cut_view, view_boxes
 from emo_serve.manifest import Preprocessing, read_labels
 from tests.emo.datasets import COLOURS, picture, write_folders
+from tests.onnx_import.networks import write_classifier
 
 RULE = Preprocessing(mode="crop", height=32, width=32, resize=32, interpolation="bilinear", mean=MEAN, std=STD)
 
@@ -137,12 +138,29 @@ def test_balance_shows_rare_classes_as_often_as_frequent_ones(tmp_path: Path) ->
 
 def test_a_teacher_is_found_by_its_folder_and_by_its_name() -> None:
     repository = Path(__file__).parents[2] / "models"
-    by_name, by_folder = find_teacher("emo-1m", repository), find_teacher(str(repository / "emo-1m" / "1"), Path())
+    by_name, by_folder = (
+        find_teacher("emo-1m", repository, Path()),
+        find_teacher(str(repository / "emo-1m" / "1"), Path(), Path()),
+    )
     assert by_name.names == by_folder.names == read_labels(repository / "emo-1m" / "1" / "labels.txt")
     with pytest.raises(ValueError, match="no model 'nobody'"):
-        find_teacher("nobody", repository)
+        find_teacher("nobody", repository, Path())
     with pytest.raises(ValueError, match="has to be a classifier"):
-        find_teacher("ssdlite-emo-1m", repository)
+        find_teacher("ssdlite-emo-1m", repository, Path())
+
+
+def test_a_teacher_may_be_an_onnx_file_that_is_described_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_classifier(tmp_path / "colours.onnx")
+    teacher = find_teacher(str(file), tmp_path, tmp_path / "cache")
+    assert len(teacher.names) == 3
+    assert "input" in capsys.readouterr().out
+    assert find_teacher(str(file), tmp_path, tmp_path / "cache").digest == teacher.digest
+    assert capsys.readouterr().out == ""
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    with pytest.raises(ValueError, match=r"(?s)broken.onnx.*run `emo-serve add` with them"):
+        find_teacher(str(tmp_path / "broken.onnx"), tmp_path, tmp_path / "cache")
 
 
 def test_the_command_learns_from_pictures_without_labels_and_publishes(

@@ -1,5 +1,8 @@
-"""The model that a student learns from: any classifier of a model repository."""
+"""The model that a student learns from: any classifier of a model repository, or an ONNX file."""
 
+import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +44,31 @@ def read_teacher(folder: Path) -> Teacher:
     )
 
 
-def find_teacher(name: str, repository: Path) -> Teacher:
-    """The teacher ``name``: a version folder, or a model of the repository, of which it is the highest version.
+def find_teacher(name: str, repository: Path, cache: Path) -> Teacher:
+    """The teacher ``name``: an ONNX file, a version folder, or the highest version of a model of the repository.
 
     Raise ValueError when there is none.
     """
-    return read_teacher(find_version(name, repository))
+    path = Path(name)
+    is_file = path.suffix == ".onnx" and path.is_file()
+    return read_teacher(_described(path, cache) if is_file else find_version(name, repository))
+
+
+def _described(path: Path, cache: Path) -> Path:
+    """The version folder that ``emo-serve add`` makes of an ONNX file, once, below ``cache``.
+
+    Raise ValueError, with what that command says, where it cannot.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    repository = cache / f"teacher-{digest}"
+    folder = repository / "teacher" / "1"
+    if folder.exists():
+        return folder
+    command = [sys.executable, "-m", "emo_serve", "add", str(path), "--task", "classify", "--name", "teacher"]
+    done = subprocess.run([*command, "--models", str(repository)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        fault = done.stderr.strip().removeprefix("emo-serve: ")
+        msg = f"{fault}\nWhere that needs options, run `emo-serve add` with them and name that model as --teacher."
+        raise ValueError(msg)
+    print(f"teacher:\n{done.stdout.rstrip()}")
+    return folder
