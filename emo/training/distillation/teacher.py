@@ -65,7 +65,7 @@ def _described(path: Path, cache: Path) -> Path:
     if folder.exists():
         return folder
     command = [sys.executable, "-m", "emo_serve", "add", str(path), "--task", "classify", "--name", "teacher"]
-    done = subprocess.run([*command, "--models", str(repository)], check=False, capture_output=True, text=True)
+    done = subprocess.run([*command, "--models", str(repository)], check=False, capture_output=True, text=True)  # noqa: S603  our own command
     if done.returncode:
         fault = done.stderr.strip().removeprefix("emo-serve: ")
         msg = f"{fault}\nWhere that needs options, run `emo-serve add` with them and name that model as --teacher."
