@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from app import logs
 from app.add.options import Options, add_arguments
@@ -19,7 +20,7 @@ from app.process.exits import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAG
 from app.process.files import raise_file_limit
 from app.process.supervisor import supervise
 from app.settings import PREFIX, Settings, all_settings, service_links
-from app.variables import NESTED, group_of
+from app.variables import complaints, group_of
 from app.version import installed_version
 
 _MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
@@ -35,11 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {name: getattr(options, name, None) for name in names}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for entry in error.errors():
-            place = NESTED.join(map(str, entry["loc"])).upper()
-            fault = entry["msg"].removeprefix("Value error, ")
-            sys.stderr.write(f"emo-serve: {PREFIX + place + ': ' if place else ''}{fault}\n")
+    except (ValidationError, SettingsError) as error:
+        for line in complaints(error, PREFIX, [variable for variable, _ in all_settings()]):
+            sys.stderr.write(f"emo-serve: {line}\n")
         return EXIT_USAGE
     if options.command not in {"add", "key"}:  # which talk to a person
         logs.configure(settings)
