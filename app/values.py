@@ -42,8 +42,8 @@ def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
 def _path(text: str) -> str:
     if len(text) > _LONGEST_PATH or not _PATH.fullmatch(text):
         msg = (
-            f"{text[:100]!r} is no path to publish the server below: allowed are such as /vision or /a/b, a slash before "
-            f"each part and none at the end, of letters, digits and . _ ~ -, at most {_LONGEST_PATH} characters"
+            f"{text[:100]!r} is no path to publish the server below: allowed are such as /vision or /a/b, a slash "
+            f"before each part and none at the end, of letters, digits and . _ ~ -, at most {_LONGEST_PATH} characters"
         )
         raise ValueError(msg)
     return text
