@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from app.errors import StartupError
+from emo_serve.errors import StartupError
 
 _KEYS = ("names", "id2label", "label2id", "class_names", "class_labels", "labels", "classes")
 _LOOSE = frozenset({"labels", "classes"})

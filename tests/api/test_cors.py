@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.engine.catalog import Catalog
-from app.main import create_admin_app
-from app.settings import Settings
+from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.main import create_admin_app
+from emo_serve.settings import Settings
 from tests.serving import in_process, running, settings_for
 from tests.support import encode_image, plain
 

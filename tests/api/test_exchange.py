@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from app.api.exchange import CONNECTION, Exchange
+from emo_serve.api.http.exchange import CONNECTION, Exchange
 from tests.api.connections import Connection
 
 pytestmark = pytest.mark.anyio

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 import emo
-from app.engine.repository import scan
-from app.engine.selftest import self_test
-from app.engine.session import OrtSession
-from app.manifest import ModelCard
-from app.settings import Settings
-from app.vision.image import ImageLimits
-from emo import classification, detection
-from emo.backbone import EMO_1M
 from emo.evaluation.predict import onnx_predict, torch_predict
-from emo.export import export
-from emo.heads.ssdlite import SSDLite
+from emo.export.exporter import export
+from emo.models.backbone import EMO_1M
+from emo.models.heads.ssdlite import SSDLite
+from emo.training import classification, detection
+from emo_serve.engine.execution.session import OrtSession
+from emo_serve.engine.registry.self_test import self_test
+from emo_serve.engine.repository.artefacts import scan
+from emo_serve.manifest import ModelCard
+from emo_serve.settings import Settings
+from emo_serve.vision.image import ImageLimits
 
 CARD = ModelCard(
     architecture="emo_1m",

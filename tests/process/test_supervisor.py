@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.process.supervisor import restart_delay
+from emo_serve.process.supervisor import restart_delay
 from tests.serving import Command, commanded, emo_serve, eventually, runs
 from tests.support import encode_image, plain, write_detector
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.vision import kinds
-from emo.classification import ClassificationTask
 from emo.data.detection import find_detection
 from emo.data.folders import find_classification, load_squares
 from emo.data.pictures import open_rgb, sizes_of
-from emo.detection import DetectionTask
-from emo.evaluation.truth import read_truth
+from emo.evaluation.ground_truth import read_truth
+from emo.training.classification import ClassificationTask
+from emo.training.detection import DetectionTask
+from emo_serve.vision import kinds
 from tests.emo.data.test_voc import write as write_voc
 from tests.emo.data.test_yolo import write_splits
 from tests.emo.datasets import COLOURS, write_coco, write_plain

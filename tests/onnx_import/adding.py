@@ -1,0 +1,41 @@
+"""The command ``emo-serve add``, and the server that is asked about what was added."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from emo_serve.__main__ import main
+from tests.serving import in_process, settings_for
+from tests.support import encode_image
+
+
+def add(file: Path, task: str, *options: str | Path) -> int:
+    """The exit status; the models are in a folder beside the file."""
+    arguments = ["add", file, "--name", "theirs", "--task", task, "--models", file.parent / "models", *options]
+    (file.parent / "models").mkdir(exist_ok=True)
+    return main([str(argument) for argument in arguments])
+
+
+async def ask(models: Path, task: str, *pictures: NDArray[np.uint8], **query: Any) -> list[Any]:  # noqa: ANN401
+    """What the server says about each of the pictures, sent together."""
+    files = [("file", ("a.png", encode_image(picture), "image/png")) for picture in pictures]
+    async with in_process(settings_for(models, tune=False)) as (client, _):
+        answer = await client.post(f"/{task}", files=files, params={"model": "theirs", **query})
+    assert answer.status_code == httpx.codes.OK, answer.text
+    found = answer.json()
+    results = [entry.get("result", entry) for entry in found.get("results", [found])]
+    return [result["classifications" if task == "classify" else "detections"] for result in results]
+
+
+def refused(capsys: pytest.CaptureFixture[str], models: Path) -> str:
+    """The message of a refusal, after which nothing is left."""
+    assert list(models.rglob("*")) == []
+    output, errors = capsys.readouterr()
+    assert "added" not in output
+    assert errors.startswith("emo-serve: ")
+    assert "Traceback" not in errors
+    return errors
