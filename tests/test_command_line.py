@@ -136,6 +136,44 @@ def test_a_setting_out_of_range_is_named_and_exit_code_2(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("EMO_ROOT_PATH", "vision/", "'vision/' is no path to publish the server below: allowed are such as /vision"),
+        ("EMO_ROOT_PATH", "/vision/", "none at the end"),
+        ("EMO_ROOT_PATH", "", "'' is no path"),
+        ("EMO_ROOT_PATH", "/a" * 129, "at most 256 characters"),
+        ("EMO_ROOT_PATH", "https://x.example/vision", "allowed are such as /vision or /a/b"),
+        ("EMO_CLIENT_HEADER", "X Client", "'X Client' is no name of a header, as X-Forwarded-For"),
+        ("EMO_CLIENT_HEADER", "", "is no name of a header"),
+        ("EMO_CORS_ORIGINS", "photos.example", "'photos.example' is no origin: allowed are scheme://host"),
+        ("EMO_TRUSTED_PROXIES", "proxy", "'proxy' is no address or network: allowed are such as 10.0.0.7"),
+        ("EMO_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/40", "'10.0.0.0/40' is no address or network"),
+        ("EMO_TRUSTED_PROXIES", "10.0.0.1/8", "allowed are 10.0.0.1 alone, or 10.0.0.0/8"),
+        ("EMO_TRUSTED_PROXIES", "2001:db8::1/32", "allowed are 2001:db8::1 alone, or 2001:db8::/32"),
+        ("EMO_LOG_FORMAT", "xml", "Input should be 'auto', 'text' or 'json'"),
+        ("EMO_HANG_SECONDS", "1", "Input should be greater than or equal to 2"),
+        ("EMO_HANG_SECONDS", "never", "Input should be a valid number"),
+        ("EMO_LOAD_SECONDS", "0", "Input should be greater than or equal to 1"),
+        ("EMO_HTTP__MAX_HEADERS", "9", "Input should be greater than or equal to 10"),
+        ("EMO_HTTP__MAX_CONNECTIONS_PER_CLIENT", "x", "Input should be a valid integer"),
+        ("EMO_HTTP", "64k", "its parts have variables of their own: EMO_HTTP__MAX_LINE_BYTES, EMO_HTTP__MAX_HEAD"),
+        ("EMO_HTTP", "3", "its parts have variables of their own: EMO_HTTP__MAX_LINE_BYTES"),
+        ("EMO_HTTP", "", "its parts have variables of their own: EMO_HTTP__MAX_LINE_BYTES"),
+        ("EMO_BATCHING", "on", "its parts have variables of their own: EMO_BATCHING__MAX_BATCH_SIZE"),
+    ],
+)
+def test_a_variable_that_cannot_be_is_named_with_what_is_allowed_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["serve"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"emo-serve: {variable}: ")
+    assert words in line
+    assert not any(word in line for word in ("pattern", "HttpLimits", "dictionary", "Source"))
+
+
 def test_a_mistyped_variable_is_named_and_exit_code_2() -> None:
     server = emo_serve("serve", EMO_PROT="8001")
     _, errors = server.communicate(timeout=30)

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from emo_serve import logs
 from emo_serve.defaults import keep_default
 from emo_serve.engine.host import usable_cores
-from emo_serve.environment import NESTED, group_of
+from emo_serve.environment import complaints, group_of
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
 from emo_serve.onnx_import.options import Options, add_arguments
@@ -36,11 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {name: getattr(options, name, None) for name in names}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for entry in error.errors():
-            place = NESTED.join(map(str, entry["loc"])).upper()
-            fault = entry["msg"].removeprefix("Value error, ")
-            sys.stderr.write(f"emo-serve: {PREFIX + place + ': ' if place else ''}{fault}\n")
+    except (ValidationError, SettingsError) as error:
+        for line in complaints(error, PREFIX, [variable for variable, _ in all_settings()]):
+            sys.stderr.write(f"emo-serve: {line}\n")
         return EXIT_USAGE
     if options.command not in {"add", "key"}:  # which talk to a person
         logs.configure(settings)

@@ -4,8 +4,9 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_settings import SettingsError
 
 NESTED = "__"
 """Between the name of a group and that of a part."""
@@ -26,6 +27,26 @@ def group_of(field: FieldInfo) -> type[BaseModel] | None:
     """What a setting that has parts consists of; None for one that is a plain value."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def complaints(error: ValidationError | SettingsError, prefix: str, variables: Collection[str]) -> Iterator[str]:
+    """What is wrong, a line for each of the ``variables`` at fault, as a person would say it."""
+    if isinstance(error, SettingsError):  # it names the field of a group whose text is no JSON, and nothing else does
+        groups = [name for name in variables if f'"{name.removeprefix(prefix).lower()}"' in str(error)]
+        yield from (_parts(name, variables) for name in groups) if groups else [str(error)]
+        return
+    for entry in error.errors():
+        name = prefix + NESTED.join(map(str, entry["loc"])).upper()
+        if entry["type"] == "model_type":
+            yield _parts(name, variables)
+        else:
+            fault = entry["msg"].removeprefix("Value error, ")
+            yield f"{name}: {fault}" if entry["loc"] else fault
+
+
+def _parts(group: str, variables: Collection[str]) -> str:
+    parts = [name for name in variables if name.startswith(group + NESTED)]
+    return f"{group}: its parts have variables of their own: {', '.join(parts)}"
 
 
 def is_service_link(name: str, value: str, prefix: str) -> bool:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from emo_serve.api.http.admission import AdmissionMiddleware
@@ -95,10 +95,9 @@ def create_app(
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
         surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits)
-    app.include_router(predict.router)
-    app.include_router(segment.router)
-    app.include_router(catalog_routes.router)
-    app.include_router(health.router)
+    routers = (predict.router, segment.router, catalog_routes.router, health.router)
+    for router in routers:
+        app.include_router(router)
     app.add_api_route("/docs", documentation, include_in_schema=False)
     app.add_api_route("/docs/{name}", asset, include_in_schema=False)
     app.add_api_route("/openapi.json", description, include_in_schema=False)
@@ -107,9 +106,8 @@ def create_app(
     if settings.api_keys_file is not None:
         declare_keys(document)
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
-    frame = partial(RequestMiddleware, surrounded, metrics, drain, settings.max_request_bytes, paths)
-    origins = settings.cors_origins
-    app.middleware_stack = frame(partial(across_origins, origins=origins)) if origins else frame()
+    dress = _dress(settings, [route for router in (app, *routers) for route in router.routes])
+    app.middleware_stack = RequestMiddleware(surrounded, metrics, drain, settings.max_request_bytes, paths, dress)
     return app
 
 
@@ -119,10 +117,15 @@ def create_admin_app(services: Services) -> FastAPI:
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)
     app.state.services = services
     guarded = AdminTokenMiddleware(app.build_middleware_stack(), token)
-    most = services.settings.max_request_bytes
-    app.middleware_stack = RequestMiddleware(guarded, services.metrics, services.drain, most)
     app.include_router(admin.router)
+    most, dress = services.settings.max_request_bytes, _dress(services.settings, admin.router.routes)
+    app.middleware_stack = RequestMiddleware(guarded, services.metrics, services.drain, most, dress=dress)
     return app
+
+
+def _dress(settings: Settings, routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
+    """What adds to each answer of an application with these routes what pages of other origins want to see."""
+    return across_origins(settings.cors_origins, routes) if settings.cors_origins else lambda app: app
 
 
 async def _root(request: Request) -> RedirectResponse:

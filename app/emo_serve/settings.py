@@ -6,18 +6,17 @@ where a Service is called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...`
 """
 
 import os
-import re
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emo_serve.environment import NESTED, is_service_link, unknown_names, variables_of
 from emo_serve.limits import HttpLimits
+from emo_serve.setting_types import HeaderName, Networks, Origins, PublicPath
 
 PREFIX = "EMO_"
 MIB = 1024 * 1024
@@ -31,15 +30,6 @@ DEFAULT_INTRA_OP_THREADS = 1
 TuneGoal = Literal["throughput", "latency"]
 
 Provider = Literal["cpu", "cuda"]
-
-
-def _words(value: object) -> object:
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-"""Written with commas in between."""
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
 class Batching(BaseModel):
@@ -217,9 +207,8 @@ class Settings(BaseSettings):
         description="Seconds until an unanswered request gets 504, above 0, up to 3600; the most that a client's "
         "X-Request-Timeout-Ms can ask for.",
     )
-    client_header: str | None = Field(
+    client_header: HeaderName | None = Field(
         default=None,
-        pattern="^[A-Za-z0-9-]{1,64}$",
         description="Header that names the client, for taking turns: X-Forwarded-For behind a proxy that sets it, or "
         "that of an API key; of several values the last counts. Only where no client can reach the server past the "
         "proxy that checks it. Unset: the address that the connection comes from.",
@@ -244,19 +233,17 @@ class Settings(BaseSettings):
         description="Most requests of one API key at a time, 1 to 100000; more are answered with 429. Unset: any "
         "number.",
     )
-    cors_origins: Words | None = Field(
+    cors_origins: Origins | None = Field(
         default=None,
         description="Origins whose pages may ask from a browser, separated by commas (https://photos.example), or * "
         "for all; never with cookies. Unset: none.",
     )
-    root_path: str | None = Field(
+    root_path: PublicPath | None = Field(
         default=None,
-        pattern="^(/[A-Za-z0-9._~-]+)+$",
-        max_length=256,
         description="Path below which a proxy publishes the server, as /vision; whether the proxy takes it away or "
         "leaves it. Redirects and the description then have it. Unset: none.",
     )
-    trusted_proxies: Words | None = Field(
+    trusted_proxies: Networks | None = Field(
         default=None,
         description="Addresses or networks of proxies, separated by commas, or * for all, whose X-Forwarded-Prefix is "
         "believed: it goes before EMO_ROOT_PATH. Unset: none.",
@@ -329,23 +316,6 @@ class Settings(BaseSettings):
         if isinstance(values, dict):
             return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
         return values
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for word in words or ():
-            if not _ORIGIN.fullmatch(word):
-                msg = f"{word!r} is no origin: allowed are scheme://host or scheme://host:port, without a path, and *"
-                raise ValueError(msg)
-        return words
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _networks(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for word in words or ():
-            if word != "*":
-                ip_network(word)  # raises ValueError, which says what is wrong
-        return words
 
     @model_validator(mode="after")
     def _nobody_administers_without_a_token(self) -> Self:

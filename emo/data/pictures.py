@@ -1,6 +1,7 @@
 """Picture files of a data set: which suffixes they have, how they are opened, how large they are shown."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ PICTURES = frozenset(
 )
 """Suffixes, in lower case."""
 _LIMITS = ImageLimits(max_bytes=2**30, max_pixels=2**29, max_scans=1000)  # our own files are trusted
+_TRIED = 5  # of each kind: one of them may be something else by another name
 _NAMED = 5  # of the files that cannot be used
 _ON_THEIR_SIDE = range(5, 9)  # orientations of EXIF whose rows are shown as columns
 
@@ -63,18 +65,22 @@ def pictures_below(folder: Path) -> Iterator[Path]:
 
 def unreadable_kinds(pictures: Iterable[Path]) -> dict[str, str]:
     """Suffixes among them that cannot be decoded with what is installed, each with the reason."""
-    first: dict[str, Path] = {}
+    reasons: dict[str, str] = {}
+    tried: Counter[str] = Counter()
     for path in pictures:
-        if path.suffix.lower() in _MAYBE:
-            first.setdefault(path.suffix.lower(), path)
-    reasons = {}
-    for suffix, path in first.items():
+        suffix = path.suffix.lower()
+        if suffix not in _MAYBE or tried[suffix] == _TRIED:
+            continue
         try:
             decode(path.read_bytes(), _LIMITS)
         except UnsupportedMediaType as error:
-            reasons[suffix] = str(error).rstrip(".")
+            reasons.setdefault(suffix, str(error).rstrip("."))
+            tried[suffix] += 1
+            continue
         except ServiceError:
             pass  # a broken file of a kind that is read is named with the other broken ones
+        reasons.pop(suffix, None)
+        tried[suffix] = _TRIED
     return reasons
 
 

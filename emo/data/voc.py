@@ -12,14 +12,18 @@ from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subf
 _ANNOTATIONS = ("annotations", "annotation")
 _PICTURES = ("jpegimages", "images", "image")
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """What one XML says, its corners counted from 1 as they stand there."""
+    """What one XML says, its corners as they stand there."""
 
     file_name: str
     size: tuple[int, int] | None
-    things: list[tuple[str, tuple[float, float, float, float], bool]]
+    is_tools: bool
+    """It is of labelImg or another tool that leaves the source ``Unknown``, as labelImg does."""
+    things: list[tuple[str, Box, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,8 @@ def read_voc(data: Voc, split: str) -> BoxedImages:
     """The split ``train`` or ``val``; without the latter a fifth of the pictures is held out.
 
     The classes are all names in all splits, in alphabetical order. What is ``difficult`` counts as VOC has it: it is
-    not learned, need not be found, and may be. Corners are counted from 1, and the last pixel belongs to the box. Raise
-    ValueError, which names the file, for XML that is something else, FileNotFoundError for a split without pictures.
+    not learned, need not be found, and may be. Corners are counted as ``_box`` says. Raise ValueError, which names the
+    file, for XML that is something else, FileNotFoundError for a split without pictures.
     """
     described = {path: _read(path) for files in data.files.values() for path in files}
     names = tuple(sorted({name for one in described.values() for name, _, _ in one.things}))
@@ -99,15 +103,28 @@ def read_voc(data: Voc, split: str) -> BoxedImages:
         raise FileNotFoundError(msg)
     label_of = {name: label for label, name in enumerate(names)}
     pictures = {folder: _pictures(data.root, folder) for folder in {path.parent for path in files}}
+    has_zeros = any(min(corners[:2]) < 1 for one in described.values() for _, corners, _ in one.things)
     boxed = []
     for number, path in enumerate(files, 1):
         one = described[path]
         things = [
-            Thing((max(x1 - 1, 0), max(y1 - 1, 0), x2, y2), label_of[name], is_crowd=difficult)
-            for name, (x1, y1, x2, y2), difficult in one.things
+            Thing(_box(corners, is_tools=one.is_tools, has_zeros=has_zeros), label_of[name], is_crowd=difficult)
+            for name, corners, difficult in one.things
         ]
         boxed.append(BoxedImage.of(_picture(pictures[path.parent], path, one), number, things, one.size))
     return BoxedImages(names, tuple(boxed), data.root, (*data.sources, *files))
+
+
+def _box(corners: Box, *, is_tools: bool, has_zeros: bool) -> Box:
+    """A box xyxy in pixels from 0.
+
+    VOC counts pixels from 1, and the last one belongs to the box. labelImg writes where the mouse was, from 0 to the
+    width, but 1 instead of 0, which upset a reader of VOC. What counts from 0 shows it somewhere in its data set.
+    """
+    x1, y1, x2, y2 = corners
+    if is_tools:
+        return x1 * (x1 > 1), y1 * (y1 > 1), x2, y2
+    return corners if has_zeros else (x1 - 1, y1 - 1, x2, y2)
 
 
 def _pictures(root: Path, folder: Path) -> dict[Path, dict[str, Path]]:
@@ -143,13 +160,14 @@ def _read(path: Path) -> _Described:
             raise ValueError(msg)  # noqa: TRY301  # it gets the name of the file
         width, height = (float(tree.findtext(f"size/{key}") or 0) for key in ("width", "height"))
         size = (int(width), int(height)) if width > 0 and height > 0 else None
-        return _Described((tree.findtext("filename") or "").strip(), size, list(_things(tree)))
+        is_tools = (tree.findtext("source/database") or "").strip() == "Unknown"
+        return _Described((tree.findtext("filename") or "").strip(), size, is_tools, list(_things(tree)))
     except (ET.ParseError, ValueError) as error:
         msg = f"{path}: no XML of Pascal VOC: {error}"
         raise ValueError(msg) from error
 
 
-def _things(tree: ET.Element) -> Iterator[tuple[str, tuple[float, float, float, float], bool]]:
+def _things(tree: ET.Element) -> Iterator[tuple[str, Box, bool]]:
     for thing in tree.iter("object"):
         name = class_name((thing.findtext("name") or "").strip())
         texts = [thing.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]

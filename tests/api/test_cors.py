@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.main import create_admin_app
 from emo_serve.settings import Settings
 from tests.serving import in_process, running, settings_for
 from tests.support import encode_image, plain
@@ -102,20 +103,25 @@ async def test_a_full_queue_may_be_read_with_the_time_to_come_back(tmp_path: Pat
     assert all(int(answer.headers["retry-after"]) for answer in refused)
 
 
-@pytest.mark.parametrize("path", ["/classify", "/detect/", "/models", "/metrics", "/nothing"])
-async def test_a_browser_that_asks_before_it_sends_is_answered_without_a_key(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/classify", "POST"), ("/detect/", "POST"), ("/models", "GET"), ("/metrics", "GET"), ("/nothing", "POST")],
+)
+async def test_a_browser_that_asks_before_it_sends_is_answered_without_a_key(
+    tmp_path: Path, path: str, method: str
+) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"alice:{hashlib.sha256(b'key').hexdigest()}\n")
     asked = {
         "origin": PAGE,
-        "access-control-request-method": "POST",
+        "access-control-request-method": method,
         "access-control-request-headers": "authorization,content-type,x-request-timeout-ms,x-api-key",
     }
     async with in_process(allowing(tmp_path, PAGE, api_keys_file=keys)) as (client, _):
         answer = await client.options(path, headers=asked)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == PAGE
-        assert "POST" in answer.headers["access-control-allow-methods"]
+        assert method in answer.headers["access-control-allow-methods"]
         assert answer.headers["access-control-allow-headers"] == asked["access-control-request-headers"]
         assert answer.headers["x-request-id"]
         unknown = await client.post(path, content=RED, headers={**PNG, "origin": PAGE})
@@ -137,6 +143,65 @@ async def test_what_is_not_allowed_is_refused_by_a_problem_that_says_what_is(
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert reason in answer.json()["detail"]
     assert PAGE in answer.json()["detail"]
+
+
+METHODS = {
+    "/classify": "POST",
+    "/segment/": "POST",
+    "/models": "GET",
+    "/models/toy-classifier": "GET",
+    "/livez": "GET, HEAD",
+    "/docs": "GET",
+    "/openapi.json": "GET",
+    "/": "GET",
+    "/nothing": "GET, HEAD, POST",
+}
+
+
+async def preflight(client: httpx.AsyncClient, path: str, method: str) -> httpx.Response:
+    return await client.options(path, headers={"origin": PAGE, "access-control-request-method": method})
+
+
+async def test_a_preflight_names_the_methods_of_its_path_and_no_others(tmp_path: Path) -> None:
+    async with in_process(allowing(tmp_path, PAGE, root_path="/vision")) as (client, _):
+        for path, methods in METHODS.items():
+            for asked in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+                answer = await preflight(client, f"/vision{path}", asked)
+                assert answer.status_code == (200 if asked in methods.split(", ") else 400), (path, asked)
+                if answer.status_code == 200:
+                    assert answer.headers["access-control-allow-methods"] == methods
+                else:
+                    assert answer.json()["detail"].endswith(f"with {methods}.")
+
+
+async def test_pages_may_administrate_with_the_token(tmp_path: Path) -> None:
+    settings = allowing(tmp_path, PAGE, admin_port=0, admin_token="a token for tests")  # noqa: S106
+    methods = {
+        "/models": "GET",
+        "/rescan": "POST",
+        "/models/toy-classifier/1": "DELETE, POST",
+        "/models/toy-classifier/aliases/canary": "DELETE, PUT",
+    }
+    async with in_process(settings) as (_, services):
+        transport = httpx.ASGITransport(create_admin_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as admin:
+            for path, allowed in methods.items():
+                for asked in ("GET", "POST", "PUT", "DELETE"):
+                    answer = await preflight(admin, path, asked)
+                    assert answer.status_code == (200 if asked in allowed.split(", ") else 400), (path, asked)
+                asking = {"origin": PAGE, "access-control-request-method": allowed.split(", ")[0]}
+                answer = await admin.options(path, headers=asking | {"access-control-request-headers": "authorization"})
+                assert answer.headers["access-control-allow-methods"] == allowed
+                assert answer.headers["access-control-allow-headers"] == "authorization"
+                assert answer.headers["access-control-allow-origin"] == PAGE
+            token = {"authorization": "Bearer a token for tests"}
+            for headers, status in (({}, 401), (token, 200)):
+                path = "/models/toy-classifier/aliases/canary?version=1"
+                answer = await admin.put(path, headers={**headers, "origin": PAGE})
+                assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, PAGE)
+            assert (await preflight(admin, "/models", "GET")).headers["x-request-id"]
+            elsewhere = await admin.get("/models", headers={**token, "origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in elsewhere.headers
 
 
 async def test_another_page_may_read_nothing(tmp_path: Path) -> None:

@@ -96,6 +96,10 @@ async def test_one_part_is_one_image_byte_for_byte(image: bytes) -> None:
         b"unix\n",
         b"x" * (1024 * 1024 - 6) + b"\r\n",
         b"x\r\n--frontier" * 10_000 + b"x\r\n",
+        b"--frontierx\r\n",
+        b"--frontier--x\r\n--frontier-\r\n",
+        b"--frontier x\r\n--frontier\tx\r\n--frontier\rx\r\n",
+        b"--frontierx" + b"x" * (1024 * 1024) + b"\r\n",
     ],
 )
 async def test_what_stands_before_the_first_boundary_and_after_the_last_is_passed_over(preamble: bytes) -> None:
@@ -103,6 +107,30 @@ async def test_what_stands_before_the_first_boundary_and_after_the_last_is_passe
     body = preamble + multipart(image) + b"The end.\r\n--frontier\r\nnothing"
     uploads = await read_uploads(request(body, MULTIPART, chunk=100_003), share(), 3, Deadlines(), 5)
     assert uploads == Uploads((image,), several=False)
+
+
+@pytest.mark.parametrize("blanks", [b" ", b"\t", b" \t ", b" " * 1000])
+@pytest.mark.parametrize("preamble", [b"", b"\r\n", b"For people.\r\n", b"--frontier x\r\n"])
+async def test_blanks_behind_a_boundary_are_passed_over(preamble: bytes, blanks: bytes) -> None:
+    padded = multipart(b"one\r\n--frontierx", b"two").replace(b"--frontier\r\n", b"--frontier" + blanks + b"\r\n")
+    body = preamble + padded.replace(b"--frontier--", b"--frontier--" + blanks)
+    assert (await read(body, MULTIPART)).images == (b"one\r\n--frontierx", b"two")
+    assert (await read(body[:-2], MULTIPART)).images == (b"one\r\n--frontierx", b"two")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--frontier" + b" " * 30_000_000 + multipart(b"one")[10:],
+        multipart(b"one", b"two").replace(b"one\r\n--frontier", b"one\r\n--frontier" + b"\t" * 30_000_000),
+        multipart(b"\r\n--frontierx" * 2_000_000),
+    ],
+)
+async def test_more_of_them_than_a_mail_program_writes_are_refused_before_they_cost_much(body: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match=r"more than 100000 lines begin .* 1000 blanks follow one"):
+        await read_uploads(request(body, MULTIPART, chunk=1 << 20), share(), 3, Deadlines(), 60)
+    assert time.process_time() - began < 1.5
 
 
 def field(name: str, value: str, more: str = "") -> bytes:

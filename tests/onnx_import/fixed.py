@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.onnx_import.networks import write_network
 
@@ -50,5 +50,21 @@ def with_metadata(path: Path, **entries: str) -> Path:
     for key, value in entries.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
+    onnx.save(model, path)
+    return path
+
+
+def with_ending(path: Path, output: str, *operators: tuple[str, float | None]) -> Path:
+    """The same file, with operators behind the output, each with a constant or none."""
+    model = onnx.load(path)
+    (last,) = (node for node in model.graph.node if output in node.output)
+    last.output[list(last.output).index(output)] = f"{output} 0"
+    for number, (name, value) in enumerate(operators):
+        inputs = [f"{output} {number}"]
+        if value is not None:
+            inputs.append(f"{output} constant {number}")
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), inputs[1]))
+        ends = number == len(operators) - 1
+        model.graph.node.append(helper.make_node(name, inputs, [output if ends else f"{output} {number + 1}"]))
     onnx.save(model, path)
     return path

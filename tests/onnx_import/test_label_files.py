@@ -8,7 +8,7 @@ import pytest
 
 from tests.onnx_import.adding import add, refused
 from tests.onnx_import.fixed import with_metadata
-from tests.onnx_import.networks import write_classifier
+from tests.onnx_import.networks import write_classifier, write_yolo
 
 
 def served(tmp_path: Path) -> list[str]:
@@ -85,11 +85,95 @@ def test_names_in_the_file_are_the_labels_as_a_dict_a_list_or_json(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    "metadata",
+    [
+        {"names": "cat,dog,fox"},
+        {"names": " cat, dog , fox,\n"},
+        {"names": "cat;dog;fox"},
+        {"names": "cat\r\ndog\r\nfox\r\n"},
+        {"names": "0: cat\n1: dog\n2: fox"},
+        {"names": "1: cat, 2: dog, 3: fox"},
+        {"names": "[cat, dog, fox]"},
+        {"names": "{0: cat, 1: dog, 2: fox}"},
+        {"names": "'cat', 'dog', 'fox'"},
+        {"names": '"cat,dog,fox"'},
+        {"names": "{1: 'cat', 2: 'dog', 3: 'fox'}"},
+        {"names": "{'cat': 0, 'fox': 2, 'dog': 1}"},
+        {"id2label": '{"0": "cat", "1": "dog", "2": "fox"}'},
+        {"id2label": "{0: 'cat', 1: 'dog', 2: 'fox'}"},
+        {"label2id": '{"cat": 0, "dog": 1, "fox": 2}'},
+        {"class_names": '["cat", "dog", "fox"]'},
+        {"classes": "cat,dog,fox"},
+        {"labels": "cat\ndog\nfox"},
+        {"names": "", "classes": "3", "labels": "animals", "id2label": '{"0": "cat", "1": "dog", "2": "fox"}'},
+    ],
+)
+def test_names_in_the_file_are_understood_as_other_exporters_write_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metadata: dict[str, str]
+) -> None:
+    assert add(with_metadata(write_classifier(tmp_path / "a.onnx"), **metadata), "classify") == 0
+    assert served(tmp_path) == ["cat", "dog", "fox"]
+    key = "id2label" if "id2label" in metadata else next(iter(metadata))
+    assert f"3, that the file holds ({key}): cat, dog, fox" in capsys.readouterr().out
+
+
+def test_a_name_with_a_comma_stays_whole_where_other_marks_part_them(tmp_path: Path) -> None:
+    names = "tench, Tinca tinca; goldfish, Carassius auratus; shark"
+    assert add(with_metadata(write_classifier(tmp_path / "a.onnx"), names=names), "classify") == 0
+    assert served(tmp_path) == ["tench, Tinca tinca", "goldfish, Carassius auratus", "shark"]
+
+
+@pytest.mark.parametrize("metadata", [{"classes": "3"}, {"labels": "animals"}, {"names": "None"}, {"id2label": "{}"}])
+def test_what_is_no_name_in_the_file_is_passed_over(tmp_path: Path, metadata: dict[str, str]) -> None:
+    assert add(with_metadata(write_classifier(tmp_path / "a.onnx"), **metadata), "classify") == 0
+    assert served(tmp_path) == ["class 0", "class 1", "class 2"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("names", "{0: 'cat', 1: 'dog', 3: 'fox'}", "number 2 has none, though 3 has one"),
+        ("names", "{2: 'cat', 3: 'dog', 4: 'fox'}", "number 1 has none"),
+        ("id2label", '{"0": "cat", "2": "fox"}', "number 1 has none"),
+        ("id2label", '{"0": "cat", "1": null, "2": "fox"}', "'None' is no name"),
+        ("names", "{'a': 'cat', 'b': 'dog', 'c': 'fox'}", "they are not numbered"),
+        ("label2id", '{"cat": 0, "dog": 0, "fox": 1}', "number 2 has none|the same number"),
+        ("names", "{'cat', 'dog', 'fox'}", "no list and no table"),
+        ("names", "[{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}]", "is no name"),
+        ("names", "['cat', 'dog', 'f", "neither Python's nor JSON's"),
+        ("names", "0: cat, 2: dog, 3: fox", "do not count from 0"),
+        ("names", "{cat, dog, fox}", "do not count from 0"),
+    ],
+)
+def test_names_in_the_file_that_are_not_sure_are_refused_by_what_is_there(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str], key: str, text: str, words: str
+) -> None:
+    file = with_metadata(write_classifier(tmp_path / "a.onnx"), **{key: text})
+    assert add(file, "classify") == 1
+    message = refused(capsys, tmp_path / "models")
+    assert re.search(words, message)
+    assert f"{file}: the file's class names ({key}: {text[:10]}" in message
+    assert message.endswith("; give them with --labels\n")
+    assert add(file, "classify", "--labels", labels) == 0
+
+
+def test_a_detector_whose_names_begin_with_1_may_have_a_background_so_it_is_asked(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = with_metadata(write_yolo(tmp_path / "a.onnx", objectness=False), names="{1: 'a', 2: 'b', 3: 'c'}")
+    assert add(file, "detect") == 1
+    assert "number 0 has none, though 3 has one; give them with --labels" in refused(capsys, tmp_path / "models")
+    assert add(file, "detect", "--labels", labels) == 0
+
+
+@pytest.mark.parametrize(
     ("names", "words"),
     [
         ("['crane', 'dog', 'crane']", "of which number 0 and 2 are both 'crane'; class names must differ; give others"),
         ("['crane', '', 'dog']", "of which number 1 is empty"),
         ("['crane', 'dog']", "there are 2 labels, but the graph gives 3 scores"),
+        ("crane,dog", "there are 2 labels, but the graph gives 3 scores"),
+        ("animals", "there are 1 labels, but the graph gives 3 scores"),
     ],
 )
 def test_names_in_the_file_that_cannot_be_right_are_mended_by_labels(

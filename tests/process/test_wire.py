@@ -37,6 +37,18 @@ REFUSED: dict[str, tuple[int, str, bytes]] = {
     "no name of a host": (400, "no name", b"GET /livez HTTP/1.1\r\nHost: x y\r\n\r\n"),
     "another version": (505, "HTTP/2.0", b"GET /livez HTTP/2.0\r\nHost: x\r\n\r\n"),
     "no version": (505, "HTTP/0.9", b"GET /livez\r\n\r\n"),
+    "the protocol of cameras": (505, "RTSP/1.0", b"GET /livez RTSP/1.0\r\n\r\n"),
+    "the newest number of it": (505, "RTSP/1.1", b"OPTIONS /livez RTSP/1.1\r\nHost: x\r\n\r\n"),
+    "one of its methods": (505, "RTSP/1.0", b"DESCRIBE /livez RTSP/1.0\r\nCSeq: 2\r\n\r\n"),
+    "the protocol of radios": (505, "ICE/1.0", b"SOURCE /livez ICE/1.0\r\n\r\n"),
+    "one with a body": (
+        505,
+        "RTSP/1.0",
+        post(length(IMAGE)).replace(b"POST /classify HTTP/1.1", b"ANNOUNCE /classify RTSP/1.0") + IMAGE,
+    ),
+    "empty lines before another protocol": (505, "RTSP/1.0", b"\r\n\r\nGET /livez RTSP/1.0\r\n\r\n"),
+    "another protocol in small letters": (400, "well-formed", b"GET /livez rtsp/1.0\r\n\r\n"),
+    "a protocol that nobody knows": (400, "well-formed", b"GET /livez SIP/2.0\r\nHost: x\r\n\r\n"),
     "HTTP/2 without asking": (400, "well-formed", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     "for a proxy": (501, "CONNECT", b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
     "two codings": (501, "'gzip, chunked'", post("Transfer-Encoding: gzip, chunked") + chunked(IMAGE, 50)),
@@ -193,6 +205,15 @@ def test_what_looks_like_the_end_of_a_body_in_a_chunk_of_it_is_none_wherever_the
             assert [answer.status for answer in ask(server.port, text[:cut], text[cut:])] == [200, 200]
         single = [text[start : start + 1] for start in range(len(text))]
         assert [answer.status for answer in ask(server.port, *single)] == [200, 200]
+
+
+def test_another_protocol_is_seen_wherever_the_pieces_end_and_behind_good_requests(server: Running) -> None:
+    for text in (b"GET /livez RTSP/1.0\r\n\r\n", b"\r\nGET /livez RTSP/1.0\r\nHost: x\r\n\r\n"):
+        for pieces in ([text[:cut], text[cut:]] for cut in range(1, len(text))):
+            assert [answer.status for answer in ask(server.port, *pieces)] == [505]
+        single = [text[start : start + 1] for start in range(len(text))]
+        assert [answer.status for answer in ask(server.port, *single)] == [505]
+        assert [answer.status for answer in ask(server.port, LIVE + text + LAST)] == [200, 505]
 
 
 def test_what_is_wrong_behind_good_requests_is_answered_behind_their_answers(server: Running) -> None:

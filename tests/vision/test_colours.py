@@ -72,6 +72,23 @@ def test_a_profile_is_obeyed_in_every_format(
     assert mean_difference(shown(data), wanted) <= tolerance
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"gAMA", (100_000).to_bytes(4, "big")),  # linear light
+        png_chunk(b"cHRM", np.array([31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000], ">u4").tobytes()),
+        png_chunk(b"cICP", bytes([12, 13, 0, 1])),  # Display P3
+        png_chunk(b"cICP", bytes([9, 16, 0, 1])),  # HDR: BT.2020 with the curve of PQ
+    ],
+    ids=["gamma", "chromaticities", "Display P3", "HDR"],
+)
+def test_colours_that_a_png_states_without_a_profile_are_taken_for_srgb_as_documented(chunk: bytes) -> None:
+    plain = encoded(COLOURS, "PNG")
+    assert mean_difference(shown(with_chunks(plain, chunk)), np.asarray(COLOURS)) == 0
+    both = with_chunks(encoded(COLOURS, "PNG", icc_profile=P3), chunk)
+    assert mean_difference(shown(both), converted(COLOURS, P3)) == 0
+
+
 def test_the_profile_of_a_bmp_of_version_five_is_obeyed() -> None:
     plain = bmp32(255)
     header = bytearray(plain[14:138])

@@ -13,17 +13,21 @@ from emo_serve.onnx_import.origin import Origin
 SLACK = 1e-3
 """How far a probability may lie outside of [0, 1], because float16 is not exact."""
 
+Told = Literal["sigmoid", "softmax", "none", "percent", "probabilities", "logits"]
+"""What --scores says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What else is known of scores than their values."""
 
-    told: Literal["probabilities", "none", "logits", "softmax", "sigmoid"] | None
-    """By --scores."""
+    told: Told | None
     origin: Origin
     classes: int
     usual: Literal["softmax", "sigmoid"]
     """For logits."""
+    is_complete: bool = False
+    """A background is among them: if they were shares of anything, they would sum to that."""
 
 
 def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activation, str]:
@@ -36,35 +40,56 @@ def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activa
     is_within = low >= -SLACK and high <= 1 + SLACK
     usual: Activation = "sigmoid" if asked.classes == 1 else asked.usual
     if asked.told is not None:
-        return _told(asked, usual, lie, is_within=is_within)
-    if is_within and (asked.origin in {"softmax", "sigmoid"} or sums_to_one(scores)):
-        text = "and sum to 1" if sums_to_one(scores) else f"and come from a {asked.origin}"
+        return _told(asked, usual, scores)
+    if not is_within and sums_to(scores, 100):
+        return "percent", f"percents: {lie} and sum to 100; they are divided by 100"
+    if is_within and (asked.origin in {"softmax", "sigmoid"} or sums_to(scores, 1)):
+        text = "and sum to 1" if sums_to(scores, 1) else f"and come from a {asked.origin}"
         return None, f"probabilities: they lie in 0..1 {text}"
-    if is_within and asked.origin is None:
+    if is_within and asked.origin in {None, "rescaled"}:
         return None, f"probabilities, each for itself: {lie}"
+    if asked.origin == "rescaled" or (asked.origin is None and low >= -SLACK and not asked.is_complete):
+        what = "come from probabilities that the graph rescales" if asked.origin else "are never below 0"
+        msg = (
+            f"its scores may be percents or logits: {lie} and {what}; say --scores percent where 100 stands for "
+            "certain, --scores softmax or sigmoid where they are logits, or export the graph with scores in 0..1"
+        )
+        raise StartupError(msg)
     why = f"they come straight from a layer without bounds, though {lie}" if is_within else lie
     return usual, f"logits: {why}; a {usual} is added"
 
 
-def sums_to_one(scores: NDArray[np.float32]) -> bool:
-    """Whether there are several classes and, for every picture and box, something has to be the case."""
-    return scores.shape[-1] > 1 and bool(np.abs(scores.sum(axis=-1) - 1).max() < 10 * SLACK)
+def sums_to(scores: NDArray[np.float32], total: float) -> bool:
+    """Whether there are several classes and, for every picture and box, something has to be the case.
+
+    The scores (..., C) are then shares of ``total``.
+    """
+    off = np.abs(scores.sum(axis=-1) / total - 1).max()
+    return scores.shape[-1] > 1 and bool(off < 10 * SLACK and scores.min() >= -SLACK * total)
 
 
-def _told(asked: Asked, usual: Activation, lie: str, *, is_within: bool) -> tuple[Activation, str]:
+def _told(asked: Asked, usual: Activation, scores: NDArray[np.float32]) -> tuple[Activation, str]:
+    low, high = float(scores.min()), float(scores.max())
     text = f"{asked.told}, as --scores says"
     match asked.told:
         case "probabilities" | "none":
-            if not is_within:
-                mend = usual if usual == "sigmoid" else "softmax, or sigmoid where several classes may hold"
-                msg = (
-                    f"--scores {asked.told} does not fit: {lie}, outside of 0..1; leave it out, or say --scores {mend}"
-                )
-                raise StartupError(msg)
+            mend = usual if usual == "sigmoid" else "softmax, or sigmoid where several classes may hold"
+            _check_bounds(asked, low, high, 1, "percent" if sums_to(scores, 100) else mend or "")
             return None, text
+        case "percent":
+            _check_bounds(asked, low, high, 100, usual or "")
+            return "percent", f"{text}; they are divided by 100"
         case "softmax" if asked.classes == 1:
             msg = "--scores softmax of a single score would always be 1; leave it out, or say --scores sigmoid"
             raise StartupError(msg)
         case "softmax" | "sigmoid" as activation:
             return activation, f"{text}; a {activation} is added"
     return usual, f"{text}; a {usual} is added"
+
+
+def _check_bounds(asked: Asked, low: float, high: float, most: float, mend: str) -> None:
+    """Raise StartupError where scores cannot be shares of ``most``."""
+    if low < -SLACK * most or high > (1 + SLACK) * most:
+        lie = f"they lie in {low:.3g}..{high:.3g}, outside of 0..{most:g}"
+        msg = f"--scores {asked.told} does not fit: {lie}; leave it out, or say --scores {mend}"
+        raise StartupError(msg)

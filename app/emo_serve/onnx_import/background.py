@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.errors import StartupError
-from emo_serve.onnx_import.activations import sums_to_one
+from emo_serve.onnx_import.activations import sums_to
 from emo_serve.onnx_import.labels import Labels, is_missing
 from emo_serve.onnx_import.model_spec import Finding
 from emo_serve.onnx_import.options import Options
@@ -34,7 +34,7 @@ def find_background(scores: NDArray[np.float32], options: Options, labels: Label
         return place, [_finding(f"the {place} score, the best of {share:.0%} of the boxes")]
     is_last = count > 1 and lasts >= _MOST and _is_sure(scores[..., -1])
     is_first = count > 1 and firsts >= _MOST and _is_sure(scores[..., 0])
-    if labels.names is None and sums_to_one(scores):
+    if labels.names is None and (sums_to(scores, 1) or sums_to(scores, 100)):
         place = "first" if firsts >= lasts else "last"
     elif is_last and (labels.names is None or is_missing(labels.names[-1])):
         place = "last"

@@ -26,8 +26,8 @@ Table = NDArray[np.float32]
 
 _TABLES = "boxes (N, A, 4) and scores (N, A, C), or one table (N, 4 + C, A) or (N, A, 5 + C)"
 _LISTS = (
-    "lists of what is left after non-maximum suppression: boxes (N, M, 4), scores (N, M) and classes (N, M), or the "
-    "same for one picture without the N, or one table (N, M, 6)"
+    "lists of what is left after non-maximum suppression: boxes (N, M, 4), scores (N, M) in 0..1 and classes (N, M), "
+    "or the same for one picture without the N, or one table (N, M, 6)"
 )
 
 
@@ -182,8 +182,12 @@ def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple
         known.origins.get(reading.scores.output) if is_alone else None,
         scores.shape[-1],
         "sigmoid" if background == "none" else "softmax",
+        is_complete=background != "none",
     )
     activation, scores_text = choose_activation(unit_values, asked)
+    if activation == "percent" and reading.objectness is not None:
+        msg = "percents do not go with an objectness; export the graph with scores in 0..1"
+        raise StartupError(msg)
     if known.strides:
         cells = ", ".join(map(str, known.strides))
         text = f"YOLOX's raw head: offsets and logarithms of sizes in cells of {cells} pixels"

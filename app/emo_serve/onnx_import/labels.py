@@ -1,8 +1,6 @@
 """What the classes are called: by a file of people's, by the network's own, or by nobody."""
 
-import ast
 import codecs
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +10,11 @@ from typing import Literal
 from emo_serve.errors import StartupError
 from emo_serve.onnx_import.coco import COCO
 from emo_serve.onnx_import.graph import Network
+from emo_serve.onnx_import.metadata_labels import held_names, unnumbered
 from emo_serve.onnx_import.model_spec import Finding
 from emo_serve.onnx_import.options import Options
 
 _MAX_BYTES = 4 * 1024**2
-_NUMBERED = re.compile(r"(\d+)\s*[:,;\t]\s*(\S.*)")
 _BACKGROUND = frozenset({"background", "bg", "no object", "no-object", "no_object"})
 _MISSING = frozenset({"n/a", "???"})
 """How lists with the numbers of COCO's papers write a number that stands for nothing."""
@@ -72,10 +70,11 @@ def labels_of(network: Network, options: Options) -> Labels:
         source = "of --labels" + ", without the numbers before them" * was_numbered
         advice = f": {options.labels} needs one class name a line, {len(names)} found"
     else:
-        held = _held(network.metadata.get("names", ""))
+        held = held_names(network.metadata, from_one=options.task == "classify")
         if held is None:
             return Labels(None, "made up here", may_be_coco=options.task == "detect")
-        names, source, advice = held, "that the file holds", ": those that the file holds are wrong, give --labels"
+        key, names = held
+        source, advice = f"that the file holds ({key})", ": those that the file holds are wrong, give --labels"
     _check(names, options.labels)
     if options.task == "detect" and options.background != "none" and len(names) > 1:
         if _is_background(names[0]):
@@ -83,18 +82,6 @@ def labels_of(network: Network, options: Options) -> Labels:
         if _is_background(names[-1]):
             return Labels(names[:-1], f"{source} before {names[-1]}", advice, "last")
     return Labels(names, source, advice)
-
-
-def _held(text: str) -> tuple[str, ...] | None:
-    """``names`` of the metadata, such as ``{0: 'person', 1: 'bicycle'}``, as a list or as JSON."""
-    try:
-        names = ast.literal_eval(text.strip())
-        if isinstance(names, dict):
-            by_number = {int(number): name for number, name in names.items()}
-            names = [by_number[number] for number in range(len(names))]
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
-        return None
-    return tuple(str(name).strip() for name in names) if isinstance(names, (list, tuple)) and names else None
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], bool]:
@@ -113,13 +100,8 @@ def _read(path: Path) -> tuple[tuple[str, ...], bool]:
     if not lines:
         msg = f"{path}: holds no labels of at most {_MAX_BYTES} bytes; write one class name a line"
         raise StartupError(msg)
-    found = [_NUMBERED.fullmatch(line) for line in lines]
-    numbered = [match.groups() for match in found if match]
-    if len(numbered) == len(lines):
-        numbers = [int(number) for number, _ in numbered]
-        if numbers in ([*range(len(lines))], [*range(1, len(lines) + 1)]):
-            return tuple(name for _, name in numbered), True
-    return tuple(lines), False
+    names = unnumbered(lines)
+    return (tuple(lines), False) if names is None else (names, True)
 
 
 def _decoded(content: bytes, path: Path) -> str:

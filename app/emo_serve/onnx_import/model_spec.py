@@ -7,7 +7,8 @@ from emo_serve.manifest import Preprocessing
 
 Order = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
 Channels = Literal["rgb", "bgr", "grey"]
-Activation = Literal["sigmoid", "softmax"] | None
+Activation = Literal["sigmoid", "softmax", "percent"] | None
+"""What makes probabilities of scores; ``percent``: they are hundredths of such."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from emo_serve.onnx_import.activations import Told
 from emo_serve.onnx_import.model_spec import Channels, Order
 
 Triple = tuple[float, float, float]
@@ -30,7 +31,7 @@ class Options:
     resize: int | Literal["stretch", "fit"] | None = None
     padding: int | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    scores: Literal["probabilities", "none", "logits", "softmax", "sigmoid"] | None = None
+    scores: Told | None = None
     nms: Literal["inside", "none"] | None = None
     box_output: str | None = None
     score_output: str | None = None
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="(bilinear)")
     parser.add_argument(
         "--scores",
-        choices=("sigmoid", "softmax", "none", "probabilities", "logits"),
+        choices=get_args(Told),
         help="what makes probabilities of what the graph gives, or what that is (recognised)",
     )
     parser.add_argument(

@@ -5,8 +5,9 @@ from typing import Literal
 
 import onnx
 
-Origin = Literal["softmax", "sigmoid", "unbounded"] | None
-"""What an output comes straight from: probabilities, or a layer whose values no bounds hold; or it cannot be seen."""
+Origin = Literal["softmax", "sigmoid", "rescaled", "unbounded"] | None
+"""What an output comes straight from: probabilities, or such with constants applied to them; or a layer whose values
+no bounds hold; or it cannot be seen."""
 
 _BOUNDED: dict[str, Origin] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "HardSigmoid": "sigmoid"}
 _UNBOUNDED = frozenset(
@@ -19,6 +20,8 @@ _KEEPING = frozenset(
 """Operators that leave values as they are, or take some or means of them: within bounds they stay there."""
 _MOVING = frozenset({"Add", "Sub", "Mul", "Div"})
 """With a constant: out of bounds, but not back."""
+_BOUNDING = frozenset({"Clip", "Round", "Floor", "Ceil", "Min", "Max"})
+"""With constants: what they do to probabilities, as to percents, leaves nothing to see; other values may get bounds."""
 _SELECTING = frozenset({"NonMaxSuppression", "TopK", "ArgMax", "NonZero"})
 
 
@@ -27,16 +30,18 @@ def origin_of(model: onnx.ModelProto, output: str) -> Origin:
     producers = {name: node for node in model.graph.node for name in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for name, node in producers.items() if node.op_type == "Constant"}
-    is_moved = False
+    is_moved = is_bounded = False
     node = producers.get(output)
     while node is not None:
         if node.op_type in _UNBOUNDED:
-            return "unbounded"
+            return None if is_bounded else "unbounded"
         if node.op_type in _BOUNDED:
-            return None if is_moved else _BOUNDED[node.op_type]
+            return "rescaled" if is_moved else _BOUNDED[node.op_type]
         from_others = [name for name in node.input if name not in constants]
+        is_bounded |= node.op_type in _BOUNDING
         is_moved |= node.op_type in _MOVING
-        if not from_others or not (node.op_type in _KEEPING or (node.op_type in _MOVING and len(from_others) == 1)):
+        is_lone = node.op_type in _MOVING | _BOUNDING and len(from_others) == 1
+        if not from_others or not (node.op_type in _KEEPING or is_lone):
             return None
         node = producers.get(from_others[0])
     return None

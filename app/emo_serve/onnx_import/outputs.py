@@ -81,6 +81,8 @@ def _activated(nodes: Nodes, values: str, activation: Activation) -> str:
             return nodes.op("Softmax", [values], axis=-1)
         case "sigmoid":
             return nodes.op("Sigmoid", [values])
+        case "percent":
+            values = nodes.op("Mul", [values, nodes.floats(0.01)])
     return _limited(nodes, values)
 
 

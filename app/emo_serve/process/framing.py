@@ -9,7 +9,9 @@ from starlette.exceptions import HTTPException
 from emo_serve.limits import HttpLimits
 
 _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2.2, and a port
-_VERSIONS = ("1.1", "1.0")
+_PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
+_PROTOCOL = re.compile(rb" ([A-Z]+/[0-9.]+)[ \r]*$")
+_LONGEST_PROTOCOL = 16  # bytes at the end of the first line that are kept
 _BODY_BYTES_FOR_ONE = 16  # bytes of a chunked body that pay for one beside it: chunks of 100 bytes do
 _MOST_UNPAID = 16 * 1024  # bytes beside the data that need not be paid for
 _MOST_CHUNKS = 4096  # in one piece: so the first 16 KiB of sizes are judged before the rest is read
@@ -31,15 +33,26 @@ class HeadMeter:
         self.size = 0
         self._lines = 0  # that have ended
         self._line = 0  # bytes of the one that has not
+        self._first = b""  # the end of the first line that is not empty
+        self._has_first = False
 
     @property
     def room(self) -> int:
         """How many bytes are enough to tell that the head is too large."""
         return self._limits.max_head_bytes - self.size + 1
 
+    @property
+    def protocol(self) -> str:
+        """What the first line ends with: the parser lets others than HTTP pass, and says only the number behind."""
+        found = _PROTOCOL.search(self._first)
+        return found[1].decode() if found else "HTTP/0.9"
+
     def count(self, piece: bytes) -> None:
         """Count what comes next, at most ``room`` bytes; raises HTTPException 414 or 431 where that is too much."""
         self.size += len(piece)
+        if not self._has_first:
+            line, ended, _ = (self._first + piece).lstrip(b"\r\n").partition(b"\n")
+            self._first, self._has_first = line[-_LONGEST_PROTOCOL:], bool(ended)
         if self.size > self._limits.max_line_bytes:
             self._check_lines(piece)
         last = piece.rfind(b"\n")
@@ -167,13 +180,13 @@ class Framing:
             raise HTTPException(400, msg)
 
 
-def body_length(method: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+def body_length(method: bytes, protocol: str, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
     """The length of a request's body in bytes, None where it is chunked, of a head that the parser lets pass.
 
     Raises HTTPException 400, 501 or 505 where a server must not answer such a request as if it were another.
     """
-    if version not in _VERSIONS:
-        raise HTTPException(505, f"HTTP/{version} is not understood here; HTTP/1.1 is.")
+    if protocol not in _PROTOCOLS:
+        raise HTTPException(505, f"{protocol} is not understood here; HTTP/1.1 is.")
     if method == b"CONNECT":
         raise HTTPException(501, "CONNECT is for proxies, and this is none.")
     length, codings, hosts = b"", [], []
@@ -184,19 +197,19 @@ def body_length(method: bytes, version: str, headers: Sequence[tuple[bytes, byte
             length = value.strip(_OWS).lstrip(b"0")  # there may be more of them than Python reads
         elif name == b"transfer-encoding":
             codings.append(value.strip(_OWS).lower())
-    _check_host(hosts, version)
+    _check_host(hosts, protocol)
     if not codings:
         return int(length or b"0")
-    if version != "1.1":
-        raise HTTPException(400, f"HTTP/{version} has no Transfer-Encoding.")
+    if protocol != "HTTP/1.1":
+        raise HTTPException(400, f"{protocol} has no Transfer-Encoding.")
     if codings != [b"chunked"]:
         msg = f"Transfer-Encoding: {_shown(b', '.join(codings))} is not understood; chunked alone is."
         raise HTTPException(501, msg)
     return None
 
 
-def _check_host(hosts: Sequence[bytes], version: str) -> None:
-    if len(hosts) > 1 or (version == "1.1" and not hosts):
+def _check_host(hosts: Sequence[bytes], protocol: str) -> None:
+    if len(hosts) > 1 or (protocol == "HTTP/1.1" and not hosts):
         raise HTTPException(400, f"The request has {len(hosts)} Host headers; exactly one is needed.")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise HTTPException(400, f"Host: {_shown(hosts[0])} is no name of a host.")

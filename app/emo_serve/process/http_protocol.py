@@ -264,7 +264,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Judge the head, once, and let the application have it."""
         if self._is_replayed:
             return
-        length = body_length(self.parser.get_method(), self.parser.get_http_version(), self.headers)
+        length = body_length(self.parser.get_method(), self._framing.head.protocol, self.headers)
         self.url = origin_form(self.url)
         super().on_headers_complete()
         self._framing.begin_body(length)

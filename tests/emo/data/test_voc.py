@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,43 @@ def test_the_lists_say_which_pictures_are_of_which_split_and_corners_count_from_
     assert training.images[3].boxes_xyxy.tolist() == [[13, 8, 63, 50]]
     assert [image.labels.tolist() for image in training.images[:2]] == [[1], [0]]
     assert len(read_ground_truth("detect", root).pictures) == 3
+
+
+VOC = "<source><database>The VOC2007 Database</database><annotation>PASCAL VOC2007</annotation></source>"
+LABELIMG = "<path>/x/photo.jpg</path><source><database>Unknown</database></source>"
+
+
+@pytest.mark.parametrize(
+    ("source", "corners", "box"),
+    [
+        (VOC, "11 9 60 50", [10, 8, 60, 50]),
+        (VOC, "1 1 96 64", [0, 0, 96, 64]),
+        ("", "11 9 60 50", [10, 8, 60, 50]),
+        (LABELIMG, "10 8 60 50", [10, 8, 60, 50]),  # where the mouse was
+        (LABELIMG, "1 1 96 64", [0, 0, 96, 64]),  # 1 stands for 0 there too
+        (LABELIMG, "1 2 3 4", [0, 2, 3, 4]),
+        (VOC, "45.7 9.2 60.5 50", [44.7, 8.2, 60.5, 50]),
+        ("<source><database> Unknown </database></source>", "0.0 8.5 60 50", [0, 8.5, 60, 50]),  # CVAT
+    ],
+)
+def test_corners_count_from_1_in_vocs_own_files_and_from_0_in_those_of_labelimg(
+    source: str, corners: str, box: list[float], tmp_path: Path
+) -> None:
+    root = write_voc(tmp_path, {"train": range(3), "val": range(3, 6)})
+    for path in (root / "Annotations").iterdir():
+        text = path.read_text().replace("<size>", f"{source}<size>")
+        left, top, right, bottom = corners.split()
+        values = f"<xmin>{left}</xmin><ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax>"
+        path.write_text(re.sub("<xmin>(?!1</xmin><ymin>1</ymin><xmax>2<).*?</ymax>", values, text))
+    assert find_detection(root, "train").images[0].boxes_xyxy.tolist() == [pytest.approx(box)]
+
+
+def test_a_0_anywhere_shows_that_a_data_set_counts_from_0(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"train": range(3), "val": range(3, 6)})
+    path = root / "Annotations" / "photo 4.xml"  # of the other split
+    path.write_text(path.read_text().replace("<xmin>15", "<xmin>0"))
+    assert find_detection(root, "train").images[1].boxes_xyxy.tolist() == [[12, 9, 61, 50]]
+    assert find_detection(root, "val").images[1].boxes_xyxy.tolist() == [[0, 9, 64, 50]]
 
 
 @pytest.mark.parametrize("lists", [{}, {"trainval": range(10)}, {"train": range(10)}, {"cat_train": range(3)}])

@@ -1,37 +1,58 @@
 """Pages of other origins that may ask this server from a browser, where any may (``EMO_CORS_ORIGINS``)."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import problem_for
 
 EXPOSED = ("Allow", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Failed-Images", "X-Request-Id")
 """The headers of answers that a page may read beside the usual ones."""
-_METHODS = ("GET", "HEAD", "POST")
+_USUAL = ("GET", "HEAD", "POST")
+"""Where there is no route: a page may read that."""
 
 
-def across_origins(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
-    """The application with what a browser wants to see in each of its answers, for pages of ``origins``.
+def across_origins(origins: Collection[str], routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
+    """What adds to each answer of an application what a browser wants to see there, for pages of ``origins``.
 
-    A page never gets to send cookies or the like: who may ask is decided by keys.
+    A page never gets to send cookies or the like: who may ask is decided by keys. Its methods are those that the
+    ``routes`` have for the path, and usual ones where there is none.
     """
-    return _Cors(
-        app,
-        allow_origins=origins,
-        allow_methods=_METHODS,
-        allow_headers=("*",),
-        allow_private_network=True,
-        expose_headers=EXPOSED,
-    )
+    known = [(route.path_regex, route.methods) for route in routes if isinstance(route, Route) and route.methods]
+
+    def methods_of(path: str) -> list[str]:
+        return sorted({method for regex, methods in known if regex.match(path) for method in methods}) or list(_USUAL)
+
+    def dress(app: ASGIApp) -> ASGIApp:
+        usual = _Cors(app, origins, _USUAL)
+
+        async def dressed(scope: Scope, receive: Receive, send: Send) -> None:
+            is_preflight = scope["type"] == "http" and scope["method"] == "OPTIONS"
+            cors = _Cors(app, origins, methods_of(scope["path"])) if is_preflight else usual
+            await cors(scope, receive, send)
+
+        return dressed
+
+    return dress
 
 
 class _Cors(CORSMiddleware):
     """Refuses by a problem document."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str], methods: Collection[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=methods,
+            allow_headers=("*",),
+            allow_private_network=True,
+            expose_headers=EXPOSED,
+        )
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """The answer to a browser that asks before it sends."""

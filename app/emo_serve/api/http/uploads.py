@@ -3,7 +3,7 @@
 import asyncio
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -26,6 +26,10 @@ _ADDRESS = re.compile(r"\s{0,9}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 _PART_NAME = "file"
 _MOST_FIELDS = 100  # beside the images
 _LONGEST_FIELD = 8192  # bytes of what is kept
+_MOST_BLANKS = 1000  # behind a boundary: the parser takes half a microsecond for each
+_MOST_LINES = 100_000  # that begin with the boundary: two microseconds for each
+_LINE_END = re.compile(rb"[ \t]*(?=\r\n|\r?\Z)|(?=--[ \t]*(?:\r\n|\r?\Z))")
+"""What may follow a boundary where it is one (RFC 2046, section 5.1.1)."""
 _HINT = (
     "Send the bytes of the image with their media type (curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'), "
     "multipart/form-data with parts named 'file' (curl -F file=@photo.jpg), "
@@ -174,8 +178,10 @@ def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
                 "on_end": parts.end,
             },
         )
-        for start in range(_first_boundary(body, boundary), len(body), _PIECE):
-            parser.write(body[start : start + _PIECE])
+        start = _first_part(body, boundary)
+        parser.write(b"--" + boundary)
+        for at in range(start, len(body), _PIECE):
+            parser.write(body[at : at + _PIECE])
     except FormParserError as error:
         msg = f"The multipart body is broken: {error}."
         raise InvalidRequest(msg) from error
@@ -190,22 +196,39 @@ def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
     return Uploads(tuple(parts.images), len(parts.images) > 1, tuple(parts.fields))
 
 
-def _first_boundary(body: bytes, boundary: bytes) -> int:
-    """Where the first part begins: what stands before it is for people whose programs do not know multipart."""
+def _first_part(body: bytes, boundary: bytes) -> int:
+    """Where the line with the first boundary ends: what stands before is for people whose programs know no multipart.
+
+    The parser knows neither that nor blanks there. Raises InvalidRequest where there is none, or what costs too much.
+    """
+    first = None if body else 0
+    for count, at in enumerate(_behind_boundaries(body, boundary)):
+        blanks = body[at : at + _MOST_BLANKS + 1]
+        if count == _MOST_LINES or (len(blanks) > _MOST_BLANKS and not blanks.strip(b" \t")):
+            msg = (
+                f"The multipart body is broken: more than {_MOST_LINES} lines begin with the boundary, or more than "
+                f"{_MOST_BLANKS} blanks follow one."
+            )
+            raise InvalidRequest(msg)
+        if first is None and (end := _LINE_END.match(body, at)):
+            first = end.end()
+    if first is None:
+        msg = f"The multipart body is broken: no line of it is the boundary '--{boundary[:98].decode('latin-1')}'."
+        raise InvalidRequest(msg)
+    return first
+
+
+def _behind_boundaries(body: bytes, boundary: bytes) -> Iterator[int]:
+    """Where the boundary ends at each beginning of a line."""
     line = b"\n--" + boundary
     if body.startswith(line[1:]):
-        return 0
+        yield len(line) - 1
     for start in range(0, len(body), _PIECE):
-        end = min(len(body), start + _PIECE + len(line))
+        end = min(len(body), start + _PIECE + len(line) - 1)
         found = body.find(line, start, end)
         while found >= 0:
-            if body[found + len(line) : found + len(line) + 2] in {b"\r\n", b"--"}:
-                return found + 1
+            yield found + len(line)
             found = body.find(line, found + 1, end)
-    if body:
-        msg = f"The multipart body is broken: no line of it is the boundary {line[1:101].decode('latin-1')!r}."
-        raise InvalidRequest(msg)
-    return 0
 
 
 class _Parts:
