@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,10 @@ def test_every_path_that_the_guide_for_contributors_names_exists() -> None:
 
 
 def test_the_types_of_both_packages_are_published() -> None:
-    for package in ("app", "emo"):
-        assert (ROOT / package / "py.typed").exists()
-        assert f'"{package}" = ["py.typed"]' in read("pyproject.toml")
+    data = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]["package-data"]
+    for package, folder in (("emo_serve", "app/emo_serve"), ("emo", "emo")):
+        assert (ROOT / folder / "py.typed").exists()
+        assert "py.typed" in data[package]
 
 
 def anchors(page: Path) -> set[str]:

@@ -7,21 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.errors import StartupError
-from emo_serve.onnx_import.model_spec import Activation
+from emo_serve.onnx_import.model_spec import Activation, ScoreKind
 from emo_serve.onnx_import.origin import Origin
 
 SLACK = 1e-3
 """How far a probability may lie outside of [0, 1], because float16 is not exact."""
-
-Told = Literal["sigmoid", "softmax", "none", "percent", "probabilities", "logits"]
-"""What --scores says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What else is known of scores than their values."""
 
-    told: Told | None
+    told: ScoreKind | None
     origin: Origin
     classes: int
     usual: Literal["softmax", "sigmoid"]

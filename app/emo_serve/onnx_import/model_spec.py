@@ -7,6 +7,8 @@ from emo_serve.manifest import Preprocessing
 
 Order = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
 Channels = Literal["rgb", "bgr", "grey"]
+ScoreKind = Literal["sigmoid", "softmax", "none", "percent", "probabilities", "logits"]
+"""The kind of scores that ``--scores`` names."""
 Activation = Literal["sigmoid", "softmax", "percent"] | None
 """What makes probabilities of scores; ``percent``: they are hundredths of such."""
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
-from emo_serve.onnx_import.activations import Told
-from emo_serve.onnx_import.model_spec import Channels, Order
+from emo_serve.onnx_import.model_spec import Channels, Order, ScoreKind
 
 Triple = tuple[float, float, float]
 
@@ -31,7 +30,7 @@ class Options:
     resize: int | Literal["stretch", "fit"] | None = None
     padding: int | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    scores: Told | None = None
+    scores: ScoreKind | None = None
     nms: Literal["inside", "none"] | None = None
     box_output: str | None = None
     score_output: str | None = None
@@ -75,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="(bilinear)")
     parser.add_argument(
         "--scores",
-        choices=get_args(Told),
+        choices=get_args(ScoreKind),
         help="what makes probabilities of what the graph gives, or what that is (recognised)",
     )
     parser.add_argument(
