@@ -1,4 +1,4 @@
-"""/models: what is served, and what lies in the repository but is not."""
+"""/models: the served models, and the models of the repository that are not served."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 @router.get("", responses=problem_answers(422, 500))
 async def list_models(request: Request, _query: Annotated[NoQuery, Query()]) -> ModelList:
-    """Every served model in short, and the ones that are not served with the reason."""
+    """A summary of every served model, and the models that are not served with the reason."""
     catalog = services_of(request).catalog
     return ModelList(
         models=[_summary(catalog, deployment) for deployment in catalog.all()],

@@ -1,7 +1,7 @@
-"""The wire: what requests may ask and what answers look like.
+"""JSON schemas of the API: query parameters, request bodies and responses.
 
-Requests are parsed with these models. Answers are written by ``serialization`` directly, which is faster; the models
-here describe them in the OpenAPI document, and the tests hold real answers against them.
+Requests are parsed with these models. Responses are written by ``serialization`` directly, which is faster; their
+models describe them in the OpenAPI document, and tests validate real responses against them.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -37,30 +37,30 @@ class _Query(_Strict):
 
 
 class NoQuery(_Strict):
-    """Nothing can be asked."""
+    """A query without parameters."""
 
 
 class ModelQuery(_Strict):
-    """What can be asked of /models/{name}."""
+    """Query parameters of /models/{name}."""
 
     version: Version = None
 
 
 class AliasQuery(_Strict):
-    """What can be asked of an alias."""
+    """Query parameters of an alias."""
 
     version: str | None = Field(None, max_length=16, description="The version that it is to name.")
 
 
 class ClassifyQuery(_Query):
-    """What can be asked of /classify."""
+    """Query parameters of /classify."""
 
     top_k: int = Field(5, ge=1, le=1000, description="How many classes, and groups, to return at most, best first.")
     score_threshold: Score = Field(0.0, description="Classes, and groups, with a lower score are left out.")
 
 
 class DetectQuery(_Query):
-    """What can be asked of /detect; a value that is not given comes from the model's manifest."""
+    """Query parameters of /detect; the defaults come from the model's manifest."""
 
     score_threshold: Score | None = Field(None, description="Objects with a lower score are left out.")
     iou_threshold: Score | None = Field(
@@ -84,7 +84,7 @@ class DetectQuery(_Query):
 
 
 class SegmentQuery(_Query):
-    """What can be asked of /segment."""
+    """Query parameters of /segment."""
 
     format: Literal["labels", "overlay"] = Field(
         "labels",
@@ -94,7 +94,7 @@ class SegmentQuery(_Query):
 
 
 class JsonImages(_Strict):
-    """A JSON body: one image or several, each base64 (RFC 4648) or a data: URI of it."""
+    """A JSON body: one image or several, each as base64 (RFC 4648) or as a data: URI."""
 
     image: str | None = Field(None, description="One image, base64.")
     images: list[str] | None = Field(None, min_length=1, description="Several images, base64; answered in this order.")
@@ -115,35 +115,35 @@ class ModelReference(_Strict):
 
 
 class Size(_Strict):
-    """Size in pixels of the image as a person sees it (EXIF orientation applied)."""
+    """Size in pixels of the upright image (EXIF orientation applied)."""
 
     width: int
     height: int
 
 
 class ScoredClass(_Strict):
-    """A class and how sure the model is of it."""
+    """A class and its score."""
 
     class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
     name: str
     score: float = Field(ge=0, le=1)
 
 
-def _is_left_out(schema: dict[str, Any]) -> None:
-    """Of a field that may be absent: it is never null, so it has no default either."""
+def _without_default(schema: dict[str, Any]) -> None:
+    """Remove the default from the schema of a field that is absent rather than null."""
     del schema["default"]
 
 
 class GroupedClass(ScoredClass):
-    """A class, and the broad group that it is in."""
+    """A class with its score and its broad group."""
 
     group: str | SkipJsonSchema[None] = Field(
-        None, description="Only of models whose classes have groups.", json_schema_extra=_is_left_out
+        None, description="Only of models whose classes have groups.", json_schema_extra=_without_default
     )
 
 
 class ScoredGroup(_Strict):
-    """A broad group of classes, and the sum of the scores of all of them."""
+    """A broad group of classes, and the sum of their scores."""
 
     name: str
     score: float = Field(ge=0, le=1)
@@ -159,12 +159,12 @@ class ClassifyAnswer(_Strict):
         None,
         description="The best groups, by the sums over all their classes, also those that are not listed. Only of "
         "models whose classes have groups.",
-        json_schema_extra=_is_left_out,
+        json_schema_extra=_without_default,
     )
 
 
 class DetectedObject(ScoredClass):
-    """An object and where it is."""
+    """A detected object and its box."""
 
     box: tuple[float, float, float, float] = Field(description="Four numbers in `box_format` and `units`.")
 
@@ -180,7 +180,7 @@ class DetectAnswer(_Strict):
 
 
 class CocoResult(_Strict):
-    """One object as pycocotools reads it."""
+    """One object in COCO's results format, as read by pycocotools."""
 
     image_id: int
     category_id: int
@@ -189,7 +189,7 @@ class CocoResult(_Strict):
 
 
 class RunLengths(_Strict):
-    """Which pixels, as pycocotools reads it (`pycocotools.mask.decode`)."""
+    """A mask in COCO's compressed RLE, as read by `pycocotools.mask.decode`."""
 
     size: tuple[int, int] = Field(description="Height and width of the image.")
     counts: str = Field(description="COCO's compressed run lengths, down the columns.")
@@ -206,7 +206,7 @@ class SegmentedClass(_Strict):
 
 
 class SegmentAnswer(_Strict):
-    """The classes that one image consists of, the largest first; every pixel has one."""
+    """The classes that occur in one image, the largest first; every pixel has one."""
 
     model: ModelReference
     image: Size
@@ -214,7 +214,7 @@ class SegmentAnswer(_Strict):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457: what went wrong and what is allowed; some types have members of their own."""
+    """A problem document (RFC 9457): the fault and the allowed values; some types have additional members."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -226,7 +226,7 @@ class ProblemDocument(BaseModel):
 
 
 class FailedImage(_Strict):
-    """Stands where the answer of an image would be that could not be answered."""
+    """Entry for an image that could not be answered."""
 
     error: ProblemDocument
 
@@ -250,14 +250,14 @@ class SegmentAnswers(_Strict):
 
 
 class InputSize(_Strict):
-    """Size in pixels of what the network sees."""
+    """Size in pixels of the network input."""
 
     width: int
     height: int
 
 
 class ModelSummary(_Strict):
-    """One served model, in short."""
+    """Summary of one served model."""
 
     name: str
     version: str
@@ -280,14 +280,14 @@ class ModelFailure(_Strict):
 
 
 class ModelList(_Strict):
-    """What is served and what is not."""
+    """Served models, and models that are not served."""
 
     models: list[ModelSummary]
     failures: list[ModelFailure]
 
 
 class ModelDescription(_Strict):
-    """One served model in full."""
+    """Full description of one served model."""
 
     versions: list[str] = Field(description="All served versions of this name.")
     default: bool
@@ -308,7 +308,7 @@ class LoadedVersion(_Strict):
 
 
 class WorkerState(_Strict):
-    """What one worker serves, and what it could not follow."""
+    """The versions that one worker serves, and those that it failed to load."""
 
     process: int
     models: list[LoadedVersion]
@@ -316,7 +316,7 @@ class WorkerState(_Strict):
 
 
 class WorkerStates(_Strict):
-    """Every worker that takes requests."""
+    """The states of all workers that take requests."""
 
     workers: list[WorkerState]
 
