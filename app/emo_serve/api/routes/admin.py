@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from emo_serve.api.http.services import Services, services_of
-from emo_serve.api.wire.schemas import AliasQuery, NoQuery, WorkerStates
+from emo_serve.api.wire.model_schemas import WorkerStates
+from emo_serve.api.wire.schemas import AliasQuery, NoQuery
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.repository.serving_config import ALIAS_PATTERN, ServingConfig, update_serving_config
 from emo_serve.errors import Conflict, InvalidParameter, ModelNotFound

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from emo_serve.api.http.services import services_of
 from emo_serve.api.routes.openapi import problem_answers
-from emo_serve.api.wire.schemas import State
+from emo_serve.api.wire.model_schemas import State
 from emo_serve.errors import ModelNotReady, ShuttingDown, Unavailable
 from emo_serve.metrics.merge import exposition, snapshot
 

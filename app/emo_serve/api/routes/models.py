@@ -6,15 +6,8 @@ from fastapi import APIRouter, Path, Query, Request
 
 from emo_serve.api.http.services import services_of
 from emo_serve.api.routes.openapi import problem_answers
-from emo_serve.api.wire.schemas import (
-    InputSize,
-    ModelDescription,
-    ModelFailure,
-    ModelList,
-    ModelQuery,
-    ModelSummary,
-    NoQuery,
-)
+from emo_serve.api.wire.model_schemas import InputSize, ModelDescription, ModelFailure, ModelList, ModelSummary
+from emo_serve.api.wire.schemas import ModelQuery, NoQuery
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
 

@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from emo_serve.manifest import Task
-
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxUnits = Literal["pixel", "normalized"]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -20,11 +18,13 @@ Version = Annotated[
 ]
 
 
-class _Strict(BaseModel):
+class Schema(BaseModel):
+    """Base of the schemas: frozen, without unknown members."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Query(_Strict):
+class _Query(Schema):
     model: str | None = Field(
         None, min_length=1, max_length=64, description="Name of a model; without it the default answers."
     )
@@ -36,17 +36,17 @@ class _Query(_Strict):
     )
 
 
-class NoQuery(_Strict):
+class NoQuery(Schema):
     """A query without parameters."""
 
 
-class ModelQuery(_Strict):
+class ModelQuery(Schema):
     """Query parameters of /models/{name}."""
 
     version: Version = None
 
 
-class AliasQuery(_Strict):
+class AliasQuery(Schema):
     """Query parameters of an alias."""
 
     version: str | None = Field(None, max_length=16, description="The version that it is to name.")
@@ -93,7 +93,7 @@ class SegmentQuery(_Query):
     )
 
 
-class JsonImages(_Strict):
+class JsonImages(Schema):
     """A JSON body: one image or several, each as base64 (RFC 4648) or as a data: URI."""
 
     image: str | None = Field(None, description="One image, base64.")
@@ -107,21 +107,21 @@ class JsonImages(_Strict):
         return self
 
 
-class ModelReference(_Strict):
+class ModelReference(Schema):
     """The model that answered."""
 
     name: str
     version: str
 
 
-class Size(_Strict):
+class Size(Schema):
     """Size in pixels of the upright image (EXIF orientation applied)."""
 
     width: int
     height: int
 
 
-class ScoredClass(_Strict):
+class ScoredClass(Schema):
     """A class and its score."""
 
     class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
@@ -142,14 +142,14 @@ class GroupedClass(ScoredClass):
     )
 
 
-class ScoredGroup(_Strict):
+class ScoredGroup(Schema):
     """A broad group of classes, and the sum of their scores."""
 
     name: str
     score: float = Field(ge=0, le=1)
 
 
-class ClassifyAnswer(_Strict):
+class ClassifyAnswer(Schema):
     """The best classes of one image."""
 
     model: ModelReference
@@ -169,7 +169,7 @@ class DetectedObject(ScoredClass):
     box: tuple[float, float, float, float] = Field(description="Four numbers in `box_format` and `units`.")
 
 
-class DetectAnswer(_Strict):
+class DetectAnswer(Schema):
     """The objects found in one image, best first."""
 
     model: ModelReference
@@ -179,7 +179,7 @@ class DetectAnswer(_Strict):
     detections: list[DetectedObject]
 
 
-class CocoResult(_Strict):
+class CocoResult(Schema):
     """One object in COCO's results format, as read by pycocotools."""
 
     image_id: int
@@ -188,14 +188,14 @@ class CocoResult(_Strict):
     score: float
 
 
-class RunLengths(_Strict):
+class RunLengths(Schema):
     """A mask in COCO's compressed RLE, as read by `pycocotools.mask.decode`."""
 
     size: tuple[int, int] = Field(description="Height and width of the image.")
     counts: str = Field(description="COCO's compressed run lengths, down the columns.")
 
 
-class SegmentedClass(_Strict):
+class SegmentedClass(Schema):
     """All pixels of one class."""
 
     class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
@@ -205,7 +205,7 @@ class SegmentedClass(_Strict):
     rle: RunLengths
 
 
-class SegmentAnswer(_Strict):
+class SegmentAnswer(Schema):
     """The classes that occur in one image, the largest first; every pixel has one."""
 
     model: ModelReference
@@ -225,103 +225,25 @@ class ProblemDocument(BaseModel):
     request_id: str
 
 
-class FailedImage(_Strict):
+class FailedImage(Schema):
     """Entry for an image that could not be answered."""
 
     error: ProblemDocument
 
 
-class ClassifyAnswers(_Strict):
+class ClassifyAnswers(Schema):
     """One entry for each image, in the order of the request."""
 
     results: list[ClassifyAnswer | FailedImage]
 
 
-class DetectAnswers(_Strict):
+class DetectAnswers(Schema):
     """One entry for each image, in the order of the request."""
 
     results: list[DetectAnswer | FailedImage]
 
 
-class SegmentAnswers(_Strict):
+class SegmentAnswers(Schema):
     """One entry for each image, in the order of the request."""
 
     results: list[SegmentAnswer | FailedImage]
-
-
-class InputSize(_Strict):
-    """Size in pixels of the network input."""
-
-    width: int
-    height: int
-
-
-class ModelSummary(_Strict):
-    """Summary of one served model."""
-
-    name: str
-    version: str
-    task: Task
-    default: bool = Field(description="Whether it answers where the client names no model.")
-    ready: bool
-    aliases: list[str] = Field(description="Words that `version` may give for this version.")
-    labels: int = Field(description="How many classes it knows.")
-    input: InputSize
-    architecture: str
-    metrics: dict[str, float]
-    intended_use: str
-
-
-class ModelFailure(_Strict):
-    """A model in the repository that is not served."""
-
-    path: str
-    reason: str
-
-
-class ModelList(_Strict):
-    """Served models, and models that are not served."""
-
-    models: list[ModelSummary]
-    failures: list[ModelFailure]
-
-
-class ModelDescription(_Strict):
-    """Full description of one served model."""
-
-    versions: list[str] = Field(description="All served versions of this name.")
-    default: bool
-    ready: bool
-    labels: list[str] = Field(description="Names of the classes; the position is the class id.")
-    manifest: dict[str, Any] = Field(description="manifest.json without its golden pair.")
-
-
-class LoadedVersion(_Strict):
-    """One version that a worker serves."""
-
-    name: str
-    version: str
-    task: Task
-    aliases: list[str]
-    default: bool = Field(description="Whether it answers where the client names no model.")
-    ready: bool
-
-
-class WorkerState(_Strict):
-    """The versions that one worker serves, and those that it failed to load."""
-
-    process: int
-    models: list[LoadedVersion]
-    failures: list[ModelFailure]
-
-
-class WorkerStates(_Strict):
-    """The states of all workers that take requests."""
-
-    workers: list[WorkerState]
-
-
-class State(_Strict):
-    """State of the process."""
-
-    status: Literal["live", "ready"]

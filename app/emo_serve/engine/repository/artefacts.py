@@ -11,7 +11,8 @@ from types import MappingProxyType
 from emo_serve.defaults import DEFAULTS_FILE, read_defaults_file
 from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.files import open_regular, read_regular
-from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_labels, read_manifest, sha256_of
+from emo_serve.labels import read_labels
+from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_manifest, sha256_of
 
 SERVING_CONFIG_FILE = "serving.json"
 """Beside the versions of a model: what the operator has chosen (``emo_serve.engine.repository.serving_config``)."""
