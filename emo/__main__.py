@@ -16,7 +16,7 @@ from emo.export.download import BASE_URL, BLOBS, default_cache, pull
 from emo.export.groups import GROUPS_HELP
 from emo.models.names import model_name
 from emo_serve.errors import InvalidManifest
-from emo_serve.manifest import read_labels
+from emo_serve.labels import read_labels
 from emo_serve.version import installed_version
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from emo_serve.settings import PREFIX, Settings, all_settings, service_links
 from emo_serve.version import installed_version
 
 SHIPPED_MODELS = Path(__file__).with_name("models")
-_MOST_WORKERS_UNASKED = 8  # each takes some 200 MB
+_MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in complaints(error, PREFIX, [variable for variable, _ in all_settings()]):
             sys.stderr.write(f"emo-serve: {line}\n")
         return EXIT_USAGE
-    if options.command not in {"add", "key"}:  # which talk to a person
+    if options.command not in {"add", "key"}:  # both write for a person
         logs.configure(settings)
         if links := service_links(os.environ):
             text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def with_models(settings: Settings) -> Settings:
-    """The same settings, with the models that come with the package where no folder is named and ``models`` is none."""
+    """The settings, with the models of the package if ``models`` is neither set nor an existing folder."""
     is_named = "models" in settings.model_fields_set
     if is_named or settings.models.exists() or not SHIPPED_MODELS.is_dir():
         return settings
@@ -82,15 +82,15 @@ def _serve(settings: Settings) -> int:
     settings = settings.model_copy(update={"workers": workers})
     raise_file_limit()
     if workers == 1:
-        from emo_serve.process.server import serve  # noqa: PLC0415  # a supervisor starts without all that
+        from emo_serve.process.server import serve  # noqa: PLC0415  # the supervisor needs none of its imports
 
         serve(settings)
     return supervise(settings)
 
 
 def workers_of(settings: Settings, cores: int) -> int:
-    """How many processes answer."""
-    return settings.workers or (min(cores, _MOST_WORKERS_UNASKED) if settings.session.provider == "cpu" else 1)
+    """The number of worker processes."""
+    return settings.workers or (min(cores, _MAX_DEFAULT_WORKERS) if settings.session.provider == "cpu" else 1)
 
 
 def _tune(settings: Settings, *, full: bool, as_json: bool) -> int:
@@ -100,14 +100,14 @@ def _tune(settings: Settings, *, full: bool, as_json: bool) -> int:
 
 
 def _new_key(name: str, path: Path | None) -> int:
-    """Print the key alone on standard output, where a program can take it from."""
+    """Write the key, and nothing else, to standard output, so that a program can read it."""
     from emo_serve.api.http.key_file import new_key  # noqa: PLC0415  as above
 
     key, line = new_key(name, path)
-    said = f"{name} may ask with this key, which is nowhere kept; {path} holds its digest"
+    note = f"{name} may ask with this key, which is nowhere kept; {path} holds its digest"
     if path is None:
-        said = f"this key is nowhere kept; a file named by {PREFIX}API_KEYS_FILE lets it in with the line\n{line}"
-    sys.stderr.write(f"emo-serve: {said}\n")
+        note = f"this key is nowhere kept; a file named by {PREFIX}API_KEYS_FILE lets it in with the line\n{line}"
+    sys.stderr.write(f"emo-serve: {note}\n")
     _print([f"{key}\n"])
     return EXIT_OK
 
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def settings_table() -> Iterator[str]:
-    """One paragraph a setting: its environment variable, its default and what it does."""
+    """One paragraph for each setting: its environment variable, its default and its description."""
     for variable, field in all_settings():
         if group_of(field) is None:
             default = "unset" if field.default is None else field.default
@@ -191,7 +191,7 @@ def settings_table() -> Iterator[str]:
 
 
 def _print(lines: Iterable[str]) -> None:
-    """Write to standard output; a reader that has seen enough (``| head``) is no error."""
+    """Write to standard output; a reader that closes the pipe early (``| head``) is no error."""
     try:
         sys.stdout.writelines(lines)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Atomic writes of files and folders: whole or not at all."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a file in UTF-8 in one step, whoever reads or writes it now; after an OSError nothing has changed."""
+    """Write a file in UTF-8 in one step, safe with concurrent readers and writers; unchanged after an OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
@@ -16,7 +16,7 @@ def atomic_write(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a hidden folder beside ``target``, which becomes it at the end; after an error nothing is left."""
+    """Yield a hidden folder beside ``target``, which is renamed to it at the end, or removed after an error."""
     draft = target.with_name(f".{target.name}.partial")
     is_first = not target.parent.exists()
     shutil.rmtree(draft, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Which model answers for a task where a request names none: what the repository says, never the order of names.
+"""The default model of each task, which answers requests that name none: set by the repository, never by name order.
 
-``models/defaults.json`` holds it: ``{"classify": "pets", "detect": "tools"}``. Where it says nothing, the model that
-comes with this repository answers, or else the only one. Of several others nobody can know which is meant.
+``models/defaults.json`` holds it: ``{"classify": "pets", "detect": "tools"}``. For a task without an entry it is the
+model that comes with this package, otherwise the only one; with several others there is no default.
 """
 
 import json
@@ -18,7 +18,7 @@ from emo_serve.files import read_regular
 from emo_serve.manifest import MANIFEST_FILE, NAME_PATTERN, Task, read_manifest
 
 DEFAULTS_FILE = "defaults.json"
-"""Beside the folders of the models."""
+"""In the root of the repository."""
 SHIPPED: Mapping[Task, str] = MappingProxyType({"classify": "emo-1m", "detect": "ssdlite-emo-1m"})
 _MOST_BYTES = 64 * 1024
 
@@ -26,7 +26,7 @@ _Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class Defaults(BaseModel):
-    """The content of ``defaults.json``; without the file nothing is said."""
+    """The content of ``defaults.json``; empty without the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,12 +35,12 @@ class Defaults(BaseModel):
     segment: _Name | None = None
 
     def named(self, task: Task) -> str | None:
-        """The name that is given for the task."""
+        """The model named for the task."""
         return {"classify": self.classify, "detect": self.detect, "segment": self.segment}[task]
 
 
 def read_defaults_file(root: Path) -> bytes | None:
-    """What the file of this repository holds, None where there is none; raises OSError where it cannot be read."""
+    """Content of this repository's file, None if there is none; raises OSError if it cannot be read."""
     try:
         return read_regular(root / DEFAULTS_FILE, _MOST_BYTES)
     except FileNotFoundError:
@@ -62,12 +62,12 @@ def parse_defaults(path: Path, text: bytes | None) -> Defaults:
         raise InvalidManifest(msg) from error
 
 
-def choose_default(task: Task, names: Collection[str], said: Defaults) -> str | None:
-    """The default among all models for the task: the one that is said, else the shipped one, else the only one.
+def choose_default(task: Task, names: Collection[str], configured: Defaults) -> str | None:
+    """The default among all models for the task: the configured one, else the shipped one, else the only one.
 
-    What is said counts even if it is none of ``names``. None where there are several and nothing chooses, or none.
+    The configured one counts even if it is not among ``names``. None if several models remain, or none.
     """
-    if (named := said.named(task)) is not None:
+    if (named := configured.named(task)) is not None:
         return named
     if (shipped := SHIPPED.get(task)) in names:
         return shipped
@@ -75,17 +75,17 @@ def choose_default(task: Task, names: Collection[str], said: Defaults) -> str | 
 
 
 def how_to_choose(task: Task, name: str) -> str:
-    """What makes the model the default, for people."""
+    """Instructions to make this model the default."""
     return f"{json.dumps({task: name})} in {DEFAULTS_FILE} of the repository makes it {name}"
 
 
 def keep_default(root: Path, task: Task, added: str) -> str:
-    """See that the model ``added``, which lies in the repository now, changes no default; says what the default is.
+    """Make sure that adding the model ``added`` changes no default; returns a sentence about the default.
 
-    What answered before because it was alone is written down, and so is the first model for its task.
+    A model that was the default because it was the only one is written down, and so is the first model for its task.
     """
     try:
-        default, several = _kept(root, task, added)
+        default, several = _write_default(root, task, added)
     except (OSError, InvalidManifest) as error:
         return f"default for {task}: not known, as {root / DEFAULTS_FILE} cannot be read or written: {error}"
     if default == added:
@@ -96,24 +96,24 @@ def keep_default(root: Path, task: Task, added: str) -> str:
     return f"default for {task}: none, as there are several ({names}); {how_to_choose(task, added)}"
 
 
-def _kept(root: Path, task: Task, added: str) -> tuple[str | None, list[str]]:
-    """The default, written down where only the number of models said it; and all models for the task."""
-    said = parse_defaults(root / DEFAULTS_FILE, read_defaults_file(root))
-    named = said.named(task)
+def _write_default(root: Path, task: Task, added: str) -> tuple[str | None, list[str]]:
+    """The default, written down if it followed from the number of models; and the names of all models for the task."""
+    configured = parse_defaults(root / DEFAULTS_FILE, read_defaults_file(root))
+    named = configured.named(task)
     if named is not None and (root / named).is_dir():
         return named, []
-    said = said.model_copy(update={task: None})  # of a model that has gone
+    configured = configured.model_copy(update={task: None})  # the model was removed
     names = _names(root, task)
     is_new = len([folder for folder in (root / added).iterdir() if not folder.name.startswith(".")]) == 1
     before = names - {added} if is_new else names
-    default = choose_default(task, before or {added}, said)
+    default = choose_default(task, before or {added}, configured)
     if default is not None and default != SHIPPED.get(task):
-        _write(root, said.model_copy(update={task: default}))
+        _write(root, configured.model_copy(update={task: default}))
     return default, sorted(names)
 
 
 def _names(root: Path, task: Task) -> set[str]:
-    """The models for the task, as far as their manifests can be read."""
+    """The models for the task whose manifests are valid."""
     names = set()
     for path in sorted(root.glob(f"[!.]*/[!.]*/{MANIFEST_FILE}")):
         try:

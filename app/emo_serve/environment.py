@@ -1,4 +1,4 @@
-"""The environment variables that a group of settings reads."""
+"""Environment variables of a group of settings."""
 
 import difflib
 import re
@@ -9,13 +9,13 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 NESTED = "__"
-"""Between the name of a group and that of a part."""
+"""Separator between the name of a group and that of a member."""
 _LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$")
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 def variables_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    """The variable of every field of ``model`` and what is declared about it, each group before its parts."""
+    """The variable and the declaration of every field of ``model``, each group before its members."""
     for name, field in model.model_fields.items():
         variable = f"{prefix}{name}".upper()
         yield variable, field
@@ -24,7 +24,7 @@ def variables_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Fie
 
 
 def group_of(field: FieldInfo) -> type[BaseModel] | None:
-    """What a setting that has parts consists of; None for one that is a plain value."""
+    """The model of a setting that is a group; None for a plain value."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
@@ -50,10 +50,10 @@ def _parts(group: str, variables: Collection[str]) -> str:
 
 
 def is_service_link(name: str, value: str, prefix: str) -> bool:
-    """Whether Kubernetes sets this variable in every pod where a Service is called as the ``prefix`` begins.
+    """True if Kubernetes sets this variable in every pod, for a Service whose name begins with the ``prefix``.
 
-    A Service ``emo-serve`` sets ``EMO_SERVE_SERVICE_HOST``, ``EMO_SERVE_SERVICE_PORT`` (and ``_HTTP``, as its ports are
-    called), ``EMO_SERVE_PORT=tcp://10.0.0.1:80`` and ``EMO_SERVE_PORT_80_TCP``, ``…_ADDR``, ``…_PORT`` and ``…_PROTO``.
+    A Service ``emo-serve`` sets ``EMO_SERVE_SERVICE_HOST``, ``EMO_SERVE_SERVICE_PORT`` (and one for each named port),
+    ``EMO_SERVE_PORT=tcp://10.0.0.1:80`` and ``EMO_SERVE_PORT_80_TCP``, ``…_ADDR``, ``…_PORT`` and ``…_PROTO``.
     """
     if not name.startswith(prefix):
         return False
@@ -61,7 +61,7 @@ def is_service_link(name: str, value: str, prefix: str) -> bool:
 
 
 def unknown_names(environment: Mapping[str, str], prefix: str, valid: Collection[str]) -> Iterator[str]:
-    """One complaint for each variable with this prefix that is none of ``valid``, with the nearest one that is."""
+    """An error message for each variable with this prefix that is not in ``valid``, with the nearest valid name."""
     for name in sorted(environment):
         is_ours = name.upper().startswith(prefix) and not is_service_link(name, environment[name], prefix)
         if is_ours and name.upper() not in valid:

@@ -1,23 +1,23 @@
-"""What can go wrong while a request is served, free of HTTP.
+"""Errors while serving requests, independent of HTTP.
 
 ServiceError
-├── InvalidRequest            the client can mend it
+├── InvalidRequest            the client can correct it
 │   ├── UnsupportedMediaType  not an image, or a format outside the allow-list
 │   ├── ImageTooLarge         too many bytes or too many pixels
 │   ├── ImageUndecodable      empty, truncated or broken image data
 │   └── InvalidParameter      a query or body value outside its range
 ├── ModelNotFound             no such model, version or task
-├── Conflict                  what an operator asks for does not go with what is served, or with the repository
-├── Unavailable               come back later
+├── Conflict                  an operator's request contradicts what is served, or the repository
+├── Unavailable               retry later
 │   ├── QueueFull             carries ``retry_after_seconds``
 │   ├── Overloaded            the same; there is room, but the answer would come too late
-│   ├── RateExceeded          the same; this one client asks too often
+│   ├── RateExceeded          the same; this client sends too many requests
 │   ├── ModelNotReady
 │   └── ShuttingDown
 ├── DeadlineExceeded          the answer would come too late
-└── InferenceFailed           our fault; logged with its traceback
+└── InferenceFailed           a server fault; logged with its traceback
 
-Start-up errors are apart, because no client ever sees them: ``StartupError`` <- ``InvalidManifest``,
+Start-up errors are separate, because no client ever sees them: ``StartupError`` <- ``InvalidManifest``,
 ``SelfTestFailed``. They name the file they are about.
 
 ``emo_serve.api.wire.problems`` holds the one table from these to HTTP status codes.
@@ -25,15 +25,15 @@ Start-up errors are apart, because no client ever sees them: ``StartupError`` <-
 
 
 class ServiceError(Exception):
-    """Something that ends one request with a problem document; ``str(error)`` is its detail."""
+    """An error that ends one request with a problem document; ``str(error)`` is its detail."""
 
 
 class InvalidRequest(ServiceError):
-    """The request cannot be served as it is; the detail says what is wrong and what is allowed."""
+    """The request is invalid; the detail says what is wrong and what is allowed."""
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is no image of an allowed format."""
+    """The body is not an image of an allowed format."""
 
 
 class ImageTooLarge(InvalidRequest):
@@ -53,32 +53,32 @@ class ModelNotFound(ServiceError):
 
 
 class Conflict(ServiceError):
-    """What an operator asks for does not go with what is served, or with what lies in the repository."""
+    """An operator's request contradicts what is served or what is in the repository."""
 
 
 class Unavailable(ServiceError):
     """The service cannot take the request now."""
 
     def __init__(self, detail: str, retry_after_seconds: float | None = None) -> None:
-        """Keep when a new try makes sense; None where that is unknown."""
+        """``retry_after_seconds``: when to retry; None if unknown."""
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
 
 
 class QueueFull(Unavailable):
-    """As much is under way as may be; refused at once instead of answered late."""
+    """The queue is full; refused at once instead of answered late."""
 
 
 class Overloaded(Unavailable):
-    """So much is under way that the answer would come after the request's deadline; refused at once."""
+    """The answer would come after the request's deadline; refused at once."""
 
 
 class RateExceeded(Unavailable):
-    """One client makes more requests than it may; others are answered."""
+    """This client sends more requests than allowed; others are answered."""
 
 
 class ModelNotReady(Unavailable):
-    """The model is known but not (or no longer) able to answer."""
+    """The model is known but not, or no longer, able to answer."""
 
 
 class ShuttingDown(Unavailable):

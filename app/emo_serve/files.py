@@ -1,6 +1,6 @@
-"""Reading files that somebody else has put there: only regular ones, and only so much of them.
+"""Safe reading of files written by others: regular files only, up to a size limit.
 
-To open a FIFO waits for ever for whoever writes into it, a device may do anything, and a file may be larger than the
+Opening a FIFO blocks until somebody writes to it, opening a device may have effects, and a file may be larger than the
 memory. Symbolic links are followed: Kubernetes mounts its volumes by them.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """The file, opened to be read; raises OSError where it cannot be, or is no regular file."""
-    _require_regular(path.stat(), path)  # first, because to open a device may do something
+    """The file, opened for reading; raises OSError if that fails or it is not a regular file."""
+    _require_regular(path.stat(), path)  # first, because opening a device may have effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    file = open(descriptor, "rb")  # noqa: PTH123, SIM115  # a descriptor; whoever asked closes it
+    file = open(descriptor, "rb")  # noqa: PTH123, SIM115  # a descriptor; the caller closes it
     try:
-        _require_regular(os.fstat(descriptor), path)  # again, because it may have been replaced meanwhile
+        _require_regular(os.fstat(descriptor), path)  # again, as it may have been replaced meanwhile
     except OSError:
         file.close()
         raise
@@ -25,7 +25,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The content, up to ``most`` bytes; raises OSError as ``open_regular``, and where it is larger."""
+    """The content, up to ``most`` bytes; raises OSError as ``open_regular``, and if the file is larger."""
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:

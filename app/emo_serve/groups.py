@@ -6,31 +6,31 @@ from pathlib import Path
 
 from emo_serve.errors import InvalidManifest
 
-_NAMED = 5  # of the classes without a group
+_MAX_NAMED = 5  # classes without a group that an error names
 
 
 def read_groups(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
     """The group of each of the ``labels``, in their order, from a table as ``read_group_table`` reads it.
 
-    The table may know more classes. Raise InvalidManifest where it is unreadable or knows one of these not.
+    The table may contain more classes. Raises InvalidManifest if it is unreadable or lacks one of the labels.
     """
     table = read_group_table(path)
     unknown = [label for label in labels if label not in table]
     if unknown:
-        first = ", ".join(map(repr, unknown[:_NAMED])) + (", …" if len(unknown) > _NAMED else "")
+        first = ", ".join(map(repr, unknown[:_MAX_NAMED])) + (", …" if len(unknown) > _MAX_NAMED else "")
         msg = f"{path}: has no group for {len(unknown)} of the {len(labels)} classes: {first}"
         raise InvalidManifest(msg)
     return tuple(table[label] for label in labels)
 
 
 def read_group_table(path: Path) -> dict[str, str]:
-    """Class name -> group, from the columns ``name`` and ``group`` of a CSV file; other columns are passed over.
+    """Class name -> group, from the columns ``name`` and ``group`` of a CSV file; other columns are ignored.
 
-    Raise InvalidManifest, which names the line, where it is unreadable, or a class is there twice.
+    Raises InvalidManifest, which names the line, if it is unreadable or lists a class twice.
     """
     table: dict[str, str] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin it with a byte order mark
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             rows = csv.DictReader(file, strict=True)
             missing = {"name", "group"} - set(rows.fieldnames or ())
             if missing:

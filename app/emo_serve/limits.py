@@ -1,10 +1,10 @@
-"""What a client may send and hold before anything is known of it: a group of the settings."""
+"""Limits on what a client may send and hold, checked before a request is parsed; a group of the settings."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class HttpLimits(BaseModel):
-    """Limits of HTTP on the wire; each worker keeps them for itself."""
+    """Limits of HTTP on the wire; each worker enforces them for itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

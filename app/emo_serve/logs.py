@@ -15,14 +15,14 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that the current task works for; set by the API, read by every log line."""
 
 _OF_EVERY_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_NOT_SHOWN = _OF_EVERY_RECORD | {"color_message"}  # uvicorn's own message again, for its own formatter
+_NOT_SHOWN = _OF_EVERY_RECORD | {"color_message"}  # uvicorn's own copy of the message, with colours
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ts, level, logger, message, request_id, then whatever came as ``extra``."""
+    """One JSON object a line: ts, level, logger, message, request_id, then the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end; a traceback stands in ``exception``, its line breaks escaped."""
+        """The line without its newline; a traceback is in ``exception``, its line breaks escaped."""
         fields: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -41,10 +41,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people: time of day, level, message, then whatever came as ``extra``; a traceback below it."""
+    """One readable line: time of day, level, message, then the fields of ``extra``; a traceback below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; nothing that a client sent can begin another or steer the terminal."""
+        """The line; text from clients is escaped, so that it can neither start a line nor control the terminal."""
         extra = {name: value for name, value in record.__dict__.items() if name not in _NOT_SHOWN}
         if (current := request_id.get()) is not None:
             extra["request_id"] = current
@@ -52,7 +52,7 @@ class TextFormatter(logging.Formatter):
         if record.name == "emo_serve.access" and "duration_ms" in extra:
             message = f"{extra.pop('method')} {_value(extra.pop('path'))} {extra.pop('status')}"
         fields = "".join(f" {name}={_value(value)}" for name, value in extra.items() if value is not None)
-        text = f"{datetime.fromtimestamp(record.created):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  the time of who looks at it
+        text = f"{datetime.fromtimestamp(record.created):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  local time, for the reader
         text += f" {record.levelname.lower():7} {message}{fields}"
         if record.exc_info:
             text += "".join(f"\n  {_escaped(line)}" for line in self.formatException(record.exc_info).splitlines())
@@ -73,10 +73,10 @@ def _shown(character: str) -> str:
 
 
 def configure(settings: Settings) -> None:
-    """Send everything, uvicorn and warnings included, through one handler, as ``log_format`` says.
+    """Send all logs, those of uvicorn and warnings included, through one handler, as ``log_format`` says.
 
-    To be called before the server starts, which must be told to leave logging alone (``log_config=None``). uvicorn's
-    own access log is switched off: ours carries the request id and the timings.
+    To be called before the server starts, which must leave logging alone (``log_config=None``). uvicorn's own access
+    log is disabled: ours has the request id and the timings.
     """
     is_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     formatter = TextFormatter if is_text else JsonFormatter
@@ -94,14 +94,14 @@ def configure(settings: Settings) -> None:
                 "uvicorn": through_root,
                 "uvicorn.error": through_root,
                 "uvicorn.access": {"handlers": [], "propagate": False},
-                # They talk at debug and info about every connection and every multipart chunk.
+                # They log every connection and every multipart chunk at debug and info.
                 "asyncio": {"level": "WARNING"},
                 "python_multipart": {"level": "WARNING"},
-                # It logs broken pictures as errors; that is the client's fault and becomes its problem document.
+                # It logs broken pictures as errors, but those are the client's and become problem documents.
                 "PIL": {"level": "CRITICAL"},
             },
         }
     )
     logging.captureWarnings(capture=True)
-    # No line says which thread, process or task wrote it: nothing has to find out.
+    # No line names its thread, process or task, so none of them is looked up.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -1,4 +1,4 @@
-"""The composition root: everything is put together here and nowhere else."""
+"""The composition root: the only place where the application is assembled."""
 
 import asyncio
 import logging
@@ -53,10 +53,10 @@ def create_app(
     retry_sync: RetrySync | None = None,
     preflight: Preflight | None = None,
 ) -> FastAPI:
-    """The application; models load and stop with its lifespan, which raises StartupError where none can be served.
+    """The application; models load and stop with its lifespan, which raises StartupError if none can be served.
 
-    ``gather`` and ``ask_all`` give the metrics and the states of all workers where this process is one of several, and
-    ``retry_sync`` tells them what moments are booked. By a ``preflight`` versions are tried before they are served.
+    ``gather`` and ``ask_all`` return the metrics and the states of all workers if this process is one of several, and
+    ``retry_sync`` shares its reserved retries with them. ``preflight`` tries versions before they are served.
     """
     drain = asyncio.Event()
     metrics = Metrics()
@@ -84,13 +84,13 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url=None,  # a route of its own gives it
-        redirect_slashes=False,  # Paths has taken them away
+        openapi_url=None,  # it has a route of its own
+        redirect_slashes=False,  # Paths has removed trailing slashes
         exception_handlers=_HANDLERS,
-        telemetry={"metrics": False, "logs": False},  # we have our own; tracing goes where OpenTelemetry is set up
+        telemetry={"metrics": False, "logs": False},  # we have our own; tracing needs OpenTelemetry to be set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
-    # FastAPI's own layers lie innermost: they have nothing to do for the requests that the door answers.
+    # FastAPI's own layers are innermost: requests that the admission middleware answers skip them.
     surrounded: ASGIApp = AdmissionMiddleware(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
@@ -102,7 +102,7 @@ def create_app(
     app.add_api_route("/docs/{name}", asset, include_in_schema=False)
     app.add_api_route("/openapi.json", description, include_in_schema=False)
     app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)
-    document = app.openapi()  # made once, now: the first wrong parameter would wait for it
+    document = app.openapi()  # made now, or the first invalid parameter would wait for it
     if settings.api_keys_file is not None:
         declare_keys(document)
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
@@ -112,7 +112,7 @@ def create_app(
 
 
 def create_admin_app(services: Services) -> FastAPI:
-    """The administration, to be served on a port of its own; raises StartupError where its token cannot be had."""
+    """The administration, to be served on its own port; raises StartupError without a valid token."""
     token = read_token(services.settings)
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)
     app.state.services = services
@@ -133,7 +133,7 @@ async def _root(request: Request) -> RedirectResponse:
 
 
 def _require_models(settings: Settings, catalog: Catalog) -> None:
-    """Raise StartupError where nothing can be served, with the reason for each model that is there."""
+    """Raise StartupError if nothing can be served, with the reason for each model in the repository."""
     if catalog.all():
         return
     reasons = "".join(f"\n  {path}: {error}" for path, error in catalog.failures.items())
@@ -142,6 +142,6 @@ def _require_models(settings: Settings, catalog: Catalog) -> None:
 
 
 def _stop_process() -> None:
-    """Called when a batcher has died: something must restart the process, and 200s must not go on meanwhile."""
+    """Stop the process after a batcher has died: it must be restarted instead of going on with status 200."""
     logger.critical("the process stops")
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,13 +1,12 @@
-"""What a model *is*: the JSON beside an ONNX file that makes it servable.
+"""The manifest of a model: the JSON beside an ONNX file that makes it servable.
 
-``emo`` writes it, ``app`` reads it; nothing else passes between the two.
+``emo`` writes it, ``emo_serve`` reads it; nothing else passes between the two.
 """
 
 import base64
 import binascii
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -31,9 +30,7 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 LABELS_FILE = "labels.txt"
 MAX_MANIFEST_BYTES = 512 * 1024
-"""Usual ones have 4 to 6 kB; a golden picture of 300 kB fits, too. To parse the worst of them takes 170 MB."""
-MAX_LABELS_BYTES = 4 * 1024 * 1024
-"""The 21,841 classes of the whole of ImageNet, all their synonyms named, have 1 MB."""
+"""They usually have 4 to 6 kB; a golden picture of 300 kB fits, too. Parsing the worst one takes 170 MB."""
 Task = Literal["classify", "detect", "segment"]
 MAX_SEGMENT_CLASSES = 256
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -41,9 +38,9 @@ Positive = Annotated[float, Field(gt=0)]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 VERSION_PATTERN = r"^[1-9][0-9]{0,8}$"
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
-"""Of a file beside the manifest: no path, so that a manifest reaches nothing outside its folder."""
+"""A file beside the manifest, not a path, so that a manifest reaches nothing outside its folder."""
 GroupName = Annotated[str, StringConstraints(pattern=r"^[^\p{C}\p{Z}]+( [^\p{C}\p{Z}]+)*$")]
-"""Printable words with one blank between them."""
+"""Printable words separated by single spaces."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -54,18 +51,18 @@ _FORMS: Mapping[Task, tuple[int, str]] = MappingProxyType(
         "segment": (4, "logits (-1, C, h, w)"),
     }
 )
-"""Rank of the last output, and all of them for people."""
+"""Rank of the last output, and a description of all outputs."""
 
 
 def known_as(name: str, names: Collection[str]) -> str:
-    """The one of ``names`` that is meant: the name itself, else the only one that is written with other '-' and '_'."""
+    """The one of ``names`` that is meant: the name itself, else the only one that differs just in '-' and '_'."""
     if name in names:
         return name
     alike = [known for known in names if known.replace("_", "-") == name.replace("_", "-")]
     return alike[0] if len(alike) == 1 else name
 
 
-_MOST_FAULTS = 10  # of a manifest that are said: it may have one in each of its bytes
+_MOST_FAULTS = 10  # that an error lists: there may be one in each byte
 
 
 class _Frozen(BaseModel):
@@ -83,11 +80,11 @@ class Tensor(_Frozen):
 class Preprocessing(_Frozen):
     """How an RGB image becomes the input tensor.
 
-    ``crop``: the short side becomes ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
+    ``crop``: the short side is resized to ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
     ``stretch``: both sides are resized, the aspect ratio is lost.
-    ``fit``: the largest that keeps the aspect ratio and fits, in the top left corner; the rest is a grey of the level
-    ``padding``, or the mean.
-    ``mean`` and ``std`` (in 0..255) are applied inside the graph and stand here for the reader.
+    ``fit``: the largest size that keeps the aspect ratio and fits, in the top left corner; the rest is filled with the
+    grey level ``padding``, or the mean.
+    ``mean`` and ``std`` (in 0..255) are applied inside the graph and are given here for the reader.
     """
 
     mode: Literal["crop", "stretch", "fit"]
@@ -118,7 +115,7 @@ class Preprocessing(_Frozen):
 
 
 class DetectionDefaults(_Frozen):
-    """Used where a client does not say."""
+    """Detection parameters for requests that do not set them."""
 
     score_threshold: Unit = 0.3
     iou_threshold: Unit = 0.45
@@ -163,7 +160,7 @@ class Golden(_Frozen):
 
 
 class ModelCard(_Frozen):
-    """What a person should know before trusting the model."""
+    """Documentation of the model: origin, quality, intended use and terms."""
 
     architecture: str
     training_data: str
@@ -283,34 +280,11 @@ def read_manifest(path: Path) -> Manifest:
         raise InvalidManifest(msg) from error
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
-        said = [f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
+        texts = [f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
         if len(faults) > _MOST_FAULTS:
-            said.append(f"and {len(faults) - _MOST_FAULTS} more")
-        msg = f"{path}: {'; '.join(said)}"
+            texts.append(f"and {len(faults) - _MOST_FAULTS} more")
+        msg = f"{path}: {'; '.join(texts)}"
         raise InvalidManifest(msg) from error
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """One class name a line, line i for label i; raises InvalidManifest when unreadable or not unique."""
-    try:
-        text = read_regular(path, MAX_LABELS_BYTES).decode("utf-8")
-    except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror}"
-        raise InvalidManifest(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"{path}: is not UTF-8: {error}"
-        raise InvalidManifest(msg) from error
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    labels = tuple(text.removesuffix("\n").split("\n"))  # not splitlines(), which splits a name at U+2028 too
-    for number, label in enumerate(labels, start=1):
-        if not label or label != label.strip() or not label.isprintable():
-            msg = f"{path}: line {number} is empty, padded or unprintable; each line must be one class name"
-            raise InvalidManifest(msg)
-    if len(set(labels)) != len(labels):
-        twice, _ = Counter(labels).most_common(1)[0]
-        msg = f"{path}: {twice!r} occurs twice; class names must be unique"
-        raise InvalidManifest(msg)
-    return labels
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -319,6 +293,6 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The hex digest of a file; raises OSError where it cannot be read or is no regular file."""
+    """The hex digest of a file; raises OSError if it cannot be read or is not a regular file."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

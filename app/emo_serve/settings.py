@@ -1,8 +1,8 @@
-"""Every knob of the server: ``EMO_*`` environment variables, nested by ``__``, read once and frozen.
+"""All settings of the server: ``EMO_*`` environment variables, nested by ``__``, read once and frozen.
 
 ``EMO_PORT=9000`` sets ``port``, ``EMO_BATCHING__MAX_BATCH_SIZE=8`` sets ``batching.max_batch_size``. A mistyped name is
-an error, because a setting that is silently ignored is found in production. What Kubernetes sets by itself in every pod
-where a Service is called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...``, is none (``service_links``).
+an error, because a silently ignored setting is only found in production. Variables that Kubernetes sets in every pod
+for a Service called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...``, do not count (``service_links``).
 """
 
 import os
@@ -10,96 +10,43 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emo_serve.environment import NESTED, is_service_link, unknown_names, variables_of
+from emo_serve.execution_settings import (
+    DEFAULT_INTRA_OP_THREADS,
+    DEFAULT_MAX_BATCH_SIZE,
+    Batching,
+    Provider,
+    SessionOptions,
+)
 from emo_serve.limits import HttpLimits
 from emo_serve.setting_types import HeaderName, Networks, Origins, PublicPath
+
+__all__ = [
+    "DEFAULT_INTRA_OP_THREADS",
+    "DEFAULT_MAX_BATCH_SIZE",
+    "MIB",
+    "PREFIX",
+    "Batching",
+    "Provider",
+    "SessionOptions",
+    "Settings",
+    "TuneGoal",
+    "all_settings",
+    "service_links",
+]
 
 PREFIX = "EMO_"
 MIB = 1024 * 1024
 
-DEFAULT_MAX_BATCH_SIZE = 2
-"""Where nothing was measured: cheap per image on every CPU, and it keeps all cores busy."""
-
-DEFAULT_INTRA_OP_THREADS = 1
-"""Where nothing was measured: the highest throughput when instances = cores."""
-
 TuneGoal = Literal["throughput", "latency"]
-
-Provider = Literal["cpu", "cuda"]
-
-
-class Batching(BaseModel):
-    """How requests for one model become batches; the same for every model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_batch_size: int | None = Field(
-        default=None,
-        ge=1,
-        le=256,
-        description="Most images in one run of a model, 1 to 256. Unset: measured, up to 32, or 2 without tuning, 16 "
-        "on a GPU. A CPU is at its best with 1 to 8, an accelerator wants 8 to 64.",
-    )
-    max_queue_delay_seconds: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
-        description="Most seconds the first image waits for company while an instance is idle, 0 to 10; only while a "
-        "fuller batch was measured to pay, another image is likely in time and no deadline breaks. With 0 only what "
-        "arrives together, or while all instances are busy, shares a batch.",
-    )
-    max_queue_size: int = Field(
-        default=256,
-        ge=1,
-        le=100_000,
-        description="Images one model accepts before it refuses at once with 503, 1 to 100000; counted from acceptance "
-        "to answer, so those being decoded or inferred are included. One client gets up to seven times as many as stay "
-        "free for others.",
-    )
-    instances: int | None = Field(
-        default=None,
-        ge=1,
-        le=256,
-        description="Batches of one model that run at the same time, 1 to 256; they share one session. Unset: "
-        "measured, or one for each usable core without tuning; on a GPU up to 2.",
-    )
-
-    @property
-    def largest_batch(self) -> int:
-        """``max_batch_size``, or what it is where it is neither set nor measured."""
-        return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
-
-
-class SessionOptions(BaseModel):
-    """How ONNX Runtime runs one batch."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    provider: Provider = Field(
-        default="cpu",
-        description="Where models are computed: cpu, or cuda for an NVIDIA GPU, which takes ONNX Runtime's package "
-        "onnxruntime-gpu. Where that cannot be had, the server does not start.",
-    )
-    intra_op_threads: int | None = Field(
-        default=None,
-        ge=1,
-        le=256,
-        description="Threads inside one run, 1 to 256. Unset: measured, or 1 without tuning, which gives the highest "
-        "throughput when instances = cores.",
-    )
-
-    @property
-    def threads(self) -> int:
-        """``intra_op_threads``, or what it is where it is neither set nor measured."""
-        return self.intra_op_threads or DEFAULT_INTRA_OP_THREADS
 
 
 class Settings(BaseSettings):
-    """The server's settings; raises pydantic's ValidationError, a ValueError, that names what is wrong."""
+    """The server's settings; raises pydantic's ValidationError, a ValueError, which names the faults."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter=NESTED, frozen=True, extra="forbid", validate_default=True
@@ -337,7 +284,7 @@ class Settings(BaseSettings):
 
 
 def service_links(environment: Mapping[str, str]) -> list[str]:
-    """The variables that begin as settings do and that Kubernetes has set for a Service, in order."""
+    """The variables with our prefix that Kubernetes has set for a Service, in order."""
     return sorted(name for name, value in environment.items() if is_service_link(name, value, PREFIX))
 
 
@@ -346,5 +293,5 @@ def _set(name: str) -> str | None:
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:
-    """The environment variable of every setting and what is declared about it, each group before its parts."""
+    """The environment variable and the declaration of every setting, each group before its members."""
     return variables_of(Settings, PREFIX)

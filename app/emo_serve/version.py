@@ -1,10 +1,10 @@
-"""The version of what is installed."""
+"""The version of the installed package."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """As the package says, ``0`` where there is none."""
+    """The version from the package metadata, ``0`` if it is not installed."""
     try:
         return version("emo-serve")
     except PackageNotFoundError:

@@ -13,15 +13,8 @@ from emo.export.checkpoint_import import usual_labels
 from emo.export.exporter import task_of
 from emo.export.groups import choose_groups
 from emo.export.predict import onnx_predict, torch_predict
-from emo_serve.manifest import (
-    LABELS_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    DetectionDefaults,
-    read_labels,
-    read_manifest,
-    sha256_of,
-)
+from emo_serve.labels import read_labels
+from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, DetectionDefaults, read_manifest, sha256_of
 
 
 def choose_model(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from emo.export.groups import choose_groups
 from emo_serve.defaults import keep_default
-from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Task, read_labels, sha256_of
+from emo_serve.labels import read_labels
+from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN, ModelCard, Task, sha256_of
 
 _LABELS = {("classify", 1000): "imagenet", ("detect", 80): "coco", ("segment", 150): "ade20k"}
 

@@ -13,7 +13,8 @@ from emo.export.exporter import export, task_of
 from emo.export.groups import choose_groups
 from emo.export.predict import Predict
 from emo_serve.defaults import keep_default
-from emo_serve.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
+from emo_serve.labels import read_labels
+from emo_serve.manifest import MANIFEST_FILE, ModelCard, read_manifest
 
 Measure = Callable[[Restored, Predict, tuple[str, ...] | None], dict[str, float]]
 """Figures of a model that is exported, of what its ONNX file predicts, and of the groups of its classes."""

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from emo_serve.api.http.auth import read_token
-from emo_serve.api.wire.schemas import ProblemDocument, WorkerStates
+from emo_serve.api.wire.model_schemas import WorkerStates
+from emo_serve.api.wire.schemas import ProblemDocument
 from emo_serve.errors import StartupError
 from emo_serve.main import create_admin_app
 from emo_serve.settings import Settings

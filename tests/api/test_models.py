@@ -3,7 +3,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emo_serve.api.wire.schemas import ModelDescription, ModelList
+from emo_serve.api.wire.model_schemas import ModelDescription, ModelList
 from tests.serving import in_process, settings_for
 from tests.support import write_classifier
 

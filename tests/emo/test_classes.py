@@ -9,7 +9,8 @@ from emo.checkpoints.loader import Restored
 from emo.export.classes import keep_classes
 from emo.models.heads.classifier import Classifier
 from emo.models.preprocessing import MEAN, STD
-from emo_serve.manifest import Preprocessing, read_labels
+from emo_serve.labels import read_labels
+from emo_serve.manifest import Preprocessing
 from tests.emo.datasets import write_folders
 from tests.emo.test_command_line import CARD
 

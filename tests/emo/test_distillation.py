@@ -17,7 +17,8 @@ from emo.training.distillation.targets import dense_targets, teacher_targets
 from emo.training.distillation.task import DistillationTask
 from emo.training.distillation.teacher import Teacher, find_teacher
 from emo.training.distillation.views import cut_view, view_boxes
-from emo_serve.manifest import Preprocessing, read_labels
+from emo_serve.labels import read_labels
+from emo_serve.manifest import Preprocessing
 from tests.emo.datasets import COLOURS, picture, write_folders
 from tests.onnx_import.networks import write_classifier
 

@@ -10,7 +10,8 @@ from emo.__main__ import main
 from emo.export.checkpoint_import import usual_labels
 from emo.export.groups import IMAGENET_GROUPS, choose_groups
 from emo_serve.errors import InvalidManifest
-from emo_serve.manifest import read_labels, read_manifest
+from emo_serve.labels import read_labels
+from emo_serve.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
 with IMAGENET_GROUPS.open(encoding="utf-8", newline="") as _file:

@@ -13,7 +13,8 @@ import pytest
 
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.errors import StartupError
-from emo_serve.manifest import MAX_LABELS_BYTES, MAX_MANIFEST_BYTES
+from emo_serve.labels import MAX_LABELS_BYTES
+from emo_serve.manifest import MAX_MANIFEST_BYTES
 from emo_serve.settings import Settings
 from tests.engine.following import NAME, answering, catalog_of, root, versions
 from tests.hostile import endless, endless_but_for_its_golden_picture, put_fifo, sign, with_weights_elsewhere

@@ -147,7 +147,7 @@ async def test_a_worker_that_loads_may_be_silent_for_longer(
         await worker.start()
         closing.enter_context(worker.connections)
         worker.child.state = cast("Any", state)
-        supervisor._children.append(worker.child)
+        supervisor._workers.append(worker.child)
         watching = asyncio.create_task(supervisor._watch())
         await until(lambda: worker.child.silence > 2.5 or bool(worker.signals))
         assert worker.signals[:1] == [signal.SIGKILL] * is_killed

@@ -1,6 +1,6 @@
-"""The machine as this process may use it: cores, memory, priorities of threads.
+"""Resources that this process may use: cores, memory, thread priorities.
 
-A container's control groups bound cores and memory; a parent's limit binds its children, so every group up to the root
+A container's control groups limit cores and memory; a parent's limit binds its children, so every group up to the root
 counts. cgroup v2 keeps the quota in ``cpu.max`` ("max 100000" or "150000 100000"), v1 in ``cpu.cfs_quota_us`` (-1:
 none) and ``cpu.cfs_period_us``, in microseconds. v2 keeps the memory in ``memory.max`` ("max": none), v1 in
 ``memory.limit_in_bytes`` (a huge number: none).
@@ -17,14 +17,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_PRIORITY_STEPS = 10  # of niceness: beside a thread of the process's own priority a lowered one gets a tenth of a core
+_PRIORITY_STEPS = 10  # of niceness: in competition with a normal thread, a lowered one gets a tenth of a core
 
-_Read = Callable[[Path], float | None]  # a limit, or None where the group sets none; raises OSError or ValueError
+_Read = Callable[[Path], float | None]  # a limit, or None if the group has none; raises OSError or ValueError
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this process may compute with."""
+    """The CPU resources of this process."""
 
     cpu: str
     cores: int
@@ -32,14 +32,14 @@ class Machine:
 
 
 def this_machine(root: Path = Path("/")) -> Machine:
-    """The CPU, by the name it gives itself, the cores to plan threads for, and the quota that binds them."""
+    """The CPU's model name, the number of cores to plan threads for, and the CPU quota."""
     return Machine(_cpu_name(root), usable_cores(root), cgroup_quota(root))
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Cores to plan threads for, at least 1; a quota of 1.5 cores counts as 2.
+    """Number of cores to plan threads for, at least 1; a quota of 1.5 cores counts as 2.
 
-    ``root`` is where ``proc`` and ``sys`` are found.
+    ``root`` contains ``proc`` and ``sys``.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(root)
@@ -47,7 +47,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
-    """The smallest CPU quota of this process's control groups in cores; None where there is none."""
+    """The smallest CPU quota of this process's control groups in cores; None if there is none."""
     return _smallest_limit(root, "cpu", _cpu_quota_v2, _cpu_quota_v1)
 
 
@@ -57,7 +57,7 @@ def _cpu_name(root: Path) -> str:
     except OSError:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())  # on ARM there is no such line
+    return next(names, platform.machine())  # ARM has no such line
 
 
 def _cpu_quota_v2(folder: Path) -> float | None:
@@ -72,7 +72,7 @@ def _cpu_quota_v1(folder: Path) -> float | None:
 
 
 def memory_limit(root: Path = Path("/")) -> float:
-    """Bytes that all processes together may use; ``root`` is where ``proc`` and ``sys`` are found."""
+    """Bytes that all processes together may use; ``root`` contains ``proc`` and ``sys``."""
     physical = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     limit = _smallest_limit(root, "memory", _memory_limit_v2, _memory_limit_v1)
     return physical if limit is None else min(physical, limit)
@@ -88,10 +88,10 @@ def _memory_limit_v1(folder: Path) -> float | None:
 
 
 def trim_heap() -> None:
-    """Let the C library return its free pages; takes milliseconds, and belongs into a thread.
+    """Return the C library's free pages to the system; takes milliseconds, so call it in a thread.
 
-    glibc keeps what was freed for later, in arenas of which each thread fills its own: loaded and retired models would
-    seem to pile up, although what is kept is bounded. Other C libraries have no such call and nothing is done.
+    glibc keeps freed memory in one arena per thread, so that memory would seem to grow with every model that is loaded
+    and retired, although it is bounded. Other C libraries have no such call, and nothing is done.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -99,20 +99,20 @@ def trim_heap() -> None:
 
 
 def lower_priority() -> None:
-    """Let every other thread of the process go before the calling one, for good; without effect but on Linux.
+    """Give the calling thread a lower priority than all others of the process, permanently; no effect except on Linux.
 
-    A core that nobody else wants is used as before. May be called again and again.
+    A core that no other thread wants is used as before. May be called repeatedly.
     """
-    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+    if sys.platform == "linux":  # elsewhere threads have no individual priority
         own = os.getpriority(os.PRIO_PROCESS, os.getpid())
         with suppress(OSError):  # a sandbox may forbid it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _PRIORITY_STEPS))
 
 
 def _smallest_limit(root: Path, controller: str, read_v2: _Read, read_v1: _Read) -> float | None:
-    """The smallest limit of this process's control groups up to the root; None where there is none.
+    """The smallest limit of this process's control groups up to the root; None if there is none.
 
-    ``root`` is where ``proc`` and ``sys`` are found.
+    ``root`` contains ``proc`` and ``sys``.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

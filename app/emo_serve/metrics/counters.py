@@ -1,7 +1,7 @@
-"""Metrics that cost next to nothing to count in; prometheus_client collects and writes them like its own.
+"""Cheap counters and histograms, which prometheus_client collects and writes like its own.
 
-Its own check each value and take a lock for each sum and bucket, which a process with one event loop does not need:
-with them the dozen values that are counted for an image were a tenth of what a request costs the event loop.
+Its own classes check each value and lock each sum and bucket, which a process with one event loop does not need: the
+dozen values that are counted for an image took a tenth of the event loop's time for a request.
 """
 
 from bisect import bisect_left
@@ -24,28 +24,28 @@ class Total:
         self.value = 0.0
 
     def inc(self) -> None:
-        """One more."""
+        """Add one."""
         self.value += 1
 
 
 class Histogram:
-    """Values by size; observed by one thread, collected by any."""
+    """A histogram; observed by one thread, collected by any."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """``bounds``: the largest value of each bucket, ascending; one more takes what is larger than all."""
+        """``bounds``: the upper bound of each bucket, ascending; one more bucket counts larger values."""
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count it in the first bucket whose bound it does not exceed."""
+        """Count the value in the first bucket whose bound it does not exceed."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """Bound -> how many values do not exceed it, as the text format has it; and the sum of all values."""
+        """(bound, number of values that do not exceed it), as in the text format; and the sum of all values."""
         names = (*map(floatToGoString, self._bounds), "+Inf")
         return list(zip(names, map(float, accumulate(self._counts)), strict=True)), self._sum
 
@@ -54,7 +54,7 @@ S = TypeVar("S")
 
 
 class Family(Collector, Generic[S]):
-    """All series of one name, one for each combination of label values."""
+    """All series of one metric, one for each combination of label values."""
 
     def __init__(self, make: Callable[[], S], collect: Callable[[Iterable[tuple[tuple[str, ...], S]]], Metric]) -> None:
         self._make = make
@@ -62,18 +62,18 @@ class Family(Collector, Generic[S]):
         self._series: dict[tuple[str, ...], S] = {}
 
     def labels(self, *values: str) -> S:
-        """The series of these label values, made where there is none yet."""
+        """The series of these label values, created if there is none yet."""
         if values not in self._series:
             self._series[values] = self._make()
         return self._series[values]
 
     def collect(self) -> Iterable[Metric]:
-        """All series as they are now."""
+        """All series with their current values."""
         yield self._collect(list(self._series.items()))
 
 
 def counters(name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> Family[Total]:
-    """Counters in the ``registry``; what is written is called ``name_total``."""
+    """Counters in the ``registry``; they are exposed as ``name_total``."""
 
     def collect(series: Iterable[tuple[tuple[str, ...], Total]]) -> Metric:
         family = CounterMetricFamily(name, documentation, labels=labels)

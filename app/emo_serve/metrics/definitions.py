@@ -1,6 +1,6 @@
 """All Prometheus metrics, declared once, in a registry of their own.
 
-Label values come from manifests and from the fixed words below, never from a request, so their number is bounded.
+Label values come from manifests and from the fixed words below, never from requests, so their number is bounded.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ MAX_CLASSES = 1000
 
 
 class Queue(NamedTuple):
-    """What can be asked of a queue."""
+    """The state of a queue that metrics report."""
 
     depth: Callable[[], int]
     """How many images wait."""
@@ -51,7 +51,7 @@ class Queue(NamedTuple):
 
 
 class Metrics:
-    """The process's metrics; one instance is built at start and passed down."""
+    """The process's metrics; one instance is created at start and passed down."""
 
     def __init__(self) -> None:
         """Declare every metric in a new registry."""
@@ -83,7 +83,7 @@ class Metrics:
             ["model"],
             registry=registry,
         )
-        self.queues: defaultdict[str, list[Queue]] = defaultdict(list)  # a model may have versions
+        self.queues: defaultdict[str, list[Queue]] = defaultdict(list)  # one for each version
         self.rejections = counters(
             "emo_rejections",
             "Images turned away because the model could not take them, by reason.",
@@ -109,7 +109,7 @@ class Metrics:
             registry=registry,
         )
 
-        self.served: Counts[tuple[str, str, str, str]] = Counts()  # labels of model_info -> deployments that have them
+        self.served: Counts[tuple[str, str, str, str]] = Counts()  # labels of model_info -> number of deployments
         self.model_loads = counters(
             "emo_model_loads",
             "Versions that were to be loaded, by how that ended.",
@@ -155,7 +155,7 @@ class Metrics:
         )
 
     def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
-        """Count one HTTP request; ``route`` is a template, ``status`` None where nobody was there to be answered."""
+        """Count one HTTP request; ``route`` is a template, ``status`` None if the client had gone."""
         key = method if method in _METHODS else OTHER, route, (status or 0) // 100
         if key not in self._http_series:
             self._http_series[key] = self._http.labels(key[0], route, f"{key[2]}xx" if status else "none")
@@ -166,11 +166,11 @@ class Metrics:
         return ModelMetrics(self, model, task)
 
     def loaded(self, model: str, outcome: Literal["ok", "failed"]) -> None:
-        """Count a version that was to be loaded; ``model`` is the name of a folder of the repository."""
+        """Count an attempt to load a version; ``model`` is the name of a folder of the repository."""
         self.model_loads.labels(model, outcome).inc()
 
     async def measure_event_loop_lag(self) -> None:
-        """Observe, for ever, how late the event loop runs a timer."""
+        """Measure, for ever, how late the event loop runs a timer."""
         while True:
             due = time.perf_counter() + _LAG_INTERVAL_SECONDS
             await asyncio.sleep(_LAG_INTERVAL_SECONDS)
@@ -178,10 +178,10 @@ class Metrics:
 
 
 class SupervisorMetrics:
-    """The metrics of the process that keeps the workers running."""
+    """The metrics of the supervisor."""
 
     def __init__(self) -> None:
-        """Declare them in a new registry."""
+        """Declare every metric in a new registry."""
         self.registry = _process_registry()
         self.restarts = Counter(
             "emo_worker_restarts",
@@ -189,12 +189,12 @@ class SupervisorMetrics:
             ["reason"],
             registry=self.registry,
         )
-        for reason in get_args(Ending):  # each exists, at 0, from the start
+        for reason in get_args(Ending):  # series exist, at 0, from the start
             self.restarts.labels(reason)
 
 
 def _process_registry() -> CollectorRegistry:
-    """What the system knows about this process, and no second series beside each counter."""
+    """A registry with the system's figures about this process, and without ``_created`` series."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
@@ -216,20 +216,20 @@ class ModelMetrics:
         self._queues = queues
         self._cancelled = metrics.cancelled.labels(model)
         metrics.requests.labels(model, task, "ok")
-        self._outcomes: dict[str, Total] = {}  # to look a series up costs more than to count in it
+        self._outcomes: dict[str, Total] = {}  # looking a series up costs more than counting in it
         self._stages: dict[str, Histogram] = {}
         self._classes: dict[int, Total] = {}
         self._score = metrics.predicted_score.labels(model)
         self._detections = metrics.detections.labels(model) if task == "detect" else None
 
     def served(self, version: str, provider: str, precision: str) -> None:
-        """Say that this version of the model is served."""
+        """Report this version as served."""
         labels = (self._model, version, provider, precision)
         self._metrics.served[labels] += 1
         self._metrics.model_info.labels(*labels).set(1)
 
     def retired(self, version: str, provider: str, precision: str) -> None:
-        """Say that this version of the model is served no more, unless it was loaded again meanwhile."""
+        """Report this version as no longer served, unless it was loaded again meanwhile."""
         labels = (self._model, version, provider, precision)
         self._metrics.served[labels] -= 1
         if not self._metrics.served[labels]:
@@ -237,11 +237,11 @@ class ModelMetrics:
             self._metrics.model_info.remove(*labels)
 
     def watch(self, queue: Queue) -> None:
-        """Ask the queue whenever it is scraped; of several versions all images count, and the longest wait."""
+        """Include the queue in each scrape; over several versions images are summed, and the longest wait counts."""
         self._queues.append(queue)
 
     def unwatch(self, queue: Queue) -> None:
-        """Ask no more: this version of the model has ended."""
+        """Stop including the queue, as this version of the model has ended."""
         self._queues.remove(queue)
 
     def batch(self, size: int) -> None:
@@ -257,20 +257,20 @@ class ModelMetrics:
             self._cancelled.inc()
 
     def rejected(self, reason: Reason) -> None:
-        """Count one image that the model could not take."""
+        """Count one image that the model did not accept."""
         self._metrics.rejections.labels(self._model, reason).inc()
 
     def observe(self, stages: Mapping[str, float]) -> None:
-        """Put the seconds of each stage of one answered image (``Timings.stages()``) into the histograms."""
+        """Add the seconds of each stage of one answered image (``Timings.stages()``) to the histograms."""
         for stage, seconds in stages.items():
             if stage not in self._stages:
                 self._stages[stage] = self._metrics.stages.labels(self._model, stage)
             self._stages[stage].observe(seconds)
 
     def found(self, labels: Sequence[int], scores: Sequence[float], names: Sequence[str]) -> None:
-        """Count what one image shows: its best class, or all objects in it; ``names`` are those of all classes.
+        """Count the predictions for one image: its best class, or all objects; ``names`` are those of all classes.
 
-        Classes from number ``MAX_CLASSES`` on are counted together: no screen shows more, and each is a series.
+        Classes from number ``MAX_CLASSES`` on are counted together, to bound the number of series.
         """
         for label, score in zip(labels, scores, strict=True):
             if label not in self._classes:

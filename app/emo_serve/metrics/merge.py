@@ -1,7 +1,7 @@
-"""The metrics of several processes as one: plain values that travel between them, and how they are put together.
+"""Merge of metrics: snapshots that processes exchange, and their combination.
 
-Counters and histograms are added up. Of gauges most are added up too; an ``_info`` series, the longest wait, what holds
-for all workers and the start of the process say the same in every worker or something that no sum means.
+Counters and histograms are summed. Most gauges are summed too; ``_info`` series, the longest wait, values that hold
+for all workers and the start time are the same in every worker or have no meaningful sum.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,7 @@ _NO_SUMS = ("emo_queue_age_seconds", "emo_workers_configured", "emo_memory_limit
 
 
 def snapshot(registry: Collector) -> Snapshot:
-    """What the registry holds now."""
+    """The current values in the registry."""
     return {
         metric.name: Family(
             help=metric.documentation,
@@ -50,8 +50,8 @@ def exposition(families: Snapshot) -> bytes:
 def merge(present: Iterable[Snapshot], past: Iterable[Snapshot] = ()) -> Snapshot:
     """One snapshot of several processes.
 
-    Of ``past``, which are those of processes that have ended or do not answer, only what was counted is taken: a gauge
-    says what is now.
+    ``past`` are snapshots of processes that have ended or do not respond: only their counters and histograms count, as
+    a gauge describes the present.
     """
     merged: dict[str, tuple[Family, dict[tuple[str, ...], Sample]]] = {}
     for families in (*present, *map(totals, past)):
@@ -69,7 +69,7 @@ def merge(present: Iterable[Snapshot], past: Iterable[Snapshot] = ()) -> Snapsho
 
 
 def totals(families: Snapshot) -> Snapshot:
-    """What a process has counted: the part that still holds when it has ended."""
+    """The part of a snapshot that still holds after the process has ended: counters and histograms."""
     return {name: family for name, family in families.items() if family["type"] in _TOTALS}
 
 
@@ -82,7 +82,7 @@ def _joiner(name: str, kind: str) -> Callable[[float, float], float]:
 
 
 class _Collected(Collector):
-    """What ``generate_latest`` asks for its metrics."""
+    """A registry of fixed metrics for ``generate_latest``."""
 
     def __init__(self, families: Snapshot) -> None:
         self._families = families

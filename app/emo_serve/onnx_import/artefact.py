@@ -12,6 +12,7 @@ from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact, read_artefact
 from emo_serve.errors import StartupError
 from emo_serve.groups import read_groups
+from emo_serve.labels import read_labels
 from emo_serve.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -20,7 +21,6 @@ from emo_serve.manifest import (
     Manifest,
     ModelCard,
     Tensor,
-    read_labels,
     sha256_of,
     write_manifest,
 )

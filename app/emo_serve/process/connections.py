@@ -1,4 +1,4 @@
-"""How many connections there may be at a time, in all and from one address."""
+"""Limits on open connections, in all and from one address."""
 
 import socket
 from collections import Counter
@@ -10,26 +10,26 @@ from emo_serve.process.open_files import free_files
 from emo_serve.settings import Settings
 
 _RETRY_AFTER_SECONDS = 1.0
-_RESERVE = 64  # descriptors for what is no connection: models that are loaded, files that are read
-_TURNED_AWAY = 128  # connections that are told so at a time, as long as there are so many descriptors
+_RESERVE = 64  # descriptors for other uses: models, files
+_TURNED_AWAY = 128  # refused connections open at a time, if there are enough descriptors
 
 
 class Connections:
-    """Counts the open connections of a process, and refuses those that are too many; used from one event loop."""
+    """Counts the open connections of a process, and refuses those over the limits; used from one event loop."""
 
     def __init__(self, most: int, most_of_one: int, most_turned_away: int, proxies: tuple[str, ...] = ()) -> None:
-        """``proxies``, as ``is_trusted`` takes them, may have any number: many clients come by them."""
+        """``proxies``, as in ``is_trusted``, are exempt from the limit per address: they carry many clients."""
         self._most = most
         self._most_of_one = most_of_one
         self._most_turned_away = most_turned_away
         self._proxies = proxies
         self._count = 0
         self._by_client: Counter[str] = Counter()
-        self._turned_away: dict[Callable[[], None], None] = {}  # in their order
+        self._turned_away: dict[Callable[[], None], None] = {}  # oldest first
 
     @classmethod
     def of(cls, settings: Settings) -> "Connections":
-        """As the settings say, and as the limit of open files allows."""
+        """Limits from the settings and the system's limit on open files."""
         free = max(2, free_files() - _RESERVE)
         turned_away = max(1, min(_TURNED_AWAY, free // 4))
         most = min(settings.http.max_connections, free - turned_away)
@@ -38,7 +38,7 @@ class Connections:
         return cls(most, of_one, turned_away, settings.trusted_proxies or ())
 
     def enter(self, address: str) -> None:
-        """Count a connection from the address; raises Unavailable where it is one too many, and is not counted."""
+        """Count a connection from the address; raises Unavailable, without counting it, if it exceeds a limit."""
         client = _client(address)
         if self._count >= self._most:
             msg = f"The server has {self._count} open connections, as many as it takes."
@@ -50,7 +50,7 @@ class Connections:
         self._by_client[client] += 1
 
     def leave(self, address: str) -> None:
-        """Count a connection no more that has entered."""
+        """Stop counting a connection that has entered."""
         client = _client(address)
         self._count -= 1
         self._by_client[client] -= 1
@@ -58,7 +58,7 @@ class Connections:
             del self._by_client[client]
 
     def turn_away(self, end: Callable[[], None]) -> None:
-        """Remember one that was refused and is being told so; ``end`` the first of them where they are too many."""
+        """Keep a refused connection open for its answer; calls the ``end`` of the oldest one if there are too many."""
         self._turned_away[end] = None
         if len(self._turned_away) > self._most_turned_away:
             first = next(iter(self._turned_away))
@@ -66,12 +66,12 @@ class Connections:
             first()
 
     def gone(self, end: Callable[[], None]) -> None:
-        """Forget one that was refused."""
+        """Forget a refused connection."""
         self._turned_away.pop(end, None)
 
 
 def _client(address: str) -> str:
-    """What counts as one client: an address of IPv4, the first half of one of IPv6, which belongs to one network."""
+    """The unit of the limit per address: an IPv4 address, or the /64 network of an IPv6 address."""
     if ":" not in address or "." in address:
         return address
     return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:8].hex()

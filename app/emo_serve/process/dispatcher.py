@@ -1,4 +1,4 @@
-"""Accepts connections and gives each to the worker that has the fewest."""
+"""Accepts connections and gives each to the worker with the fewest."""
 
 import asyncio
 import logging
@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """Even by construction: the kernel chooses no process. Where no worker can take one, connections wait there."""
+    """Gives each connection to the worker with the fewest; while none can take one, they wait in the backlog."""
 
-    def __init__(self, listener: socket.socket, children: Sequence[WorkerHandle], kind: bytes = REQUESTS) -> None:
-        """``children`` is read whenever a connection comes; it may change meanwhile."""
+    def __init__(self, listener: socket.socket, workers: Sequence[WorkerHandle], kind: bytes = REQUESTS) -> None:
+        """``workers`` are the current workers; read for every connection, so the list may change."""
         self._listener = listener
         self._kind = kind
-        self._children = children
+        self._workers = workers
         self._served = 0
         self.is_open = False
         self._accepting = False
 
     def open(self) -> None:
-        """Begin to listen; raises OSError, which says which address cannot be had."""
+        """Begin to listen; raises OSError, which names the unavailable address."""
         self._listener.settimeout(0)
         listen(self._listener)
         self.is_open = True
@@ -41,7 +41,7 @@ class Dispatcher:
         self._listener.close()
 
     def update(self) -> None:
-        """To be called when a worker may have become able to take connections."""
+        """Accept again if possible; to be called when a worker may have become able to take connections."""
         if self.is_open and not self._accepting and self._next() is not None:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
             self._accepting = True
@@ -55,13 +55,13 @@ class Dispatcher:
         for _ in range(_AT_A_TIME):
             if self._next() is None:
                 self._pause()
-                asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.update)  # if nobody is heard before
+                asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self.update)  # unless a worker reports earlier
                 return
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no more file descriptors or memory: it would fail again at once
+            except OSError as error:  # out of file descriptors or memory: it would fail again at once
                 logger.exception("connections cannot be accepted", exc_info=error)
                 self._pause()
                 asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self.update)
@@ -70,20 +70,20 @@ class Dispatcher:
                 self._dispatch(connection)
 
     def _dispatch(self, connection: socket.socket) -> None:
-        while (child := self._next()) is not None:
-            if child.hand_over(connection, self._kind):
+        while (worker := self._next()) is not None:
+            if worker.hand_over(connection, self._kind):
                 self._served += 1
-                child.last_served = self._served
+                worker.last_served = self._served
                 return
 
     def _next(self) -> WorkerHandle | None:
-        """The one with the fewest connections, of equals the one that has waited longest; None if it cannot take one.
+        """The worker with the fewest connections, of equals the least recently served; None if it cannot take one.
 
-        One that is busy is waited for a moment, or the others would have got all of a burst.
+        A worker that is busy is waited for a moment; otherwise the others would get all of a burst.
         """
-        child = min(
-            (child for child in self._children if child.takes_connections or child.will_take_connections),
-            key=lambda child: (child.open_connections, child.last_served),
+        worker = min(
+            (worker for worker in self._workers if worker.takes_connections or worker.will_take_connections),
+            key=lambda worker: (worker.open_connections, worker.last_served),
             default=None,
         )
-        return child if child is not None and child.takes_connections else None
+        return worker if worker is not None and worker.takes_connections else None

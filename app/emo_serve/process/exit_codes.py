@@ -1,4 +1,4 @@
-"""How the command ends: its exit statuses, and without waiting for anybody."""
+"""Exit statuses of the command, and exit without waiting for threads."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ EXIT_INTERRUPTED = 130
 
 
 def leave(status: int) -> NoReturn:
-    """End the process once all is done: Python would wait for threads that compute on, perhaps for ever."""
+    """Exit at once: Python would wait for threads that still compute, perhaps for ever."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""What comes on the wire before and around a body, measured while it comes and judged when it is there."""
+"""HTTP/1.1 framing: where requests begin and end, and limits on heads and chunks, checked as data arrives."""
 
 import re
 from collections.abc import Sequence
@@ -12,33 +12,33 @@ _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, section 3.2.2, an
 _PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
 _PROTOCOL = re.compile(rb" ([A-Z]+/[0-9.]+)[ \r]*$")
 _LONGEST_PROTOCOL = 16  # bytes at the end of the first line that are kept
-_BODY_BYTES_FOR_ONE = 16  # bytes of a chunked body that pay for one beside it: chunks of 100 bytes do
-_MOST_UNPAID = 16 * 1024  # bytes beside the data that need not be paid for
-_MOST_CHUNKS = 4096  # in one piece: so the first 16 KiB of sizes are judged before the rest is read
+_BODY_BYTES_FOR_ONE = 16  # bytes of data that allow one byte of overhead: chunks of 100 bytes comply
+_MOST_UNPAID = 16 * 1024  # bytes of overhead that are always allowed
+_MOST_CHUNKS = 4096  # in one piece, so that the first 16 KiB of sizes are checked before the rest is read
 _END = b"\r\n\r\n"
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]*")
 _OWS = b" \t"
-_SHOWN = 100  # bytes of a client's value that are repeated to it
+_SHOWN = 100  # bytes of a client's value that an error repeats
 
 
 class HeadMeter:
-    """Bounds the head of one request, whatever pieces it comes in."""
+    """Bounds the head of one request, received in any number of pieces."""
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self.reset()
 
     def reset(self) -> None:
-        """Expect the head of another request."""
+        """Start with the head of another request."""
         self.size = 0
-        self._lines = 0  # that have ended
-        self._line = 0  # bytes of the one that has not
+        self._lines = 0  # complete lines
+        self._line = 0  # bytes of the incomplete line
         self._first = b""  # the end of the first line that is not empty
         self._has_first = False
 
     @property
     def room(self) -> int:
-        """How many bytes are enough to tell that the head is too large."""
+        """Number of bytes that suffice to find the head too large."""
         return self._limits.max_head_bytes - self.size + 1
 
     @property
@@ -48,7 +48,7 @@ class HeadMeter:
         return found[1].decode() if found else "HTTP/0.9"
 
     def count(self, piece: bytes) -> None:
-        """Count what comes next, at most ``room`` bytes; raises HTTPException 414 or 431 where that is too much."""
+        """Count a piece, at most ``room`` bytes; raises HTTPException 414 or 431 if it exceeds a limit."""
         self.size += len(piece)
         if not self._has_first:
             line, ended, _ = (self._first + piece).lstrip(b"\r\n").partition(b"\n")
@@ -58,7 +58,7 @@ class HeadMeter:
         last = piece.rfind(b"\n")
         self._line = len(piece) - last - 1 if last >= 0 else self._line + len(piece)
         self._lines += piece.count(b"\n")
-        if self._lines > self._limits.max_headers + 2:  # the line of the target and the empty one
+        if self._lines > self._limits.max_headers + 2:  # the request line and the empty line
             raise HTTPException(431, f"The request has more than the {self._limits.max_headers} headers it may have.")
         if self.size > self._limits.max_head_bytes:
             msg = f"The head of the request is larger than the {self._limits.max_head_bytes} bytes that are allowed."
@@ -66,7 +66,7 @@ class HeadMeter:
 
     def _check_lines(self, piece: bytes) -> None:
         ended, *others = map(len, piece.split(b"\n"))
-        most = self._limits.max_line_bytes + 1  # and what ends it
+        most = self._limits.max_line_bytes + 1  # with its CR
         if self._line + ended > most:
             raise self._line_too_long(is_target=not self._lines)
         if max(others, default=0) > most:
@@ -79,9 +79,9 @@ class HeadMeter:
 
 
 class Framing:
-    """Where one request begins and ends in what comes, and whether it is too much of one.
+    """Finds the end of each request in the received data, and bounds the request.
 
-    The parser would go on with the next request at once; it is given no more than this lets through.
+    The parser would go on with the next request at once, so it is given data only up to the end of the current one.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -90,32 +90,32 @@ class Framing:
         self.reset()
 
     def reset(self) -> None:
-        """Expect another request."""
+        """Start with another request."""
         self.head.reset()
         self.is_in_head = True
         self.is_chunked = False
         self.left = 0
-        """Bytes of a body that is not chunked which are to come."""
+        """Bytes still to come of a body with Content-Length."""
         self.data = 0
-        """Bytes of a chunked body that have come; whoever gets them counts them here."""
+        """Bytes of a chunked body received so far, counted by the parser's callback."""
         self._all = 0
-        self._alone = 0  # bytes since data came
-        self._chunk = 0  # bytes of the chunk that are to come, with the line's end behind it
-        self._size_line = b""  # what has come of the line with the next chunk's size
+        self._overhead = 0  # bytes since the last data
+        self._chunk = 0  # bytes still to come of the chunk, including its CRLF
+        self._size_line = b""  # the incomplete line with the next chunk's size
         self._is_past_last_chunk = False
         self._tail = b""
 
     def begin_body(self, length: int | None) -> None:
-        """Expect a body of so many bytes, or a chunked one."""
+        """Expect a body of this many bytes, or a chunked one (None)."""
         self.is_in_head = False
         self.is_chunked = length is None
         self.left = length or 0
 
     def piece_end(self, data: bytes, start: int) -> int:
-        """How far to go at once in ``data`` from ``start`` on: never past the end of the request.
+        """End of the part of ``data`` from ``start`` to parse next: never past the end of the request.
 
-        To be called once for each piece. A head and what is behind the last chunk end with an empty line, and nothing
-        else ends them that the parser lets pass.
+        To be called once for each piece. A head and a trailer end with an empty line, and the parser accepts no other
+        end.
         """
         if not self.is_in_head:
             if not self.is_chunked:
@@ -129,9 +129,9 @@ class Framing:
         return min(end, start + self.head.room) if self.is_in_head else end
 
     def _chunks_end(self, data: bytes, start: int) -> int:
-        """Where the line of the last chunk ends: what chunks hold is skipped, or each empty line in it would be a stop.
+        """End of the line of the last chunk; the content of chunks is skipped, as it may contain empty lines.
 
-        Or that of one before it, where there are very many. A size that the parser does not let pass may count as any.
+        With very many chunks, that of an earlier one. A size that the parser rejects may be read as any number.
         """
         at = start
         for _ in range(_MOST_CHUNKS):
@@ -142,7 +142,7 @@ class Framing:
                 return len(data)
             line, self._size_line = self._size_line + data[at:end], b""
             at = end + 1
-            size = int(_CHUNK_SIZE.match(line)[0] or b"0", 16)  # type: ignore[index]  # it matches nothing at least
+            size = int(_CHUNK_SIZE.match(line)[0] or b"0", 16)  # type: ignore[index]  # it always matches
             if not size:
                 self._is_past_last_chunk = True
                 return at
@@ -156,7 +156,7 @@ class Framing:
         return None
 
     def expect(self, piece: bytes) -> None:
-        """Count a piece before the parser has it; raises HTTPException 414 or 431 where the head is too large."""
+        """Count a piece before it is parsed; raises HTTPException 414 or 431 if the head is too large."""
         if self.is_in_head:
             self.head.count(piece)
         elif not self.is_chunked:
@@ -165,14 +165,14 @@ class Framing:
         self._tail = piece[-3:] if len(piece) > 2 else (self._tail + piece)[-3:]
 
     def check_chunks(self, piece: bytes, data: int) -> None:
-        """Count a piece of a chunked body in which so much data was; raises HTTPException 400 where that is too little.
+        """Count a piece of a chunked body with this much data; raises HTTPException 400 if that is too little.
 
-        What else there is, sizes, extensions and trailers, costs as much to read.
+        The rest, sizes, extensions and trailers, costs as much to read.
         """
         self._all += len(piece)
-        self._alone = 0 if data else self._alone + len(piece)
+        self._overhead = 0 if data else self._overhead + len(piece)
         beside = self._all - self.data
-        if self._alone > self._limits.max_head_bytes or beside > _MOST_UNPAID + self.data // _BODY_BYTES_FOR_ONE:
+        if self._overhead > self._limits.max_head_bytes or beside > _MOST_UNPAID + self.data // _BODY_BYTES_FOR_ONE:
             msg = (
                 f"The chunks of the body are too small, or there is too much beside their data: {_MOST_UNPAID} bytes "
                 f"are allowed, and one more for each {_BODY_BYTES_FOR_ONE} of data."
@@ -181,9 +181,9 @@ class Framing:
 
 
 def body_length(method: bytes, protocol: str, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
-    """The length of a request's body in bytes, None where it is chunked, of a head that the parser lets pass.
+    """Length of a request's body in bytes, None if it is chunked; the head is one that the parser accepts.
 
-    Raises HTTPException 400, 501 or 505 where a server must not answer such a request as if it were another.
+    Raises HTTPException 400, 501 or 505 for requests that a server must not process.
     """
     if protocol not in _PROTOCOLS:
         raise HTTPException(505, f"{protocol} is not understood here; HTTP/1.1 is.")
@@ -194,7 +194,7 @@ def body_length(method: bytes, protocol: str, headers: Sequence[tuple[bytes, byt
         if name == b"host":
             hosts.append(value.strip(_OWS))
         elif name == b"content-length":
-            length = value.strip(_OWS).lstrip(b"0")  # there may be more of them than Python reads
+            length = value.strip(_OWS).lstrip(b"0")  # Python's int() limits the number of digits
         elif name == b"transfer-encoding":
             codings.append(value.strip(_OWS).lower())
     _check_host(hosts, protocol)
@@ -216,7 +216,7 @@ def _check_host(hosts: Sequence[bytes], protocol: str) -> None:
 
 
 def origin_form(target: bytes) -> bytes:
-    """A request target without the scheme and the host that one for a proxy has (RFC 9112, section 3.2.2)."""
+    """A request target without scheme and host, which requests to proxies contain (RFC 9112, section 3.2.2)."""
     if target.startswith(b"/"):
         return target
     parsed = httptools.parse_url(target)
@@ -227,7 +227,7 @@ def origin_form(target: bytes) -> bytes:
 
 
 def malformed(cause: BaseException) -> HTTPException:
-    """What is answered where the parser does not know what came."""
+    """The error for data that the parser rejects."""
     return HTTPException(400, f"The request is not well-formed HTTP: {str(cause)[:_SHOWN]}.")
 
 

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP: bounded while it is read, one request at a time, with bodies that come in one piece.
+"""uvicorn's HTTP protocol with limits on what is received, one request at a time and bodies in one piece.
 
-What of uvicorn's internals this relies on is named in tests/process/test_uvicorn.py.
+The internals of uvicorn that this relies on are listed in tests/process/test_uvicorn.py.
 """
 
 import asyncio
@@ -22,27 +22,27 @@ from emo_serve.process.connections import Connections
 from emo_serve.process.framing import Framing, body_length, malformed, origin_form
 from emo_serve.process.transport import CoalescingTransport, Flow
 
-_MUCH = 512 * 1024  # bytes; most photos have less
-_MOST_WAITING = 64 * 1024  # bytes behind a request that is not answered yet; no more are read then
-_MOST_THROWN_AWAY = 16 * 1024 * 1024  # bytes of a client that was refused; no more are read then
+_LARGE_BODY = 512 * 1024  # bytes; most photos have less
+_MOST_WAITING = 64 * 1024  # bytes that are read behind an unanswered request
+_MOST_DISCARDED = 16 * 1024 * 1024  # bytes that are read after a refusal
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
-_LEAST_SILENCE_SECONDS = 1.0  # a new connection is not idle as soon as it is there
+_LEAST_SILENCE_SECONDS = 1.0  # a new connection is not idle at once
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own, on a transport that sends answers in one piece.
+    """uvicorn's HTTP protocol on a transport that sends responses in one piece.
 
-    The application gets a usual body whole, instead of being woken for each piece, and gets to know at once when the
-    connection has ended. What comes behind a request waits as it is until that is answered. What is no request, or too
-    much of one, becomes one with a ``fault``: the application has the answer to it.
+    The application gets a usual body whole, instead of being woken for each piece, and learns at once when the
+    connection has ended. Data behind a request waits, unparsed, until that is answered. A malformed or excessive
+    request is passed on with a ``fault``, which the application answers.
     """
 
     is_lost = False
     has_all = False
     is_shed = False
-    """Whether it is to end as soon as that costs nothing."""
+    """True if the connection is to end after the current response."""
 
-    def __init__(  # as uvicorn has it, and what it does not know
+    def __init__(  # uvicorn's signature with additional arguments
         self,
         config: uvicorn.Config,
         server_state: ServerState,
@@ -51,7 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
         limits: HttpLimits | None = None,
         connections: Connections | None = None,
     ) -> None:
-        """Without ``connections`` any number is taken."""
+        """Without ``connections`` their number is not limited."""
         super().__init__(config, server_state, app_state, _loop)
         self.on_lost: Callable[[], None] | None = None
         self.fault: Exception | None = None
@@ -60,20 +60,20 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_counted = False
         self._extensions = {CONNECTION: self}
         self._framing = Framing(self._limits)
-        self._is_begun = False  # the parser has begun with a request and not come to its end
+        self._is_begun = False  # the parser is inside a request
         self._is_replayed = False
-        self._waiting = b""  # what has come and is not taken apart, from here on:
+        self._waiting = b""  # received data, unparsed from here on:
         self._at = 0
         self._pieces: list[bytes] = []
         self._size = 0
         self._discards = False
-        self._thrown_away = 0
+        self._discarded = 0
         self._client_has_ended = False
 
-    # ---- the connection --------------------------------------------------------------------------------------------
+    # ---- connection ------------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Expect a request, or turn the client away."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
+        """Expect a request, or refuse the connection."""
         super().connection_made(transport)
         self.transport: CoalescingTransport = CoalescingTransport(transport, self.loop)
         self.flow: Flow = Flow(transport)
@@ -89,7 +89,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._expect_within(min(silence, self._limits.head_timeout_seconds))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
+        """Release the connection and notify the application."""
         self.transport.forget()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -102,17 +102,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self.on_lost is not None:
             self.on_lost()
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio has it
-        """Go on where a whole request is to be answered: that its client is still there, only sending to it shows."""
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's signature
+        """Stay open if a whole request is to be answered: only sending shows if the client is still there."""
         self._client_has_ended = True
-        self.transport.lingers = False  # nothing can come any more
+        self.transport.lingers = False  # nothing more can arrive
         if self.transport.is_closing() or not self._is_busy:
             return None
         self.transport.stay(has_begun=self.cycle.response_started)
         return True
 
     def pause_writing(self) -> None:
-        """Do not wait for ever until the client takes its answer."""
+        """Limit the time that the client has for taking its response."""
         super().pause_writing()
         self.transport.watch()
 
@@ -132,18 +132,18 @@ class HttpProtocol(HttpToolsProtocol):
     def _address(self) -> str:
         return self.client[0] if self.client else ""
 
-    # ---- what comes ------------------------------------------------------------------------------------------------
+    # ---- received data ---------------------------------------------------------------------------------------------
 
     @property
     def _is_busy(self) -> bool:
-        """Whether there is a whole request, or a fault, that is not answered yet."""
+        """True while a whole request, or a fault, is not answered yet."""
         return self.has_all and self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Take apart what has come, as far as the end of a request that has to be answered first."""
+        """Parse received data up to the end of a request that has to be answered first."""
         if self.fault is not None:
-            self._thrown_away += len(data)
-            if self._thrown_away > _MOST_THROWN_AWAY:
+            self._discarded += len(data)
+            if self._discarded > _MOST_DISCARDED:
                 self.flow.pause_reading()
             return
         self._waiting = self._waiting[self._at :] + data if self._waiting else data
@@ -172,7 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _take(self, piece: bytes) -> None:
         framing = self._framing
         if not framing.head.size:
-            self._unset_keepalive_if_required()  # it is not idle any more
+            self._unset_keepalive_if_required()  # no longer idle
         is_chunked, data = framing.is_chunked, framing.data
         try:
             framing.expect(piece)
@@ -180,15 +180,15 @@ class HttpProtocol(HttpToolsProtocol):
             if is_chunked and framing.is_chunked:
                 framing.check_chunks(piece, framing.data - data)
         except httptools.HttpParserUpgrade:
-            self._stay()
+            self._ignore_upgrade()
         except HTTPException as error:
             self._refuse(error)
         except httptools.HttpParserError as error:
             cause = error.__context__ or error
             self._refuse(cause if isinstance(cause, HTTPException) else malformed(cause))
 
-    def _stay(self) -> None:
-        """Go on with the body of a request that offers another protocol, which the parser takes for that protocol."""
+    def _ignore_upgrade(self) -> None:
+        """Go on with the body of a request that offers an upgrade, which the parser takes as accepted."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         framing = self._framing
@@ -198,7 +198,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_replayed = False
 
     def _refuse(self, fault: Exception) -> None:
-        """Have the application answer the fault, and throw away what still comes."""
+        """Have the application answer the fault, and discard further data."""
         self.fault = fault
         self.has_all = True
         self._unset_keepalive_if_required()
@@ -206,7 +206,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.transport.lingers = not self._client_has_ended
         if self._framing.is_in_head:
-            self._answer_head()
+            self._complete_head()
         elif self.cycle.response_complete:
             self.transport.close()
         else:
@@ -215,44 +215,44 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.is_full = False
         self.flow.resume_reading()
 
-    def _answer_head(self) -> None:
-        """Make a request of what there is of one."""
+    def _complete_head(self) -> None:
+        """Complete a request from the part of the head that was parsed."""
         if not self._is_begun:
             self.on_message_begin()
         self.has_all, self.expect_100_continue = True, False
-        origin = _ORIGIN.search(self._waiting)  # the parser has not come to it, but the page wants to read the answer
+        origin = _ORIGIN.search(self._waiting)  # not parsed yet, but CORS needs it for the response
         if origin and not any(name == b"origin" for name, _ in self.headers):
             self.headers.append((b"origin", origin[1]))
         target, self.url = self.url.partition(b"?")[0], b"/"
         super().on_headers_complete()
         self.cycle.keep_alive = False
         if not target:
-            self.scope["method"] = ""  # the parser has not come so far
+            self.scope["method"] = ""  # not parsed yet
         self.scope["path"], self.scope["raw_path"] = target.decode("latin-1"), target
 
-    # ---- what the parser finds -------------------------------------------------------------------------------------
+    # ---- callbacks of the parser -----------------------------------------------------------------------------------
 
     @property
     def is_ending(self) -> bool:
-        """Whether the answer to the running request is the last: no other request has come behind it."""
+        """True if the response to the current request is the last: no other request has arrived behind it."""
         return self.is_shed and not self._waiting
 
     def on_message_begin(self) -> None:
-        """Let the application have the connection."""
+        """Begin a request and give the application access to the connection."""
         if self._is_replayed:
             return
         super().on_message_begin()
         self._is_begun = True
         self.has_all = self._discards = False
-        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain values
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain dicts
 
     def on_url(self, url: bytes) -> None:
-        """Pass it on."""
+        """Add a part of the target, except of a replayed head."""
         if not self._is_replayed:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep it as uvicorn does, unless it is a trailer."""
+        """Keep a header as uvicorn does, but no trailer."""
         if not self._framing.is_in_head:
             return
         name = name.lower()
@@ -261,7 +261,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Judge the head, once, and let the application have it."""
+        """Check the head and start the application, once."""
         if self._is_replayed:
             return
         length = body_length(self.parser.get_method(), self._framing.head.protocol, self.headers)
@@ -271,27 +271,27 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
 
     def discard_body(self) -> None:
-        """Throw away what has come of the body, and what will come."""
+        """Discard the body received so far, and the rest of it."""
         self._discards = True
         self._pieces.clear()
         self._size = 0
 
     def on_body(self, body: bytes) -> None:
-        """Keep it until it is all there, or much; one of unknown length until all that has come is taken apart."""
+        """Collect the body until it is complete or large; a chunked one until all received data is parsed."""
         self._framing.data += len(body)
         if self._discards or self.cycle.response_complete:
             return
         self._pieces.append(body)
         self._size += len(body)
-        if self._size > _MUCH:
+        if self._size > _LARGE_BODY:
             self.flow.pause_reading()
             self._pass_on()
             self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Let the application have the rest."""
+        """Pass the rest of the body to the application."""
         if self.parser.should_upgrade():
-            return  # the body comes now
+            return  # the body follows
         self.has_all = True
         self._is_begun = False
         self._framing.reset()
@@ -300,17 +300,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _pass_on(self) -> None:
         if self._pieces:
-            # uvicorn only copies and replaces what is there, which is free where it is bytes.
+            # uvicorn only copies and replaces its body, which costs nothing with bytes.
             self.cycle.body = b"".join((self.cycle.body, *self._pieces))  # type: ignore[assignment]
             self._pieces.clear()
             self._size = 0
 
     def on_response_complete(self) -> None:
-        """Send an answer that has no body too; go on with what waits behind the request."""
+        """Send a response without a body, too; go on with the data behind the request."""
         self.transport.flush()
-        self.flow.is_full = False  # or what waits says so again
+        self.flow.is_full = False  # ``_advance`` sets it again if necessary
         super().on_response_complete()
-        if not self.has_all:  # nobody would read the rest of the body, and there may be no end of it
+        if not self.has_all:  # nobody reads the rest of the body, which may be endless
             self.transport.lingers = not self._client_has_ended
             self.transport.close()
             return

@@ -1,4 +1,4 @@
-"""What the supervisor and a worker say to each other: JSON, each message behind its length, over a pair of sockets."""
+"""Messages between the supervisor and a worker: JSON with a length prefix, over a pair of sockets."""
 
 import asyncio
 import contextlib
@@ -35,17 +35,17 @@ class Channel:
 
     @classmethod
     async def over(cls, end: socket.socket) -> "Channel":
-        """The channel over one socket of a pair, which it closes in the end."""
+        """The channel over one socket of a pair, which it closes at the end."""
         return cls(*await asyncio.open_unix_connection(sock=end))
 
     def send(self, word: str, content: object = None) -> None:
-        """Send without waiting; lost where the other side has ended."""
+        """Send without waiting; lost if the other side has ended."""
         if not self._writer.is_closing():
             text = json.dumps([word, content]).encode()
             self._writer.write(len(text).to_bytes(_LENGTH_BYTES) + text)
 
     async def messages(self) -> AsyncIterator[Message]:
-        """Every message that comes, until the other side ends."""
+        """Every message that arrives, until the other side ends."""
         while True:
             try:
                 length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES))
@@ -55,7 +55,7 @@ class Channel:
             yield word, content
 
     async def close(self) -> None:
-        """Send what is left, then end."""
+        """Send buffered messages, then close."""
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()

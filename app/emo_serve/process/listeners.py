@@ -1,4 +1,4 @@
-"""Where the server listens."""
+"""Listening sockets."""
 
 import errno
 import socket
@@ -12,12 +12,12 @@ BACKLOG = 2048
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that holds the address but does not listen yet, so that clients are refused while models load.
+    """A socket bound to the address but not listening yet, so that clients are refused while models load.
 
-    Raises OSError, which says which address cannot be had.
+    Raises OSError, which names the unavailable address.
 
-    Two sockets that both reuse an address can hold it at the same time until one listens. So it is taken for this one
-    alone, unless connections of an earlier server are still there; then the second of two finds out when it listens.
+    Two sockets that both reuse an address can hold it at the same time until one listens. So it is bound exclusively,
+    unless connections of an earlier server still exist; then the second of two servers fails when it listens.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -39,8 +39,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def listen(listener: socket.socket) -> None:
-    """Have connections come to a bound socket; raises OSError, which says which address cannot be had."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or its connections would outlast it, for the next
+    """Start listening on a bound socket; raises OSError, which names the unavailable address."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections must not block a restart
     try:
         listener.listen(BACKLOG)
     except OSError as error:
@@ -51,7 +51,7 @@ def listen(listener: socket.socket) -> None:
 
 @contextmanager
 def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket | None]]:
-    """Sockets for requests and, where it has a port, for the administration; raises OSError as ``bound_socket``."""
+    """Sockets for requests and, if it has a port, for the administration; raises OSError as ``bound_socket``."""
     with ExitStack() as stack:
         listener = stack.enter_context(bound_socket(settings.host, settings.port))
         admin = None
@@ -61,7 +61,7 @@ def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket
 
 
 def welcome(models: str, listener: socket.socket, admin: socket.socket | None = None) -> None:
-    """Say on standard output what is served and where."""
+    """Write to standard output which models are served and where."""
     url = _url(listener, is_for_here=True)
     sys.stdout.write(
         f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs)\n"
@@ -73,7 +73,7 @@ def welcome(models: str, listener: socket.socket, admin: socket.socket | None = 
 
 
 def _url(listener: socket.socket, *, is_for_here: bool = False) -> str:
-    """Where it listens; or where this machine finds it, if that is all of its addresses."""
+    """The address of the socket; a loopback address for a wildcard one if ``is_for_here``."""
     host, port = listener.getsockname()[:2]
     if is_for_here:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104

@@ -1,4 +1,4 @@
-"""How a worker takes over the connections that the supervisor has accepted."""
+"""A worker's end of the connections that the supervisor accepts."""
 
 import asyncio
 import contextlib
@@ -9,24 +9,24 @@ from collections.abc import Callable, Mapping
 from emo_serve.process.http_protocol import HttpProtocol
 
 _AT_A_TIME = 64
-_UNREPORTED = 16  # connections that may have been taken over without a word; far below what is sent without one
+_UNREPORTED = 16  # connections taken over without a report; far below what is sent without one
 
 logger = logging.getLogger(__name__)
 
 
 class ReportingProtocol(HttpProtocol):
-    """The same HTTP, which says when its connection has ended."""
+    """The HTTP protocol, with a callback for the end of its connection."""
 
     on_ended: Callable[[], None]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
+        """Call ``on_ended`` once the connection is closed."""
         super().connection_lost(exc)
         self.on_ended()
 
 
 class ConnectionReceiver:
-    """Reads connections from a socket, one file descriptor a message, and counts them."""
+    """Receives connections over a socket, one file descriptor a message, and counts them."""
 
     def __init__(
         self,
@@ -34,29 +34,28 @@ class ConnectionReceiver:
         protocols: Mapping[bytes, Callable[[], ReportingProtocol]],
         report: Callable[[int, int], None],
     ) -> None:
-        """The byte that a connection comes with chooses its protocol.
+        """The byte in the message with a connection selects its protocol.
 
-        ``report`` is called with how many were taken over and how many of them have ended.
-
-        That is after every end, and after some of the takings, because that many may be under way.
+        ``report`` is called with the numbers of connections received and ended, after every end and at least once for
+        every 16 received.
         """
         self._source = source
         self._protocols = protocols
         self._report = report
         self._received = 0
         self._closed = 0
-        self._reported = 0  # of those received
-        self._told = True
+        self._reported = 0  # of the received ones
+        self._is_reported = True
         self._ended = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start receiving."""
         self._source.settimeout(0)
         asyncio.get_running_loop().add_reader(self._source, self._take)
 
     async def ended(self, seconds: float) -> None:
-        """Return when the supervisor has sent its last connection, or so many seconds have gone by."""
+        """Return when the supervisor has sent its last connection, or after this many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
@@ -74,7 +73,7 @@ class ConnectionReceiver:
                 self._ended.set()
                 return
             self._received += 1
-            if not descriptors:  # the system gives no more descriptors to this process
+            if not descriptors:  # this process has no descriptors left
                 logger.error("a connection was lost: too many open files")
                 self._lost()
             for descriptor in descriptors:
@@ -90,7 +89,7 @@ class ConnectionReceiver:
         connection.settimeout(0)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
-        except OSError:  # it ended before it began
+        except OSError:  # already closed by the client
             connection.close()
             self._lost()
 
@@ -99,12 +98,12 @@ class ConnectionReceiver:
         self._changed()
 
     def _changed(self) -> None:
-        """Report soon, once for all that happens in this turn of the event loop."""
-        if self._told:
-            self._told = False
-            asyncio.get_running_loop().call_soon(self._tell)
+        """Report soon, once for all changes in this iteration of the event loop."""
+        if self._is_reported:
+            self._is_reported = False
+            asyncio.get_running_loop().call_soon(self._send_report)
 
-    def _tell(self) -> None:
-        self._told = True
+    def _send_report(self) -> None:
+        self._is_reported = True
         self._reported = self._received
         self._report(self._received, self._closed)

@@ -30,57 +30,57 @@ from emo_serve.settings import Settings
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Serve until a signal comes, then end the process; raises StartupError or OSError where that cannot begin."""
+    """Serve until a signal arrives, then exit; raises StartupError or OSError if the server cannot start."""
     preflight = Preflight(settings, forked())
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, preflight))
 
 
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    """What makes the fastest event loop that is installed."""
+    """The factory of the fastest event loop that is installed."""
     return uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
 
 
 async def _serve(settings: Settings, preflight: Preflight) -> NoReturn:
-    # Before there is anything to drain; the first process of a container would ignore the signal.
+    # Needed before the server handles signals, as the first process of a container ignores this one.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave, EXIT_OK)
     app = create_app(settings, preflight=preflight)
     with listeners(settings) as (listener, admin):
-        # The lifespan is run here and not by uvicorn, so that a StartupError arrives as it is, without a traceback.
+        # The lifespan is run here and not by uvicorn, so that a StartupError propagates without a traceback.
         async with app.router.lifespan_context(app):
             services: Services = app.state.services
             async with watchdog(settings.hang_seconds):
                 await _ListeningServer(app, services, admin).serve([listener])
-    leave(exit_status(services))  # from here, because the runner would wait for threads too
+    leave(exit_status(services))  # here, because the runner would wait for threads
 
 
 def exit_status(services: Services) -> int:
-    """0 after a clean stop, 1 where a batcher has died."""
+    """0 after a clean stop, 1 if a batcher has died."""
     return EXIT_OK if services.catalog.alive else EXIT_STARTUP
 
 
 def models_of(services: Services) -> str:
-    """What is served, for people."""
+    """The served models as text."""
     return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
 
 
 def _config(app: FastAPI, settings: Settings, http: Callable[..., asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", http),  # it is only called
+        http=cast("type[asyncio.Protocol]", http),  # uvicorn only calls it
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # whom to believe is EMO_CLIENT_HEADER's matter
+        proxy_headers=False,  # EMO_CLIENT_HEADER replaces it
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
     )
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, told by a signal to drain; it says so in /readyz and ends with exit code 0."""
+    """uvicorn, which drains after a signal, reports that in /readyz, and exits with status 0."""
 
     def __init__(self, app: FastAPI, services: Services) -> None:
         self.services = services
@@ -88,7 +88,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(_config(app, services.settings, partial(self.protocol, connections=self.connections)))
         self.admin_config: uvicorn.Config | None = None
         if services.settings.admin_port is not None:
-            # Whoever administers gets in however many others there are.
+            # Connections for the administration are not limited.
             self.admin_config = _config(create_admin_app(services), services.settings, self.protocol)
 
     def protocol(
@@ -99,37 +99,37 @@ class DrainingServer(uvicorn.Server):
         _loop: asyncio.AbstractEventLoop | None = None,
         connections: Connections | None = None,
     ) -> HttpProtocol:
-        """What speaks on a new connection."""
+        """The protocol for a new connection."""
         return HttpProtocol(config, server_state, app_state, _loop, self.services.settings.http, connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take what has been made until now for permanent."""
+        """Exempt the objects created so far from garbage collection."""
         gc.collect()
-        gc.freeze()  # or the event loop would stand still for some 45 ms whenever the collector looks through all of it
+        gc.freeze()  # otherwise each full collection would stop the event loop for some 45 ms
         await super().startup(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Unlike the original, go on when the server has stopped: the models have not yet."""
+        """Unlike uvicorn's, do not re-raise the signal: the models have not stopped yet."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's own signature
-        """Accept no more connections and finish what is there."""
+        """Stop accepting connections and finish accepted requests."""
         self.services.drain.set()
         self.should_exit = True
 
 
 class _ListeningServer(DrainingServer):
-    """Accepts its connections itself."""
+    """The server of a single process, which accepts its own connections."""
 
     def __init__(self, app: FastAPI, services: Services, admin: socket.socket | None) -> None:
         super().__init__(app, services)
         self._admin = admin
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say where; raises OSError, which says which address cannot be had."""
+        """Start listening, then print the address; raises OSError, which names the unavailable address."""
         for listener in (*(sockets or ()), *filter(None, [self._admin])):
             listen(listener)
         await super().startup(sockets)
@@ -139,9 +139,9 @@ class _ListeningServer(DrainingServer):
         welcome(models_of(self.services), (sockets or [])[0], self._admin)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal: leave, after a SIGTERM with a delay in which serving goes on. The second: end at once."""
+        """First signal: stop, after SIGTERM with a delay in which serving goes on. Second: exit at once."""
         if self.services.drain.is_set():
-            os._exit(EXIT_INTERRUPTED)  # not by the signal itself, which the first process of a container ignores
+            os._exit(EXIT_INTERRUPTED)  # not by the signal, which the first process of a container ignores
         self.services.drain.set()
         is_wanted = sig == signal.SIGTERM and self.services.catalog.alive
         delay = self.services.settings.drain_delay_seconds if is_wanted else 0

@@ -1,4 +1,4 @@
-"""A connection's sending side: answers leave in one piece, its end keeps none from its client and comes in time."""
+"""The sending side of a connection: responses leave in one piece, and closing neither loses them nor takes for ever."""
 
 import asyncio
 import socket
@@ -6,33 +6,33 @@ import socket
 from uvicorn.protocols.http.flow_control import FlowControl
 
 _STATUS_LINE = b"HTTP/1.1 "
-_INFORMATION = b"1"  # as in 100 Continue: no answer yet, nothing comes after it
+_INFORMATION = b"1"  # as in 100 Continue: not the response yet, nothing follows it
 _LINGER_SECONDS = 5.0
 _STALL_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
-_CLOSE_WAIT = 8  # in Linux's tcp_states.h: the other side has ended, and takes what is sent
+_CLOSE_WAIT = 8  # in Linux's tcp_states.h: the client has shut down its sending side only
 
 
 class Flow(FlowControl):
-    """uvicorn's own, which does not resume while more waits than may."""
+    """uvicorn's flow control, which does not resume reading while too much data waits."""
 
     is_full = False
 
     def resume_reading(self) -> None:
-        """Resume, unless it is full."""
+        """Resume reading, unless ``is_full``."""
         if not self.is_full:
             super().resume_reading()
 
 
 class CoalescingTransport(asyncio.Transport):
-    """Sends an answer's head together with what comes after it.
+    """Transport that sends the head of a response together with the first part of the body.
 
-    uvicorn writes the head and then the body. A process that is killed in between would leave half an answer, which a
-    balancer cannot ask for again. It is a call of the system less, too.
+    uvicorn writes them separately. A process that is killed in between would leave half a response, which a balancer
+    cannot retry; and one write saves a system call.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Write to the transport, to which all else is left that is not here."""
+        """Other attributes and methods are those of the wrapped ``transport``."""
         super().__init__()
         self._transport = transport
         self._loop = loop
@@ -45,7 +45,7 @@ class CoalescingTransport(asyncio.Transport):
         """Whether its client may still be sending when it is closed."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send it, unless it is a head."""
+        """Send the data; a head waits for what follows."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines((head, data))
@@ -56,15 +56,15 @@ class CoalescingTransport(asyncio.Transport):
             self._transport.write(data)
 
     def flush(self) -> None:
-        """Send a head after which nothing comes."""
+        """Send a head without a body."""
         if self._head:
             self.write(b"")
 
     def close(self) -> None:
-        """Send what was written, and end.
+        """Send buffered data, then close the connection.
 
-        Where it lingers, only the sending side ends at first, and the other one when the client has seen that: to close
-        a connection on which something arrives resets it, which takes the answer with it.
+        If it ``lingers``, the sending side is closed first, and the other one when the client has noticed: closing a
+        connection on which data arrives resets it, which discards the response.
         """
         if self.is_closing():
             return
@@ -78,7 +78,7 @@ class CoalescingTransport(asyncio.Transport):
         self.watch()
 
     def watch(self) -> None:
-        """End the connection if none of what waits to be sent is taken for half a minute."""
+        """Abort the connection if the client takes nothing of the buffered data for half a minute."""
         self._unsent = self._transport.get_write_buffer_size()
         if self._unsent and self._timer is None:
             self._later(_STALL_SECONDS, self._check)
@@ -95,23 +95,24 @@ class CoalescingTransport(asyncio.Transport):
         self._timer = self._loop.call_later(seconds, act)  # type: ignore[arg-type]
 
     def forget(self) -> None:
-        """Expect nothing more."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def abort(self) -> None:
-        """End at once."""
+        """Close the connection at once, without sending buffered data."""
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is."""
+        """True once ``close`` or ``abort`` was called."""
         return self._is_ending or self._transport.is_closing()
 
     def stay(self, *, has_begun: bool) -> None:
-        """Stay open though the client sends no more, until the answer is out or it turns out that the client has left.
+        """Stay open though the client sends no more, until the response is sent or the client turns out to have gone.
 
-        That shows only when something is sent to it, and every answer begins in the same way.
+        That shows only when something is sent, so the start of the status line, which is always the same, is sent
+        early.
         """
         if not has_begun and not self._has_begun:
             self._has_begun = True

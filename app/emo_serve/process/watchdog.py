@@ -1,4 +1,4 @@
-"""Ends a process whose event loop stands still, where no supervisor does."""
+"""Ends a process whose event loop hangs, where no supervisor does."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def watchdog(seconds: float) -> AsyncIterator[None]:
-    """While the block runs: if its event loop stands still for so long, end with status 1, for others to start again.
+    """Exit with status 1, to be restarted, if the event loop hangs for this many seconds during the block.
 
-    It answers nobody then, neither requests nor signals. Time in which the whole process is stopped does not count.
+    A hanging loop answers neither requests nor signals. Time in which the whole process is stopped does not count.
     """
     moved = threading.Event()
     ended = threading.Event()

@@ -38,13 +38,13 @@ from emo_serve.settings import Settings
 
 _GATHER_SECONDS = 5.0
 _BEAT_SECONDS = 1.0
-_ASK_SECONDS = 300.0  # large models take their time to load
+_ASK_SECONDS = 300.0  # large models load slowly
 _LAST_CONNECTIONS_SECONDS = 5.0
 _SETTLE_SECONDS = 0.05
 
 
 def main() -> NoReturn:
-    """Serve until told to stop, then end the process; the exit code is 0 after a clean drain."""
+    """Serve until told to stop, then exit; the exit status is 0 after a clean drain."""
     control, connections = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     trial = forked()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -52,7 +52,7 @@ def main() -> NoReturn:
 
 
 async def _work_and_leave(control: socket.socket, connections: socket.socket, trial: TrialProcess | None) -> NoReturn:
-    leave(await _work(control, connections, trial))  # from here, because the runner would wait for threads too
+    leave(await _work(control, connections, trial))  # here, because the runner would wait for threads
 
 
 async def _work(control: socket.socket, connections: socket.socket, trial: TrialProcess | None) -> int:
@@ -78,7 +78,7 @@ async def _work(control: socket.socket, connections: socket.socket, trial: Trial
             server = _ReceivingServer(app, services, channel, connections)
             listening = asyncio.create_task(supervisor.listen(messages, server))
             await server.serve([])
-            channel.send("collected", snapshot(services.metrics.registry))  # the last word, for the totals
+            channel.send("collected", snapshot(services.metrics.registry))  # the last message, for the totals
             listening.cancel()
             return exit_status(services)
     except StartupError as error:
@@ -90,16 +90,16 @@ async def _work(control: socket.socket, connections: socket.socket, trial: Trial
 
 
 async def _beat(channel: Channel) -> None:
-    """Say, for ever, that the event loop runs."""
+    """Send heartbeats of the event loop, for ever."""
     while True:
         channel.send("alive")
         await asyncio.sleep(_BEAT_SECONDS)
 
 
 def with_share_of_cores(settings: Settings) -> Settings:
-    """The settings of one of ``workers`` processes: where threads follow the cores, they follow its share of them.
+    """The settings of one of ``workers`` processes: threads that depend on the cores depend on its share of them.
 
-    Only the batch size is left to be measured: several workers at the same time could not tell what cores are worth.
+    Only the batch size is left to be measured: workers that measure at the same time disturb each other.
     """
     share = math.ceil(usable_cores() / (settings.workers or 1))
     batching = settings.batching.model_copy(update={"instances": settings.batching.instances or share})
@@ -113,7 +113,7 @@ def with_share_of_cores(settings: Settings) -> Settings:
 
 
 class _Supervisor:
-    """The supervisor, as the worker sees it."""
+    """The supervisor as a worker sees it."""
 
     def __init__(self, channel: Channel, retry_sync: RetrySync) -> None:
         self._channel = channel
@@ -123,13 +123,13 @@ class _Supervisor:
         self._telling: set[asyncio.Task[None]] = set()
 
     async def gather(self) -> Snapshot:
-        """The metrics of all workers; raises Unavailable where they do not come."""
+        """The metrics of all workers; raises Unavailable if they do not arrive."""
         number = next(self._questions)
         metrics: Snapshot = await self._answer(number, "gather", number, _GATHER_SECONDS)
         return metrics
 
-    async def ask_all(self, rescan: bool) -> list[State]:  # noqa: FBT001  # as AskAll has it
-        """What all workers serve; raises Unavailable where that does not come."""
+    async def ask_all(self, rescan: bool) -> list[State]:  # noqa: FBT001  # signature of AskAll
+        """The states of all workers; raises Unavailable if they do not arrive."""
         number = next(self._questions)
         content = {"question": number, "rescan": rescan}
         states: list[State] = await self._answer(number, "ask", content, _ASK_SECONDS)
@@ -149,7 +149,7 @@ class _Supervisor:
             del self._waiting[number]
 
     async def listen(self, messages: AsyncIterator[Message], server: "_ReceivingServer") -> None:
-        """Do what the supervisor says; drain when it has ended."""
+        """Handle the supervisor's messages; drain when it has ended."""
         try:
             async for word, content in messages:
                 if word == "collect":
@@ -166,13 +166,13 @@ class _Supervisor:
                     task.add_done_callback(self._telling.discard)
                 elif word in ("gathered", "states"):
                     answer = self._waiting.get(content["question"])
-                    if answer is not None and not answer.done():  # whoever asked may have given up
+                    if answer is not None and not answer.done():  # the caller may have given up
                         answer.set_result(content["metrics" if word == "gathered" else "states"])
         finally:
             server.handle_exit(signal.SIGTERM, None)
 
     async def _tell(self, catalog: Catalog, question: int, *, rescan: bool) -> None:
-        """Say what this worker serves, whatever comes of the rescan before."""
+        """Send this worker's state, also if the rescan before has failed."""
         try:
             if rescan:
                 await catalog.follow()
@@ -181,7 +181,7 @@ class _Supervisor:
 
 
 class _ReceivingServer(DrainingServer):
-    """Is handed its connections by the supervisor."""
+    """The server of a worker, which gets its connections from the supervisor."""
 
     def __init__(self, app: FastAPI, services: Services, channel: Channel, connections: socket.socket) -> None:
         super().__init__(app, services)
@@ -196,25 +196,25 @@ class _ReceivingServer(DrainingServer):
         return ReportingProtocol(config, self.server_state, self.lifespan.state, None, limits, connections)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that connections can come."""
+        """Tell the supervisor that this worker is ready for connections."""
         await super().startup(sockets)
         self._intake.start()
         self._channel.send("ready", models_of(self.services))
 
     def shed(self, most: int) -> None:
-        """Let connections end with their next answers until no more than so many stay; those that do so count too."""
+        """Let connections end with their next responses until at most this many stay, ending ones included."""
         connections = [entry for entry in self.server_state.connections if isinstance(entry, ReportingProtocol)]
         for connection in [entry for entry in connections if not entry.is_shed][most:]:
             connection.is_shed = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain: the supervisor sends no more connections and says where they end."""
+        """Begin to drain: the supervisor sends a last connection and then no more."""
         if not self.should_exit:
             self._channel.send("draining")
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take over what was accepted for this worker, and let it become requests, before idle connections close."""
+        """Take over the connections already sent, and let them become requests, before idle ones are closed."""
         await self._intake.ended(_LAST_CONNECTIONS_SECONDS)
         await asyncio.sleep(_SETTLE_SECONDS)
         await super().shutdown(sockets)

@@ -1,4 +1,4 @@
-"""One worker process, as the supervisor sees it."""
+"""The supervisor's handle of one worker process."""
 
 import asyncio
 import contextlib
@@ -17,18 +17,18 @@ from emo_serve.metrics.merge import Snapshot
 from emo_serve.process.ipc import Channel, Message
 from emo_serve.settings import Settings
 
-_MODULE = "emo_serve.process.worker"  # by name: the supervisor itself loads neither models nor what runs them
+_MODULE = "emo_serve.process.worker"  # by name, as the supervisor imports neither models nor the runtime
 PATIENCE_SECONDS = 1.0
-"""How long others wait for a worker that has the fewest connections and many to take over."""
+"""Time to wait for a worker that has the fewest connections and many to take over."""
 
-_MAX_UNTAKEN = 64  # connections that a worker has not taken over yet; a worker that hangs gets no more than these
+_MAX_UNTAKEN = 64  # connections sent to a worker that it has not taken over; a hanging worker gets no more than these
 DOUBTFUL_SECONDS = 2.5
-"""Of silence, after which a worker is given no more connections: it speaks every second."""
+"""Seconds of silence after which a worker gets no more connections: it sends a heartbeat every second."""
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS)
 
 
 class End(NamedTuple):
-    """How a worker ended, and that in words."""
+    """The kind of a worker's end, and a description."""
 
     how: Ending
     reason: str
@@ -41,16 +41,16 @@ class WorkerHandle:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.models = ""
         self.failure = ""
-        self.silence = 0.0  # seconds, of those that the supervisor was awake, since it was heard last
+        self.silence = 0.0  # seconds since the last message, counted while the supervisor runs
         self.hangs = False
         self.metrics: Snapshot = {}
-        self.last_served = 0  # the dispatcher's mark: when it was given its last connection
+        self.last_served = 0  # set by the dispatcher with every connection
         self._process = process
         self._channel = channel
         self._connections = connections
         self._sent = 0
         self._taken = 0
-        self._heard = 0.0  # monotonic, when it last had nothing left to take over, or took something
+        self._heard = 0.0  # monotonic: when it last took a connection over or had none to take
         self._closed = 0
         self._unanswered: asyncio.Event | None = None
         self._questions = itertools.count()
@@ -58,7 +58,7 @@ class WorkerHandle:
 
     @classmethod
     async def start(cls, settings: Settings) -> "WorkerHandle":
-        """Start a worker with a fresh interpreter; raises OSError where the system gives no process."""
+        """Start a worker in a new interpreter; raises OSError if the system gives no process."""
         control, its_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         connections, its_connections = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_control, its_connections, contextlib.ExitStack() as on_failure:
@@ -66,7 +66,7 @@ class WorkerHandle:
             on_failure.callback(connections.close)
             numbers = (its_control.fileno(), its_connections.fileno())
             process = await asyncio.create_subprocess_exec(
-                # It imports from where this process does, and never from the folder where it happens to be started.
+                # It imports from the same paths as this process, never from the current folder.
                 *(sys.executable, "-P", "-m", _MODULE, *map(str, numbers)),
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=subprocess.DEVNULL,
@@ -88,28 +88,28 @@ class WorkerHandle:
 
     @property
     def open_connections(self) -> int:
-        """How many it has, those included that it has not taken over yet."""
+        """Number of connections, including those not taken over yet."""
         return self._sent - self._closed
 
     @property
     def takes_connections(self) -> bool:
-        """Whether one more can be handed over now."""
+        """True if another connection can be handed over now."""
         is_there = self.state == "ready" and self.silence <= DOUBTFUL_SECONDS
         return is_there and self._sent - self._taken < _MAX_UNTAKEN
 
     def shed(self, most: int) -> None:
-        """Tell it to end connections with their next answers, so that no more than so many stay."""
+        """Tell the worker to close connections with their next responses until at most this many stay."""
         self._channel.send("shed", most)
 
     @property
     def will_take_connections(self) -> bool:
-        """Whether it can be handed one more soon: it has many to take over, and took some a moment ago."""
+        """True if it can soon take another connection: it has many to take over, and took some a moment ago."""
         return self.state == "ready" and time.monotonic() - self._heard < PATIENCE_SECONDS
 
     def hand_over(self, connection: socket.socket, kind: bytes) -> bool:
-        """Pass the connection on, with what it is for; False where that fails, and the worker gets no more.
+        """Pass on a connection of this kind; False if that fails, mostly because the worker has just ended.
 
-        Mostly because it has just ended.
+        After a failure the worker gets no more connections.
         """
         try:
             socket.send_fds(self._connections, [kind], [connection.fileno()])
@@ -129,7 +129,7 @@ class WorkerHandle:
     # ---- messages --------------------------------------------------------------------------------------------------
 
     async def messages(self) -> AsyncIterator[Message]:
-        """What it says, after what concerns this object has been noted; ends with the process."""
+        """Messages of the worker, after this object has processed its share; ends with the process."""
         async for word, content in self._channel.messages():
             self.silence = 0.0
             match word:
@@ -154,7 +154,7 @@ class WorkerHandle:
         self._asked.clear()
 
     async def ended(self) -> End:
-        """How it ended, when it has."""
+        """How the process ended, once it has."""
         status = await self._process.wait()
         await self._channel.close()
         return self._how(status)
@@ -168,10 +168,10 @@ class WorkerHandle:
         return End(how, f"worker {self.number} ended with status {status}")
 
     async def collect(self, seconds: float) -> None:
-        """Renew ``metrics``, unless that takes longer than so many seconds."""
+        """Update ``metrics``, unless that takes longer than this many seconds."""
         if self.state == "loading":
             return
-        if self._unanswered is None:  # a worker that hangs is not asked again and again
+        if self._unanswered is None:  # a hanging worker is not asked repeatedly
             self._unanswered = asyncio.Event()
             self._channel.send("collect")
         with contextlib.suppress(TimeoutError):
@@ -180,15 +180,15 @@ class WorkerHandle:
 
     @property
     def answers(self) -> bool:
-        """Whether ``metrics`` is what it said when it was last asked."""
+        """True if ``metrics`` answers the last request for them."""
         return self._unanswered is None
 
     def send_gathered(self, question: int, metrics: Snapshot) -> None:
-        """Answer its question for the metrics of all workers."""
+        """Answer the worker's request for the metrics of all workers."""
         self._channel.send("gathered", {"question": question, "metrics": metrics})
 
     async def ask(self, *, rescan: bool) -> dict[str, Any] | None:
-        """What it serves, after it has followed the repository if that is asked; None if it ends meanwhile."""
+        """The worker's state, after a rescan of the repository if ``rescan``; None if it ends meanwhile."""
         if self.state != "ready":
             return None
         number = next(self._questions)
@@ -197,11 +197,11 @@ class WorkerHandle:
         return await self._asked[number]
 
     def send_states(self, question: int, states: list[dict[str, Any]]) -> None:
-        """Answer its question for what all workers serve."""
+        """Answer the worker's request for the states of all workers."""
         self._channel.send("states", {"question": question, "states": states})
 
     def send_news(self, news: list[Any]) -> None:
-        """Pass on what another worker tells of booked moments."""
+        """Pass on reservations of other workers."""
         if self.state == "ready":
             self._channel.send("news", news)
 
@@ -213,26 +213,26 @@ class WorkerHandle:
     # ---- the end ---------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Tell it to say that the server stops, and to serve on."""
+        """Tell the worker to report that the server stops, and to serve on."""
         self._channel.send("leave")
 
     def drain(self) -> None:
-        """Tell it to finish what it has, and end."""
+        """Tell the worker to finish its requests and exit."""
         self._end_connections()
         self._signal(signal.SIGTERM)
 
     def kill_as_hung(self) -> None:
-        """End it at once, because it does not speak any more; its connections end with it."""
+        """Kill the worker because it hangs; its connections end with it."""
         self.hangs = True
         self._end_connections()
         self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the worker."""
         self._signal(signal.SIGKILL)
 
     def _end_connections(self) -> None:
-        """Say that no connection follows: it can then take over the last ones and know that it has them all."""
+        """Signal that no connection follows, so that the worker knows when it has taken over the last one."""
         self.state = "draining"
         self._connections.close()
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from emo.evaluation.targets import find_version
 from emo.export.predict import onnx_predict
-from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Preprocessing, read_labels, read_manifest
+from emo_serve.labels import read_labels
+from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Preprocessing, read_manifest
 
 
 @dataclass(frozen=True, slots=True)

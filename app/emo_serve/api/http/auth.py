@@ -17,23 +17,23 @@ KEY_HEADER = "X-API-Key"
 OPEN_PATHS = frozenset(
     {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/livez", "/readyz"}
 )
-"""What needs no key: what orchestrators ask, and the description, which tells nothing about this server."""
+"""Paths that need no key: the probes of orchestrators, and the API description, which reveals nothing."""
 
 _LEAST_CHARACTERS = 16  # of a token
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
 
 
 class Allowance:
-    """What one client may do: so many requests a second, a second's worth at once, and so many at a time."""
+    """Limits of one client: requests per second, in bursts of at most one second's worth, and concurrent requests."""
 
     def __init__(self, per_second: float | None, at_a_time: int | None) -> None:
         self._per_second = per_second
         self._at_a_time = at_a_time
         self._under_way = 0
-        self._paid_until = 0.0  # the moment up to which the requests let in have used up the rate
+        self._paid_until = 0.0  # the time up to which the admitted requests have used up the rate
 
     def enter(self, now: float) -> None:
-        """Let a request in; ``now`` in seconds. Raises RateExceeded."""
+        """Admit a request; ``now`` in seconds. Raises RateExceeded."""
         if self._at_a_time is not None and self._under_way >= self._at_a_time:
             msg = f"This API key has {self._under_way} requests under way; allowed are {self._at_a_time} at a time."
             raise RateExceeded(msg, 1.0)
@@ -47,12 +47,12 @@ class Allowance:
         self._under_way += 1
 
     def leave(self) -> None:
-        """A request that was let in has ended."""
+        """Count an admitted request as ended."""
         self._under_way -= 1
 
 
 class ApiKeyMiddleware:
-    """Lets in what shows a key, and leaves its name in the request's state; refuses the rest with 401 or 429."""
+    """Admits requests with a valid key and puts its name into the request's state; refuses others with 401 or 429."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ApiKeyMiddleware:
         per_second: float | None = None,
         at_a_time: int | None = None,
     ) -> None:
-        """``keys`` gives the names with the SHA-256 of their keys, as they are now."""
+        """``keys`` returns the current names with the SHA-256 of their keys."""
         self._app = app
         self._keys = keys
         self._limits = per_second, at_a_time
@@ -86,7 +86,7 @@ class ApiKeyMiddleware:
             allowance.leave()
 
     def _name_of(self, key: str) -> str:
-        """Whose key it is; takes as long for any key. Raises HTTPException 401."""
+        """Name of the key's owner, found in the same time for any key. Raises HTTPException 401."""
         digest = hashlib.sha256(key.encode("latin-1")).digest()
         names = [name for name, expected in self._keys().items() if hmac.compare_digest(digest, expected)]
         if not names:
@@ -102,7 +102,7 @@ def _shown_key(headers: Headers) -> str:
 
 
 class AdminTokenMiddleware:
-    """Lets requests with ``Authorization: Bearer <token>`` through."""
+    """Admits requests with ``Authorization: Bearer <token>``; refuses others with 401."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -118,26 +118,26 @@ class AdminTokenMiddleware:
 
     def _admits(self, headers: Headers) -> bool:
         given = bearer_of(headers)
-        # In constant time, or the token could be found out letter by letter.
+        # In constant time: otherwise the token could be guessed character by character.
         return given is not None and hmac.compare_digest(given.encode("latin-1"), self._expected)
 
 
 def bearer_of(headers: Headers) -> str | None:
-    """What is sent as ``Authorization: Bearer``; None where that header is missing or of another scheme."""
+    """The credentials of ``Authorization: Bearer``; None if the header is missing or has another scheme."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" else None
 
 
 def read_token(settings: Settings) -> str:
-    """The token, from its file or the setting; raises StartupError where there is none worth the name."""
+    """The token, from its file or the setting; raises StartupError if there is none or it is too short."""
     if settings.admin_token is not None:
-        return _worthy(settings.admin_token, "EMO_ADMIN_TOKEN")
+        return _checked_token(settings.admin_token, "EMO_ADMIN_TOKEN")
     path = settings.admin_token_file
     if path is None:
         msg = "the administration needs a token"
         raise StartupError(msg)
     try:
-        return _worthy(path.read_text(encoding="ascii"), str(path))
+        return _checked_token(path.read_text(encoding="ascii"), str(path))
     except OSError as error:
         msg = f"{path}: the token cannot be read: {error.strerror}"
         raise StartupError(msg) from error
@@ -146,8 +146,8 @@ def read_token(settings: Settings) -> str:
         raise StartupError(msg) from error
 
 
-def _worthy(text: str, source: str) -> str:
-    """The token without the blanks around it, of which a header cannot speak."""
+def _checked_token(text: str, source: str) -> str:
+    """The token without surrounding whitespace, which a header cannot carry; raises StartupError if it is too short."""
     token = text.strip()
     if len(token) < _LEAST_CHARACTERS:
         msg = f"{source}: the token has {len(token)} characters, at least {_LEAST_CHARACTERS} are needed"

@@ -1,4 +1,4 @@
-"""How many bytes of request bodies are held, of all requests together; of one request its ``Exchange`` takes care."""
+"""Memory budget for the request bodies of all requests together; an ``Exchange`` limits the body of one request."""
 
 from typing import Self
 
@@ -11,7 +11,7 @@ _RETRY_AFTER_SECONDS = 1.0
 
 
 class BodyBudget:
-    """Bounds the bytes of all bodies that are being read or answered; used from one event loop."""
+    """Limit on the bytes of all bodies that are being read or answered; used from one event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -19,15 +19,15 @@ class BodyBudget:
 
     @property
     def held(self) -> int:
-        """Bytes that requests hold now."""
+        """Bytes that are reserved now."""
         return self._held
 
     def share(self) -> "Share":
-        """What one request holds: nothing at first; however its block ends, all of it is given back."""
+        """A reservation of 0 bytes for one request; the end of its ``with`` block releases all of it."""
         return Share(self)
 
     def take(self, more: int) -> None:
-        """Hold so many bytes more; raises QueueFull where they do not fit."""
+        """Reserve this many more bytes; raises QueueFull if they do not fit."""
         if self._held + more > self._limit:
             msg = (
                 f"The bodies of the requests under way have {self._held} bytes, {self._limit} are allowed; "
@@ -37,12 +37,12 @@ class BodyBudget:
         self._held += more
 
     def give_back(self, size: int) -> None:
-        """Hold so many bytes less."""
+        """Release this many bytes."""
         self._held -= size
 
 
 class Share:
-    """One request's part of a budget, for the time of a block."""
+    """Bytes that one request has reserved of a budget, for the duration of a ``with`` block."""
 
     __slots__ = ("_budget", "_size")
 
@@ -54,7 +54,7 @@ class Share:
         return self
 
     def hold(self, size: int) -> None:
-        """Hold so many bytes in all, if that is more than before; raises QueueFull where they do not fit."""
+        """Grow the reservation to this many bytes in all; raises QueueFull if they do not fit."""
         if size > self._size:
             self._budget.take(size - self._size)
             self._size = size
@@ -64,9 +64,9 @@ class Share:
 
 
 async def read_body(exchange: Exchange, share: Share) -> list[bytes]:
-    """The body in pieces, held before it is read as far as its Content-Length tells its size, else while it grows.
+    """The body in pieces, reserved before it is read as far as Content-Length states its size, otherwise as it grows.
 
-    Raises ClientDisconnect, and what ``Exchange.receive`` and ``Share.hold`` raise.
+    Raises ClientDisconnect, and whatever ``Exchange.receive`` and ``Share.hold`` raise.
     """
     share.hold(announced_bytes(exchange.headers))
     received = 0

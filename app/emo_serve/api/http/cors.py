@@ -1,4 +1,4 @@
-"""Pages of other origins that may ask this server from a browser, where any may (``EMO_CORS_ORIGINS``)."""
+"""CORS: pages of other origins that may use this server from a browser, if any (``EMO_CORS_ORIGINS``)."""
 
 from collections.abc import Callable, Collection, Iterable
 

@@ -1,6 +1,6 @@
-"""The file of API keys: a line ``NAME:DIGEST`` for each. It holds digests, so whoever reads it learns no key.
+"""The file of API keys: one line ``NAME:DIGEST`` for each. It holds digests, so reading it reveals no key.
 
-They are plain SHA-256: a key is random and long, so there is nothing to guess that a slow hash would protect.
+The digests are plain SHA-256: keys are long and random, so a slow hash would protect nothing more.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from emo_serve.files import read_regular
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE = re.compile(rf"({NAME.pattern}):([0-9a-f]{{64}})")
 _MOST_BYTES = 16 * 1024 * 1024
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
-_Stamp = tuple[int, int, int]
+_Fingerprint = tuple[int, int, int]
 
 
 def read_keys(path: Path) -> dict[str, bytes]:
-    """Name -> SHA-256 of its key, from lines ``name:digest``; blank lines and those that begin with ``#`` are left out.
+    """Name -> SHA-256 of its key, from lines ``name:digest``; blank lines and lines that begin with ``#`` are skipped.
 
-    Raises StartupError, which names the file and the line but repeats nothing of it.
+    Raises StartupError, which names the file and the line but repeats none of its content.
     """
     keys = _parse(path, _read(path))
     if not keys:
@@ -38,26 +38,26 @@ def read_keys(path: Path) -> dict[str, bytes]:
 
 
 class KeyFile:
-    """The keys in a file, as it is now: looked at again no more than once a second.
+    """The current keys of a file, which is checked for changes at most once a second.
 
-    A file that cannot be read any more changes nothing; the log says what is wrong with it.
+    If it cannot be read any more, the last keys stay valid and the reason is logged.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raise StartupError where it cannot be read now."""
+        """Raise StartupError if the file cannot be read."""
         self._path = path
         self._clock = clock
-        self._looked = clock()
-        self._stamp = _stamp(path)
+        self._checked = clock()
+        self._fingerprint = _fingerprint(path)
         self._keys = read_keys(path)
 
     def __call__(self) -> Mapping[str, bytes]:
         """Name -> SHA-256 of its key."""
         now = self._clock()
-        if now - self._looked >= _LOOK_SECONDS:
-            self._looked = now
-            if (stamp := _stamp(self._path)) != self._stamp:
-                self._stamp = stamp
+        if now - self._checked >= _CHECK_SECONDS:
+            self._checked = now
+            if (fingerprint := _fingerprint(self._path)) != self._fingerprint:
+                self._fingerprint = fingerprint
                 self._read_again()
         return self._keys
 
@@ -65,7 +65,7 @@ class KeyFile:
         try:
             keys = read_keys(self._path)
         except StartupError as error:
-            logger.error("the API keys stay as they were", extra={"reason": str(error)})  # noqa: TRY400  it says all
+            logger.error("the API keys stay as they were", extra={"reason": str(error)})  # noqa: TRY400  the message says it all
             return
         added, removed = sorted(keys.keys() - self._keys.keys()), sorted(self._keys.keys() - keys.keys())
         logger.info("the API keys were read again", extra={"keys": len(keys), "added": added, "removed": removed})
@@ -73,9 +73,9 @@ class KeyFile:
 
 
 def new_key(name: str, path: Path | None) -> tuple[str, str]:
-    """A new key for the name, and the line that lets it in, which is put at the end of the file where there is one.
+    """A new key for the name, and its line for the file, which is appended to ``path`` unless that is None.
 
-    Raises StartupError for a name that cannot be one or has a key, and where the file cannot be read or written.
+    Raises StartupError for a name that is invalid or has a key, and if the file cannot be read or written.
     """
     if not NAME.fullmatch(name):
         msg = f"{name!r} cannot be the name of a key: allowed are 1 to 64 letters, digits, '.', '_' and '-'"
@@ -95,8 +95,8 @@ def _append(path: Path, name: str, line: str) -> None:
     start = "" if not text or text.endswith("\n") else "\n"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123  it is a descriptor
-            file.write(f"{start}{line}\n")  # in one piece, for a server that reads just now
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123  opens a descriptor
+            file.write(f"{start}{line}\n")  # in one write, as a server may be reading it
     except OSError as error:
         msg = f"{path}: the key cannot be added: {error.strerror}"
         raise StartupError(msg) from error
@@ -104,7 +104,7 @@ def _append(path: Path, name: str, line: str) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return read_regular(path, _MOST_BYTES).decode("utf-8-sig")  # editors on Windows write a BOM
+        return read_regular(path, _MOST_BYTES).decode("utf-8-sig")  # Windows editors write a BOM
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: the API keys cannot be read: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}"
         raise StartupError(msg) from None
@@ -123,7 +123,7 @@ def _parse(path: Path, text: str) -> dict[str, bytes]:
     return keys
 
 
-def _stamp(path: Path) -> _Stamp | None:
+def _fingerprint(path: Path) -> _Fingerprint | None:
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What happens to every request, as plain ASGI: the exchange around it, what stands for its errors, its log line.
+"""Outermost ASGI layer: the exchange around every request, responses for its errors, its log line and metrics.
 
 ``BaseHTTPMiddleware`` is not used anywhere: it hides disconnects and copies bodies.
 """
@@ -18,17 +18,17 @@ from emo_serve.api.wire.problems import problem_for
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import OTHER, Metrics
 
-_QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
-_CLIENT_CLOSED = 499  # no answer was sent; the number that reverse proxies log for it
+_QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # polled every few seconds
+_CLIENT_CLOSED = 499  # nothing was sent; the number that reverse proxies log
 
 access_log = logging.getLogger("emo_serve.access")
 _RECORD = MappingProxyType(
     vars(logging.LogRecord(access_log.name, logging.INFO, __file__, 0, "request", (), None))
-)  # what is the same in every line
+)  # the attributes that every log line shares
 
 
 class RequestMiddleware:
-    """The outermost layer: whatever happens inside, there is an answer, the log has its line, and it is counted."""
+    """Guarantees a response, a log line and a metric for every request, whatever happens inside."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class RequestMiddleware:
         paths: Paths | None = None,
         dress: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
-        """``max_bytes`` and ``drain`` are those of ``Exchange``; ``dress`` adds to every answer, errors too."""
+        """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``dress`` wraps everything that sends a response."""
         self._app = dress(app)
         self._dress = dress
         self._metrics = metrics
@@ -59,9 +59,9 @@ class RequestMiddleware:
             exchange.check_wire()
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
-            pass  # nobody is there to be answered
+            pass  # nobody is left to answer
         except Exception as error:
-            if exchange.status is not None:  # half an answer is out: only the server can end the connection
+            if exchange.status is not None:  # part of a response is sent: only the server can close the connection
                 raise
             await self._dress(problem_for(error).response())(scope, exchange.receive, exchange.send)
         finally:
@@ -69,17 +69,17 @@ class RequestMiddleware:
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)
             _log(scope, exchange, seconds)
             request_id.reset(token)
-            # The server keeps the scope until the connection's next request, and the exchange the server's end of it:
-            # the model of an answer would stay in memory as long, or in a circle.
+            # The server keeps the scope until the connection's next request, and the exchange refers to the server:
+            # the model of a response would stay in memory that long, or in a reference cycle.
             scope["state"].clear()
         await exchange.lingering_close()
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that a request was for, ``other`` where there is none; never what a client made up."""
+    """The path template of the request's route, ``other`` if there is none; never text from the client."""
     if "route" in scope:
         return str(scope["route"].path)
-    # Refused before a route was looked for: its path may be one all the same.
+    # Refused before routing: its path may be that of a route nevertheless.
     known = "app" in scope and scope["path"] in scope["app"].openapi()["paths"]
     return scope["path"] if known else OTHER
 
@@ -88,7 +88,7 @@ def _log(scope: Scope, exchange: Exchange, seconds: float) -> None:
     level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
     if not access_log.isEnabledFor(level):
         return
-    record = logging.LogRecord.__new__(logging.LogRecord)  # to make one from nothing costs as much as to write the line
+    record = logging.LogRecord.__new__(logging.LogRecord)  # its constructor costs as much as writing the line
     record.__dict__ = {
         **_RECORD,
         "created": time.time(),

@@ -19,14 +19,14 @@ from emo_serve.api.wire.schemas import JsonImages
 from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 
-_INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
-_PIECE = 1024 * 1024  # what is copied or searched in one go; only in between can other threads, the event loop, run
+_INLINE_BYTES = 64 * 1024  # longer bodies are parsed in a thread, so as not to block the event loop
+_PIECE = 1024 * 1024  # processed in one go; other threads, the event loop's included, run only in between
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s{0,9}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 _PART_NAME = "file"
 _MOST_FIELDS = 100  # beside the images
-_LONGEST_FIELD = 8192  # bytes of what is kept
-_MOST_BLANKS = 1000  # behind a boundary: the parser takes half a microsecond for each
+_LONGEST_FIELD = 8192  # bytes of a field that are kept
+_MOST_BLANKS = 1000  # after a boundary: the parser takes half a microsecond for each
 _MOST_LINES = 100_000  # that begin with the boundary: two microseconds for each
 _LINE_END = re.compile(rb"[ \t]*(?=\r\n|\r?\Z)|(?=--[ \t]*(?:\r\n|\r?\Z))")
 """What may follow a boundary where it is one (RFC 2046, section 5.1.1)."""
@@ -37,14 +37,14 @@ _HINT = (
 )
 
 Upload = bytes | InvalidRequest
-"""One encoded image, or why there is none in its place."""
+"""One encoded image, or the reason why it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The images of one request, in order, at least one; ``several``: answered as a list, even if it is one.
+    """The images of one request, in order, at least one; ``several``: answered as a list, even for one image.
 
-    ``fields`` are what else a form held, by name and value.
+    ``fields`` are the other fields of a form, as (name, value).
     """
 
     images: tuple[Upload, ...]
@@ -55,11 +55,11 @@ class Uploads:
 async def read_uploads(
     exchange: Exchange, share: Share, max_images: int, deadlines: Deadlines, timeout_seconds: float
 ) -> Uploads:
-    """The images in the body of a request, which is held in ``share``.
+    """The images in the body of a request, whose bytes are reserved in ``share``.
 
-    Raises UnsupportedMediaType where the Content-Type is none of the three kinds, InvalidRequest where the body is not
-    what it says or holds no image or more than ``max_images``, HTTPException 408 where it takes longer than
-    ``timeout_seconds`` to arrive; what ``read_body`` raises passes through.
+    Raises UnsupportedMediaType for any other Content-Type, InvalidRequest for a malformed body or one with no image or
+    more than ``max_images``, HTTPException 408 if it does not arrive within ``timeout_seconds``, and whatever
+    ``read_body`` raises.
     """
     headers = exchange.headers
     take = _reader(headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity"), max_images)
@@ -71,7 +71,7 @@ async def read_uploads(
 
 
 def is_form(exchange: Exchange) -> bool:
-    """Whether its body may hold fields."""
+    """True if the body may contain form fields."""
     return exchange.headers.get(b"content-type", b"").strip().lower().startswith(b"multipart/form-data")
 
 
@@ -79,9 +79,9 @@ def _too_slow(seconds: float) -> HTTPException:
     return HTTPException(408, f"The body did not arrive within {seconds:g} seconds.")
 
 
-@lru_cache(maxsize=128)  # clients send the same again and again
+@lru_cache(maxsize=128)  # clients repeat the same headers
 def _reader(content_type: bytes, content_encoding: bytes, max_images: int) -> Callable[[bytes], Uploads]:
-    """What takes a body with these headers apart; raises UnsupportedMediaType where nothing does."""
+    """The parser for a body with these headers; raises UnsupportedMediaType if there is none."""
     encoding = content_encoding.decode("latin-1").strip().lower()
     if encoding != "identity":
         msg = f"Content-Encoding {encoding[:50]!r} is not understood; send the body as it is."
@@ -121,7 +121,7 @@ def _json(body: bytes, max_images: int) -> Uploads:
 
 
 def _check_commas(body: bytes, max_images: int) -> None:
-    """Refuse a body of very many small values: as objects they would take minutes and gigabytes.
+    """Refuse a body with very many small values: as objects they would take minutes and gigabytes.
 
     An image has one comma before it and, in a data: URI, one inside.
     """
@@ -232,14 +232,14 @@ def _behind_boundaries(body: bytes, boundary: bytes) -> Iterator[int]:
 
 
 class _Parts:
-    """Collects the parts while the parser walks over the body."""
+    """Parser callbacks that collect the parts of a multipart body."""
 
     def __init__(self, max_images: int) -> None:
         self.images: list[bytes] = []
         self.fields: list[tuple[str, str]] = []
         self.ended = False
         self._max_images = max_images
-        self._content = bytearray()  # grown, not a list of slices: a body can consist of millions of tiny ones
+        self._content = bytearray()  # one buffer, not a list of slices: a body can consist of millions of tiny ones
         self._field = b""
         self._value = b""
         self._name = b""
@@ -267,7 +267,7 @@ class _Parts:
             _check_count(len(self.images) + 1, self._max_images)
             return
         name = self._name[:50].decode("utf-8", "replace")
-        if self._type.startswith(b"image/"):  # or it would be missing in the answer
+        if self._type.startswith(b"image/"):  # otherwise its result would be missing silently
             msg = f"The multipart body has a picture named {name!r}; every picture must be named {_PART_NAME!r}."
             raise InvalidRequest(msg)
         if len(self.fields) == _MOST_FIELDS:

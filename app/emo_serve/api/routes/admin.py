@@ -1,7 +1,7 @@
-"""The administration: what is loaded, in every worker, and how that is changed. On a port and with a token of its own.
+"""Administration: which versions each worker serves, and how to change that. It has its own port and token.
 
-It holds no state. What is chosen is written into the repository (``serving.json``), and every worker then follows the
-repository; so it holds after a restart too, and for other servers that watch the same folder.
+It holds no state: changes are written to the repository (``serving.json``), which every worker then reconciles with,
+so they persist over restarts and reach other servers that watch the same folder.
 """
 
 import asyncio
@@ -13,20 +13,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from emo_serve.api.http.services import Services, services_of
-from emo_serve.api.wire.schemas import AliasQuery, NoQuery, WorkerStates
+from emo_serve.api.wire.model_schemas import WorkerStates
+from emo_serve.api.wire.schemas import AliasQuery, NoQuery
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.repository.serving_config import ALIAS_PATTERN, ServingConfig, update_serving_config
 from emo_serve.errors import Conflict, InvalidParameter, ModelNotFound
 from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN, known_as
 
 State = dict[str, Any]
-"""What one worker serves: a WorkerState."""
+"""The versions that one worker serves, as a WorkerState."""
 
 router = APIRouter(tags=["administration"])
 
 
 def state_of(catalog: Catalog) -> State:
-    """What this process serves."""
+    """The versions that this process serves."""
     return {
         "process": os.getpid(),
         "models": [
@@ -46,23 +47,23 @@ def state_of(catalog: Catalog) -> State:
 
 @router.get("/models", response_model=WorkerStates)
 async def loaded(request: Request, _query: Annotated[NoQuery, Query()]) -> object:
-    """What every worker serves."""
+    """List the versions that every worker serves."""
     return {"workers": await _states(services_of(request), rescan=False)}
 
 
 @router.post("/rescan", response_model=WorkerStates)
 async def rescan(request: Request, _query: Annotated[NoQuery, Query()]) -> object:
-    """Let every worker follow the repository as it is now, and say what it serves then."""
+    """Let every worker read the repository again, and list the versions that each then serves."""
     return {"workers": await _states(services_of(request), rescan=True)}
 
 
 @router.post("/models/{name}/{version}", response_model=WorkerStates)
 async def load(request: Request, name: str, version: str, _query: Annotated[NoQuery, Query()]) -> object:
-    """Serve a version that lies in the repository; one that failed before is tried again."""
+    """Serve a version that is in the repository; one that failed before is tried again."""
     services = services_of(request)
-    name = await _written(services, name)
+    name = await _canonical_name(services, name)
     await asyncio.to_thread(_require_version, services, name, version)
-    return await _changed(
+    return await _apply_change(
         services,
         name,
         lambda choices: choices.with_loaded(version),
@@ -73,16 +74,16 @@ async def load(request: Request, name: str, version: str, _query: Annotated[NoQu
 
 @router.delete("/models/{name}/{version}", response_model=WorkerStates)
 async def unload(request: Request, name: str, version: str, _query: Annotated[NoQuery, Query()]) -> object:
-    """Serve a version no more, though it lies in the repository; what it has accepted it answers."""
+    """Stop serving a version that stays in the repository; accepted requests are still answered."""
     services = services_of(request)
-    name = await _written(services, name)
+    name = await _canonical_name(services, name)
     served = services.catalog.versions(name)
     if version not in served:
         await asyncio.to_thread(_require_version, services, name, version)
     elif len(served) == 1:
         msg = f"Version {version} is the last of model {name!r}; load another before, or remove the model's folder."
         raise Conflict(msg)
-    return await _changed(
+    return await _apply_change(
         services,
         name,
         lambda choices: choices.with_unloaded(version),
@@ -93,7 +94,7 @@ async def unload(request: Request, name: str, version: str, _query: Annotated[No
 
 @router.put("/models/{name}/aliases/{alias}", response_model=WorkerStates)
 async def set_alias(request: Request, name: str, alias: str, query: Annotated[AliasQuery, Query()]) -> object:
-    """Let an alias name a version that is served; ``default`` is what answers where a request names none."""
+    """Point an alias at a served version; ``default`` is the version for requests that name none."""
     services = services_of(request)
     if not re.fullmatch(ALIAS_PATTERN, alias):
         msg = f"alias = {alias[:100]!r}: allowed is a small letter and up to 15 small letters, digits, '_' and '-'."
@@ -103,7 +104,7 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
     if query.version not in served:
         msg = f"version = {query.version!r}: allowed are the versions that are served: {', '.join(served)}."
         raise InvalidParameter(msg)
-    return await _changed(
+    return await _apply_change(
         services,
         name,
         lambda choices: choices.with_alias(alias, query.version or ""),
@@ -116,7 +117,7 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
 
 @router.delete("/models/{name}/aliases/{alias}", response_model=WorkerStates)
 async def remove_alias(request: Request, name: str, alias: str, _query: Annotated[NoQuery, Query()]) -> object:
-    """Forget an alias; without ``default`` the highest version answers where a request names none."""
+    """Remove an alias; without ``default`` the highest version answers requests that name none."""
     services = services_of(request)
     name = services.catalog.find(name).manifest.name
 
@@ -126,7 +127,7 @@ async def remove_alias(request: Request, name: str, alias: str, _query: Annotate
             raise ModelNotFound(msg)
         return choices.without_alias(alias)
 
-    return await _changed(
+    return await _apply_change(
         services,
         name,
         change,
@@ -135,8 +136,8 @@ async def remove_alias(request: Request, name: str, alias: str, _query: Annotate
     )
 
 
-async def _written(services: Services, name: str) -> str:
-    """The name as the repository writes it."""
+async def _canonical_name(services: Services, name: str) -> str:
+    """The model's name as the repository spells it."""
 
     def folders() -> set[str]:
         try:
@@ -148,7 +149,7 @@ async def _written(services: Services, name: str) -> str:
 
 
 def _require_version(services: Services, name: str, version: str) -> None:
-    """Raise ModelNotFound unless the repository has such a folder; names that are none never become paths."""
+    """Raise ModelNotFound unless the repository has this version; invalid names never become paths."""
     are_names = re.fullmatch(NAME_PATTERN, name) and re.fullmatch(VERSION_PATTERN, version)
     if are_names and (services.settings.models / name / version).is_dir():
         return
@@ -156,14 +157,14 @@ def _require_version(services: Services, name: str, version: str) -> None:
     raise ModelNotFound(msg)
 
 
-async def _changed(
+async def _apply_change(
     services: Services,
     name: str,
     change: Callable[[ServingConfig], ServingConfig],
     is_done: Callable[[State], bool],
     otherwise: str,
 ) -> dict[str, Any]:
-    """Change what is chosen, let all workers follow, and give their states; raises Conflict where one could not."""
+    """Update the serving config, reconcile all workers and return their states; raises Conflict if one fails."""
     await asyncio.to_thread(update_serving_config, services.settings.models / name, change)
     states = await _states(services, rescan=True)
     for state in states:

@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics: what the machines around the server ask."""
+"""/livez, /readyz and /metrics, for orchestrators, load balancers and monitoring."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from emo_serve.api.http.services import services_of
 from emo_serve.api.routes.openapi import problem_answers
-from emo_serve.api.wire.schemas import State
+from emo_serve.api.wire.model_schemas import State
 from emo_serve.errors import ModelNotReady, ShuttingDown, Unavailable
 from emo_serve.metrics.merge import exposition, snapshot
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["operations"])
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", responses=problem_answers(503))
 async def livez(request: Request) -> State:
-    """Whether the process can still do its work; if not, it must be restarted (and shuts itself down)."""
+    """Liveness: an error means that the process cannot do its work and must be restarted (it also exits by itself)."""
     if not services_of(request).catalog.alive:
         msg = "The batcher of a model has died; the process is shutting down."
         raise Unavailable(msg)
@@ -27,7 +27,7 @@ async def livez(request: Request) -> State:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=problem_answers(503))
 async def readyz(request: Request) -> State:
-    """Whether requests should be sent here now."""
+    """Readiness: an error means that no requests should be sent here now."""
     services = services_of(request)
     if services.drain.is_set():
         msg = "The process has been told to stop and finishes what it has accepted."
@@ -44,5 +44,5 @@ async def metrics(request: Request) -> Response:
     """The metrics of all workers in Prometheus' text format."""
     services = services_of(request)
     gathered = snapshot(services.metrics.registry) if services.gather is None else await services.gather()
-    body = await asyncio.to_thread(exposition, gathered)  # 10 ms where a model has shown a thousand classes
+    body = await asyncio.to_thread(exposition, gathered)  # 10 ms if a model has predicted a thousand classes
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""/models: what is served, and what lies in the repository but is not."""
+"""/models: the served models, and the models of the repository that are not served."""
 
 from typing import Annotated
 
@@ -6,15 +6,8 @@ from fastapi import APIRouter, Path, Query, Request
 
 from emo_serve.api.http.services import services_of
 from emo_serve.api.routes.openapi import problem_answers
-from emo_serve.api.wire.schemas import (
-    InputSize,
-    ModelDescription,
-    ModelFailure,
-    ModelList,
-    ModelQuery,
-    ModelSummary,
-    NoQuery,
-)
+from emo_serve.api.wire.model_schemas import InputSize, ModelDescription, ModelFailure, ModelList, ModelSummary
+from emo_serve.api.wire.schemas import ModelQuery, NoQuery
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
 
@@ -23,7 +16,7 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 @router.get("", responses=problem_answers(422, 500))
 async def list_models(request: Request, _query: Annotated[NoQuery, Query()]) -> ModelList:
-    """Every served model in short, and the ones that are not served with the reason."""
+    """A summary of every served model, and the models that are not served with the reason."""
     catalog = services_of(request).catalog
     return ModelList(
         models=[_summary(catalog, deployment) for deployment in catalog.all()],

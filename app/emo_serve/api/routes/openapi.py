@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about bodies and answers that the routes handle themselves."""
+"""OpenAPI documentation of the bodies and responses that routes parse and write themselves."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def declare_keys(document: dict[str, Any]) -> None:
-    """Put into the OpenAPI ``document`` that every operation but the open ones needs an API key."""
+    """Declare in the OpenAPI ``document`` that every operation but the open ones needs an API key."""
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": KEY_HEADER},

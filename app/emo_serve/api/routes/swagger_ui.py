@@ -1,6 +1,6 @@
-"""/docs: the OpenAPI description to try out, as a page of Swagger UI, and all that the page needs.
+"""/docs: the API description as an interactive Swagger UI page, and the files that the page loads.
 
-Nothing comes from elsewhere: ``swagger/`` holds swagger-ui-dist 5.35.0 as its authors publish it (Apache-2.0), packed.
+Nothing is loaded from elsewhere: ``swagger/`` holds swagger-ui-dist 5.35.0 as published (Apache-2.0), compressed.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from emo_serve.api.http.exchange import exchange_of
 from emo_serve.api.wire.paths import prefix_of
 
 ASSETS: Mapping[str, str] = MappingProxyType({"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"})
-"""What the page loads, with its media types."""
+"""Files that the page loads, with their media types."""
 _FOLDER = Path(__file__).parent / "swagger"
 
 
 async def documentation(request: Request) -> Response:
-    """The page, with what it may load in its Content-Security-Policy."""
+    """The page, with a Content-Security-Policy that allows only its own files."""
     page, policy = _page(prefix_of(request.scope))
     return Response(page, media_type="text/html", headers={"Content-Security-Policy": policy})
 
 
 async def asset(request: Request, name: str) -> Response:
-    """A file of Swagger UI, packed as it is kept where the client takes that."""
+    """A file of Swagger UI, sent compressed if the client accepts gzip."""
     if name not in ASSETS:
         raise HTTPException(404)
     packed = _packed(name)

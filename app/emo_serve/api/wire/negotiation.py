@@ -1,4 +1,4 @@
-"""Which media type a client gets: the Accept header against what can be made (RFC 9110, section 12.5.1)."""
+"""Content negotiation: the best media type for an Accept header (RFC 9110, section 12.5.1)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ class _Range:
     quality: float
 
     def specificity(self, media_type: str) -> int:
-        """0: does not match; 1: ``*/*``; 2: ``image/*``; 3: the type itself."""
+        """0: no match; 1: ``*/*``; 2: ``image/*``; 3: the type itself."""
         if self.media_type == media_type:
             return 3
         if self.media_type == media_type.partition("/")[0] + "/*":
@@ -20,11 +20,11 @@ class _Range:
         return int(self.media_type == "*/*")
 
 
-@lru_cache(maxsize=128)  # clients send the same again and again
+@lru_cache(maxsize=128)  # clients repeat the same header
 def negotiate(accept: bytes | None, available: tuple[str, ...]) -> str:
-    """The best of ``available`` (the server's order of preference) for an Accept header.
+    """The best of ``available`` (in the server's order of preference) for an Accept header.
 
-    Raises HTTPException 406 where none is acceptable.
+    Raises HTTPException 406 if none is acceptable.
     """
     ranges = _parse((accept or b"*/*").decode("latin-1"))
     best: tuple[float, int, int] | None = None
@@ -58,7 +58,7 @@ def _parse(accept: str) -> list[_Range]:
 
 
 def _quality(text: str) -> float:
-    """A weight from 0 to 1; what is none counts as 0, because nothing was clearly asked for."""
+    """A weight from 0 to 1; an invalid one counts as 0, as it asks for nothing clearly."""
     try:
         quality = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The path of a request as the routes know it, below whatever prefix a proxy publishes the server."""
+"""Request paths as the routes know them, without the prefix below which a proxy publishes the server."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -14,24 +14,24 @@ _LONGEST = 256
 
 
 class Paths:
-    """Below what prefix the server is published, by the setting or by what a trusted proxy says of a request."""
+    """Removes the prefix below which the server is published, as set or as stated by a trusted proxy."""
 
     def __init__(self, prefix: str = "", proxies: Collection[str] = (), routes: Collection[str] = ()) -> None:
-        """``proxies`` are addresses, networks or ``*``; ``routes`` the paths that are described."""
+        """``proxies`` are addresses, networks or ``*``; ``routes`` the paths of the API description."""
         self._prefix = prefix
         self._proxies = tuple(proxies)
         self._beginnings = frozenset({"docs", "openapi.json", *(route.split("/")[1] for route in routes)})
 
     def settle(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Make the path in ``scope`` the route's own; ``prefix_of`` gives what stood before it for clients.
+        """Set the path in ``scope`` to the route's own; ``prefix_of`` returns the prefix that clients see before it.
 
-        A prefix that the proxy has left in the path is taken away, unless it could be the beginning of a route, and so
-        are slashes at the end.
+        A prefix that the proxy left in the path is removed, unless it could be the beginning of a route, and so are
+        trailing slashes.
         """
         path = scope["path"]
         prefix = self._prefix
         if self._proxies and PREFIX_HEADER in headers and is_trusted(_address(scope), self._proxies):
-            prefix = _told(headers[PREFIX_HEADER]) or prefix
+            prefix = _forwarded_prefix(headers[PREFIX_HEADER]) or prefix
         if prefix:
             scope["state"]["prefix"] = prefix
             if f"{path}/".startswith(f"{prefix}/") and prefix.split("/")[1] not in self._beginnings:
@@ -40,7 +40,7 @@ class Paths:
 
 
 def prefix_of(scope: Scope) -> str:
-    """What stands before the path for clients: '', or a path that begins with '/' and does not end so."""
+    """The prefix that clients see before the path: '', or a path that begins with '/' and does not end with one."""
     prefix = scope["state"].get("prefix", "")
     if not isinstance(prefix, str):
         raise TypeError(prefix)
@@ -48,13 +48,13 @@ def prefix_of(scope: Scope) -> str:
 
 
 def is_prefix(text: str) -> bool:
-    """Whether ``text`` can stand before the paths of the server."""
+    """True if ``text`` is a valid prefix for the paths of the server."""
     return len(text) <= _LONGEST and _PREFIX.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=128)  # proxies say the same again and again
-def _told(value: bytes) -> str:
-    """The prefix in a header, '' where it is none; what several proxies have taken away is joined."""
+@lru_cache(maxsize=128)  # proxies repeat the same header
+def _forwarded_prefix(value: bytes) -> str:
+    """The prefix in a header, '' if it is invalid; the prefixes of several proxies are joined."""
     parts = value.decode("latin-1").split(",")
     prefix = "".join(part.strip().rstrip("/") for part in parts)
     return prefix if is_prefix(prefix) else ""
@@ -67,7 +67,7 @@ def _address(scope: Scope) -> str:
 
 @lru_cache(maxsize=1024)
 def is_trusted(address: str, proxies: tuple[str, ...]) -> bool:
-    """Whether the address is among ``proxies``: addresses, networks or ``*``."""
+    """True if the address is among ``proxies``: addresses, networks or ``*``."""
     if ANY in proxies:
         return True
     try:

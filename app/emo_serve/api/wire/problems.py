@@ -39,10 +39,10 @@ from emo_serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:emo-serve:problem:"
-_SHOWN = 100  # characters of a client's value that are repeated to it
+_SHOWN = 100  # characters of a client's value that an error repeats
 
 ANSWERED = (ServiceError, HTTPException, RequestValidationError)
-"""What ``answer_error`` makes an answer of."""
+"""Exceptions that ``answer_error`` handles."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class ProblemType:
 
     @property
     def uri(self) -> str:
-        """What ``type`` holds in the document."""
+        """The value of the document's ``type``."""
         return _TYPE_PREFIX + self.name
 
 
@@ -82,7 +82,7 @@ SERVICE_PROBLEMS: Mapping[type[ServiceError], ProblemType] = MappingProxyType(
         InferenceFailed: ProblemType(500, "inference-failed", "The model failed on this image"),
     }
 )
-"""The most specific class of an error decides; what is none of these is an internal error."""
+"""By the most specific class of an error; any other exception is an internal error."""
 
 HTTP_PROBLEMS: Mapping[int, ProblemType] = MappingProxyType(
     {
@@ -100,17 +100,17 @@ HTTP_PROBLEMS: Mapping[int, ProblemType] = MappingProxyType(
         505: ProblemType(505, "http-version", "The server does not speak this version of HTTP"),
     }
 )
-"""What HTTP itself or the framework refuses; another status becomes ``about:blank``, as RFC 9457 has it."""
+"""Refusals by HTTP itself or the framework; any other status gets ``about:blank`` (RFC 9457)."""
 
 
 def problem_types() -> tuple[ProblemType, ...]:
-    """Every problem type this server can answer with, each once, by name."""
+    """Every problem type that this server can answer with, each once, by name."""
     return tuple(sorted({*SERVICE_PROBLEMS.values(), *HTTP_PROBLEMS.values()}, key=lambda problem: problem.name))
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem document before it is written out."""
+    """A problem document before serialization."""
 
     status: int
     uri: str
@@ -120,7 +120,7 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """The members of the document, the request id of the running request among them."""
+        """The members of the document, including the id of the current request."""
         return {
             "type": self.uri,
             "title": self.title,
@@ -131,17 +131,17 @@ class Problem:
         }
 
     def response(self) -> Response:
-        """The document as an answer."""
+        """The document as an HTTP response."""
         return Response(json.dumps(self.document()), self.status, dict(self.headers), MEDIA_TYPE)
 
 
 def problem_for(error: Exception) -> Problem:
-    """The problem that stands for ``error``; what a client must not see (a 500's cause) is logged, not told."""
+    """The problem for ``error``; details that a client must not see (the cause of a 500) are only logged."""
     if isinstance(error, HTTPException):
         return _http_problem(error)
     kind = next((SERVICE_PROBLEMS[base] for base in type(error).__mro__ if base in SERVICE_PROBLEMS), INTERNAL_ERROR)
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        if not isinstance(error, InferenceFailed):  # the engine has logged that one
+        if not isinstance(error, InferenceFailed):  # already logged by the engine
             logger.error("a request failed because of a defect", exc_info=error)
         return Problem(kind.status, kind.uri, kind.title, "The cause is in the server's log under this request id.")
     headers, extensions = {}, {}
@@ -167,7 +167,7 @@ def _http_problem(error: HTTPException) -> Problem:
 
 
 def parameter_problem(request: Request, error: RequestValidationError) -> Problem:
-    """What is wrong with the query, parameter by parameter, and what would be allowed."""
+    """The problem for invalid query parameters: for each of them the fault and the allowed values."""
     declared = _declared_parameters(request)
     errors = []
     for entry in error.errors():
@@ -195,7 +195,7 @@ def _declared_parameters(request: Request) -> dict[str, dict[str, Any]]:
 
 
 def allowed_values(schema: Mapping[str, Any]) -> str:
-    """A JSON schema of one parameter in words."""
+    """A textual description of the values that the JSON schema of a parameter allows."""
     for choice in schema.get("anyOf", []):
         if choice.get("type") != "null":
             return allowed_values(choice)
@@ -222,7 +222,7 @@ def _no_such_path(request: Request) -> str:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """The exception handler for everything that is raised while a request is answered."""
+    """Exception handler for all errors that are raised while a request is processed."""
     if isinstance(error, RequestValidationError):
         return parameter_problem(request, error).response()
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:  # only the framework raises it

@@ -1,4 +1,4 @@
-"""The query of a request, checked by a pydantic model; FastAPI's way to the same end takes several times as long."""
+"""Validation of query strings by pydantic models; FastAPI's own way takes several times as long."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,11 +14,11 @@ from emo_serve.errors import InvalidParameter
 Q = TypeVar("Q", bound=BaseModel)
 
 
-@lru_cache(maxsize=128)  # clients ask for the same again and again
+@lru_cache(maxsize=128)  # clients repeat the same query
 def read_query(query: bytes, model: type[Q], *lists: str) -> Q:
     """The query of an ASGI scope as ``model``, which is frozen; only the parameters ``lists`` may be repeated.
 
-    Raises InvalidParameter for others that are, and RequestValidationError for what the model does not allow.
+    Raises InvalidParameter for other repeated ones, and RequestValidationError for invalid values.
     """
     values: dict[str, Any] = {}
     for name, value in QueryParams(query).multi_items():
@@ -37,7 +37,7 @@ def read_query(query: bytes, model: type[Q], *lists: str) -> Q:
 
 
 def with_fields(query: bytes, fields: Sequence[tuple[str, str]], model: type[BaseModel]) -> bytes:
-    """The query with those fields of a form that are parameters, too; others and empty ones are nothing to us."""
+    """The query extended by those form fields that are parameters; others and empty ones are ignored."""
     taken = urlencode([(name, value) for name, value in fields if value and name in model.model_fields]).encode()
     return b"&".join(part for part in (query, taken) if part)
 

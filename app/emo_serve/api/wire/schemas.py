@@ -1,15 +1,13 @@
-"""The wire: what requests may ask and what answers look like.
+"""JSON schemas of the API: query parameters, request bodies and responses.
 
-Requests are parsed with these models. Answers are written by ``serialization`` directly, which is faster; the models
-here describe them in the OpenAPI document, and the tests hold real answers against them.
+Requests are parsed with these models. Responses are written by ``serialization`` directly, which is faster; their
+models describe them in the OpenAPI document, and tests validate real responses against them.
 """
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
-
-from emo_serve.manifest import Task
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 BoxUnits = Literal["pixel", "normalized"]
@@ -20,11 +18,13 @@ Version = Annotated[
 ]
 
 
-class _Strict(BaseModel):
+class Schema(BaseModel):
+    """Base of the schemas: frozen, without unknown members."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Query(_Strict):
+class _Query(Schema):
     model: str | None = Field(
         None, min_length=1, max_length=64, description="Name of a model; without it the default answers."
     )
@@ -36,31 +36,31 @@ class _Query(_Strict):
     )
 
 
-class NoQuery(_Strict):
-    """Nothing can be asked."""
+class NoQuery(Schema):
+    """A query without parameters."""
 
 
-class ModelQuery(_Strict):
-    """What can be asked of /models/{name}."""
+class ModelQuery(Schema):
+    """Query parameters of /models/{name}."""
 
     version: Version = None
 
 
-class AliasQuery(_Strict):
-    """What can be asked of an alias."""
+class AliasQuery(Schema):
+    """Query parameters of an alias."""
 
     version: str | None = Field(None, max_length=16, description="The version that it is to name.")
 
 
 class ClassifyQuery(_Query):
-    """What can be asked of /classify."""
+    """Query parameters of /classify."""
 
     top_k: int = Field(5, ge=1, le=1000, description="How many classes, and groups, to return at most, best first.")
     score_threshold: Score = Field(0.0, description="Classes, and groups, with a lower score are left out.")
 
 
 class DetectQuery(_Query):
-    """What can be asked of /detect; a value that is not given comes from the model's manifest."""
+    """Query parameters of /detect; the defaults come from the model's manifest."""
 
     score_threshold: Score | None = Field(None, description="Objects with a lower score are left out.")
     iou_threshold: Score | None = Field(
@@ -84,7 +84,7 @@ class DetectQuery(_Query):
 
 
 class SegmentQuery(_Query):
-    """What can be asked of /segment."""
+    """Query parameters of /segment."""
 
     format: Literal["labels", "overlay"] = Field(
         "labels",
@@ -93,8 +93,8 @@ class SegmentQuery(_Query):
     )
 
 
-class JsonImages(_Strict):
-    """A JSON body: one image or several, each base64 (RFC 4648) or a data: URI of it."""
+class JsonImages(Schema):
+    """A JSON body: one image or several, each as base64 (RFC 4648) or as a data: URI."""
 
     image: str | None = Field(None, description="One image, base64.")
     images: list[str] | None = Field(None, min_length=1, description="Several images, base64; answered in this order.")
@@ -107,49 +107,49 @@ class JsonImages(_Strict):
         return self
 
 
-class ModelReference(_Strict):
+class ModelReference(Schema):
     """The model that answered."""
 
     name: str
     version: str
 
 
-class Size(_Strict):
-    """Size in pixels of the image as a person sees it (EXIF orientation applied)."""
+class Size(Schema):
+    """Size in pixels of the upright image (EXIF orientation applied)."""
 
     width: int
     height: int
 
 
-class ScoredClass(_Strict):
-    """A class and how sure the model is of it."""
+class ScoredClass(Schema):
+    """A class and its score."""
 
     class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
     name: str
     score: float = Field(ge=0, le=1)
 
 
-def _is_left_out(schema: dict[str, Any]) -> None:
-    """Of a field that may be absent: it is never null, so it has no default either."""
+def _without_default(schema: dict[str, Any]) -> None:
+    """Remove the default from the schema of a field that is absent rather than null."""
     del schema["default"]
 
 
 class GroupedClass(ScoredClass):
-    """A class, and the broad group that it is in."""
+    """A class with its score and its broad group."""
 
     group: str | SkipJsonSchema[None] = Field(
-        None, description="Only of models whose classes have groups.", json_schema_extra=_is_left_out
+        None, description="Only of models whose classes have groups.", json_schema_extra=_without_default
     )
 
 
-class ScoredGroup(_Strict):
-    """A broad group of classes, and the sum of the scores of all of them."""
+class ScoredGroup(Schema):
+    """A broad group of classes, and the sum of their scores."""
 
     name: str
     score: float = Field(ge=0, le=1)
 
 
-class ClassifyAnswer(_Strict):
+class ClassifyAnswer(Schema):
     """The best classes of one image."""
 
     model: ModelReference
@@ -159,17 +159,17 @@ class ClassifyAnswer(_Strict):
         None,
         description="The best groups, by the sums over all their classes, also those that are not listed. Only of "
         "models whose classes have groups.",
-        json_schema_extra=_is_left_out,
+        json_schema_extra=_without_default,
     )
 
 
 class DetectedObject(ScoredClass):
-    """An object and where it is."""
+    """A detected object and its box."""
 
     box: tuple[float, float, float, float] = Field(description="Four numbers in `box_format` and `units`.")
 
 
-class DetectAnswer(_Strict):
+class DetectAnswer(Schema):
     """The objects found in one image, best first."""
 
     model: ModelReference
@@ -179,8 +179,8 @@ class DetectAnswer(_Strict):
     detections: list[DetectedObject]
 
 
-class CocoResult(_Strict):
-    """One object as pycocotools reads it."""
+class CocoResult(Schema):
+    """One object in COCO's results format, as read by pycocotools."""
 
     image_id: int
     category_id: int
@@ -188,14 +188,14 @@ class CocoResult(_Strict):
     score: float
 
 
-class RunLengths(_Strict):
-    """Which pixels, as pycocotools reads it (`pycocotools.mask.decode`)."""
+class RunLengths(Schema):
+    """A mask in COCO's compressed RLE, as read by `pycocotools.mask.decode`."""
 
     size: tuple[int, int] = Field(description="Height and width of the image.")
     counts: str = Field(description="COCO's compressed run lengths, down the columns.")
 
 
-class SegmentedClass(_Strict):
+class SegmentedClass(Schema):
     """All pixels of one class."""
 
     class_id: int = Field(ge=0, description="Index of the class in the labels of the model.")
@@ -205,8 +205,8 @@ class SegmentedClass(_Strict):
     rle: RunLengths
 
 
-class SegmentAnswer(_Strict):
-    """The classes that one image consists of, the largest first; every pixel has one."""
+class SegmentAnswer(Schema):
+    """The classes that occur in one image, the largest first; every pixel has one."""
 
     model: ModelReference
     image: Size
@@ -214,7 +214,7 @@ class SegmentAnswer(_Strict):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457: what went wrong and what is allowed; some types have members of their own."""
+    """A problem document (RFC 9457): the fault and the allowed values; some types have additional members."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -225,103 +225,25 @@ class ProblemDocument(BaseModel):
     request_id: str
 
 
-class FailedImage(_Strict):
-    """Stands where the answer of an image would be that could not be answered."""
+class FailedImage(Schema):
+    """Entry for an image that could not be answered."""
 
     error: ProblemDocument
 
 
-class ClassifyAnswers(_Strict):
+class ClassifyAnswers(Schema):
     """One entry for each image, in the order of the request."""
 
     results: list[ClassifyAnswer | FailedImage]
 
 
-class DetectAnswers(_Strict):
+class DetectAnswers(Schema):
     """One entry for each image, in the order of the request."""
 
     results: list[DetectAnswer | FailedImage]
 
 
-class SegmentAnswers(_Strict):
+class SegmentAnswers(Schema):
     """One entry for each image, in the order of the request."""
 
     results: list[SegmentAnswer | FailedImage]
-
-
-class InputSize(_Strict):
-    """Size in pixels of what the network sees."""
-
-    width: int
-    height: int
-
-
-class ModelSummary(_Strict):
-    """One served model, in short."""
-
-    name: str
-    version: str
-    task: Task
-    default: bool = Field(description="Whether it answers where the client names no model.")
-    ready: bool
-    aliases: list[str] = Field(description="Words that `version` may give for this version.")
-    labels: int = Field(description="How many classes it knows.")
-    input: InputSize
-    architecture: str
-    metrics: dict[str, float]
-    intended_use: str
-
-
-class ModelFailure(_Strict):
-    """A model in the repository that is not served."""
-
-    path: str
-    reason: str
-
-
-class ModelList(_Strict):
-    """What is served and what is not."""
-
-    models: list[ModelSummary]
-    failures: list[ModelFailure]
-
-
-class ModelDescription(_Strict):
-    """One served model in full."""
-
-    versions: list[str] = Field(description="All served versions of this name.")
-    default: bool
-    ready: bool
-    labels: list[str] = Field(description="Names of the classes; the position is the class id.")
-    manifest: dict[str, Any] = Field(description="manifest.json without its golden pair.")
-
-
-class LoadedVersion(_Strict):
-    """One version that a worker serves."""
-
-    name: str
-    version: str
-    task: Task
-    aliases: list[str]
-    default: bool = Field(description="Whether it answers where the client names no model.")
-    ready: bool
-
-
-class WorkerState(_Strict):
-    """What one worker serves, and what it could not follow."""
-
-    process: int
-    models: list[LoadedVersion]
-    failures: list[ModelFailure]
-
-
-class WorkerStates(_Strict):
-    """Every worker that takes requests."""
-
-    workers: list[WorkerState]
-
-
-class State(_Strict):
-    """State of the process."""
-
-    status: Literal["live", "ready"]

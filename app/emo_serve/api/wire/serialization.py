@@ -1,4 +1,4 @@
-"""Predictions -> what is written on the wire; the shapes are those of ``emo_serve.api.wire.schemas``."""
+"""Results -> JSON objects in the shapes of ``emo_serve.api.wire.schemas``."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ def coco_results(image_id: int, image: ImageSize, result: Detections) -> list[di
 def convert_boxes(
     boxes_xyxy: NDArray[np.float32], image: ImageSize, box_format: BoxFormat, units: BoxUnits
 ) -> list[list[float]]:
-    """(K, 4) in pixels -> K boxes in the wanted format and units, rounded to what they can mean."""
+    """(K, 4) in pixels -> K boxes in the requested format and units, rounded to meaningful digits."""
     boxes = normalise(boxes_xyxy, image) if units == "normalized" else boxes_xyxy
     if box_format == "xywh":
         boxes = xyxy_to_xywh(boxes)

@@ -1,4 +1,4 @@
-"""The set of deployments: which of them answers, and whether the process is alive and ready.
+"""Lookup of deployments: which one answers a request, and whether the process is alive and ready.
 
 A broken model never keeps the others from serving. It is listed under ``failures``, and the process is not ready while
 that failure leaves a configured default, or a whole task, without a model.
@@ -27,12 +27,12 @@ from emo_serve.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOADING_RETRY_SECONDS = 1.0
-_EXPECTED: frozenset[Task] = frozenset({"classify", "detect"})  # a broken folder may have held a model for these
-_SHOWN = 64  # characters of a name that are repeated to the client
+_EXPECTED: frozenset[Task] = frozenset({"classify", "detect"})  # tasks that a broken folder may have been for
+_SHOWN = 64  # characters of a client's name that an error repeats
 
 
 class Catalog:
-    """All models of the repository; made and used on one event loop."""
+    """All models of the repository; created and used on one event loop."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Catalog:
         retry_sync: RetrySync | None = None,
         preflight: Preflight | None = None,
     ) -> None:
-        """An empty catalog, not ready before ``start``; ``on_death`` is called when a watched task ends unasked.
+        """An empty catalog, not ready before ``start``; ``on_death`` is called if a background task ends unexpectedly.
 
-        ``retry_sync`` are those of several workers; by the ``preflight`` versions are tried before they are served.
+        ``retry_sync`` shares reserved retries with other workers; ``preflight`` tries versions before they are served.
         """
         self._settings = settings
         self._on_death = on_death
@@ -62,7 +62,7 @@ class Catalog:
         self._start(metrics.measure_event_loop_lag(), "lag meter")
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Start a task that is never to end."""
+        """Start a background task that must never end."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(self._task_ended)
         self._tasks.append(task)
@@ -77,22 +77,22 @@ class Catalog:
             self._start(watch(self._settings.models, self._settings.watch_seconds, self._reconciler), "watcher")
 
     async def follow(self) -> None:
-        """Serve what the repository holds now; what could not be loaded before is tried again."""
+        """Reconcile with the repository; versions that failed before are tried again."""
         await self._reconciler.follow()
 
-    # ---- asking ----------------------------------------------------------------------------------------------------
+    # ---- lookup ----------------------------------------------------------------------------------------------------
 
     def get(self, task: Task, name: str | None = None, version: str | None = None) -> Deployment:
-        """The deployment that answers: the task's default where no name, the model's where no version is given.
+        """The deployment for a request: the task's default model without a name, the model's default without a version.
 
-        A version is a number or an alias; the default is what the alias ``default`` names, else the highest.
+        A version is a number or an alias; the default is the one of the alias ``default``, else the highest.
 
-        Raises ModelNotFound, which says what there is, or ModelNotReady.
+        Raises ModelNotFound, which lists the alternatives, or ModelNotReady.
         """
         if self._state == "loading":
             msg = "The models are still being loaded."
             raise ModelNotReady(msg, _LOADING_RETRY_SECONDS)
-        wanted = self._known(name) if name else self.default(task)
+        wanted = self._canonical_name(name) if name else self.default(task)
         if wanted is None:
             raise self._no_default(task)
         versions = self.versions(wanted, task)
@@ -101,11 +101,11 @@ class Catalog:
         return self._pick(wanted, versions, version)
 
     def find(self, name: str, version: str | None = None) -> Deployment:
-        """The deployment of this name, whatever its task, its default where no version is given.
+        """The deployment of this name for any task; its default if no version is given.
 
-        Raises ModelNotFound, which says what there is.
+        Raises ModelNotFound, which lists the alternatives.
         """
-        name = self._known(name)
+        name = self._canonical_name(name)
         versions = self.versions(name)
         if not versions:
             msg = f"There is no model {name[:_SHOWN]!r}; there are: {', '.join(self._reconciler.deployments)}."
@@ -113,26 +113,26 @@ class Catalog:
         return self._pick(name, versions, version)
 
     def versions(self, name: str, task: Task | None = None) -> dict[str, Deployment]:
-        """The deployments of this name by version, the highest last; of one task or of all."""
+        """The deployments of this name by version, the highest last; for one task or all."""
         own = self._reconciler.deployments.get(name, {})
         return {version: own[version] for version in sorted(own, key=int) if task in (None, own[version].manifest.task)}
 
     def aliases(self, deployment: Deployment) -> list[str]:
-        """The aliases that name it."""
+        """The aliases of this deployment."""
         named = self._reconciler.aliases.get(deployment.manifest.name, {})
         return sorted(alias for alias, version in named.items() if version == deployment.manifest.version)
 
     def is_default(self, deployment: Deployment) -> bool:
-        """Whether it answers for its task where neither a model nor a version is named."""
+        """True if it answers requests for its task that name neither model nor version."""
         name, task = deployment.manifest.name, deployment.manifest.task
         return name == self.default(task) and deployment is self._version(name, self.versions(name, task), DEFAULT)
 
-    def _known(self, name: str) -> str:
-        """The name as the repository writes it."""
+    def _canonical_name(self, name: str) -> str:
+        """The model's name as the repository spells it."""
         return name if name in self._reconciler.deployments else known_as(name, self._reconciler.known)
 
     def _no_default(self, task: Task) -> ModelNotFound | ModelNotReady:
-        """Why no model answers for the task where none is named."""
+        """The error for a task without a default model."""
         if self._reconciler.defaults.are_unknown:
             return ModelNotReady(f"The default model for {task} is not known; the list of models says why.")
         names = sorted(self._reconciler.found[task])
@@ -150,7 +150,7 @@ class Catalog:
         return ModelNotFound(f"There is no model {name!r} for {task}; {there_are}")
 
     def _pick(self, name: str, versions: Mapping[str, Deployment], version: str | None) -> Deployment:
-        """The version or alias that is asked for, else the default; raises ModelNotFound or ModelNotReady."""
+        """The requested version or alias, else the default; raises ModelNotFound or ModelNotReady."""
         picked = self._version(name, versions, version or DEFAULT)
         if picked is not None:
             return picked
@@ -177,32 +177,32 @@ class Catalog:
         )
 
     def default(self, task: Task) -> str | None:
-        """The name of the model that answers when none is asked for: the setting, else what the repository says.
+        """The name of the task's default model: as set, else as the repository says.
 
-        Working or not, so that a broken model is not silently replaced by another. None where nothing chooses.
+        Working or not, so that a broken model is not silently replaced by another. None if there is no default.
         """
         configured = self._configured_defaults[task]
-        return self._known(configured) if configured else self._reconciler.defaults.names.get(task)
+        return self._canonical_name(configured) if configured else self._reconciler.defaults.names.get(task)
 
     @property
     def failures(self) -> dict[str, str]:
-        """What could not be served: the path inside the repository -> why."""
+        """Models that could not be served: path inside the repository -> reason."""
         return dict(self._reconciler.failures)
 
-    # ---- states ----------------------------------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
-        """Whether every task that has to run does; once False it stays so."""
+        """True while every background task runs; once False it stays False."""
         return self._alive
 
     @property
     def ready(self) -> bool:
-        """Whether clients may be sent here."""
+        """True if requests may be sent here."""
         return not self.not_ready_reasons()
 
     def not_ready_reasons(self) -> list[str]:
-        """Why the process is not ready; empty when it is."""
+        """Reasons why the process is not ready; empty if it is."""
         if self._state == "loading":
             return ["the models are still being loaded"]
         if self._state == "closed":

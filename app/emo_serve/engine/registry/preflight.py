@@ -1,8 +1,8 @@
-"""Tries a version in a process of its own before this one loads it: what never ends, or crashes, can be given up there.
+"""Trial of a version in a process of its own before this one loads it, so that a hang or crash does no harm.
 
-A manifest that is read is small (``MAX_MANIFEST_BYTES``), but what it leads to is a program: a graph may loop for
-ever, take all memory or crash ONNX Runtime. What was good is remembered beside the measurements of ``tuning_cache``, so
-that a version is tried once on a machine, and once for several workers: while one of them tries it the others wait.
+Manifests are small (``MAX_MANIFEST_BYTES``), but the graph is a program: it may loop for ever, take all memory or crash
+ONNX Runtime. Successful trials are remembered beside the measurements of ``tuning_cache``, so that a version is tried
+once on a machine, and once for several workers: while one of them tries it the others wait.
 """
 
 import asyncio
@@ -25,27 +25,27 @@ from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.manifest import Manifest
 from emo_serve.settings import Settings
 
-_START_SECONDS = 60.0  # for an interpreter and what it imports, on a machine that does much else
+_START_SECONDS = 60.0  # for an interpreter and its imports, on a busy machine
 _POLL_SECONDS = 0.02
-_NOT_WHAT_IS_TRIED = {"name": True, "version": True, "card": True}  # of a manifest
+_IRRELEVANT = {"name": True, "version": True, "card": True}  # parts of a manifest that a trial does not depend on
 
 
 class Unfit(StartupError):
-    """A version whose files are as its manifest says, and which cannot be served all the same."""
+    """A version whose files match its manifest but which cannot be served."""
 
     def __init__(self, message: str, manifest: Manifest) -> None:
-        """Keep what it would have been."""
+        """``manifest`` is that of the version."""
         super().__init__(message)
         self.manifest = manifest
 
 
 class Preflight:
-    """Tries one version after the other; what blocks is to be called in a thread, one at a time."""
+    """Tries one version after the other; blocking methods are called in a thread, one at a time."""
 
     def __init__(self, settings: Settings, process: TrialProcess | None = None) -> None:
-        """Try as these settings would have it served, each version for at most ``load_seconds``.
+        """Try versions as these settings would serve them, each for at most ``load_seconds``.
 
-        The first trials are made by the ``process``; where it has gone, and later, by fresh ones.
+        The first trials run in ``process``; once it has ended, later ones run in new processes.
         """
         self._settings = settings
         self._circumstances = [RUNTIME_VERSION, this_machine(), settings.session, settings.batching.largest_batch]
@@ -53,7 +53,7 @@ class Preflight:
         self._is_closed = False
 
     async def try_all(self, folders: Mapping[Path, asyncio.Future[Artefact | Exception]]) -> None:
-        """Give each future the model in its folder, or what is wrong with it, one after the other."""
+        """Set each future to the model in its folder, or to the error, one after the other."""
         for folder, future in folders.items():
             future.set_result(await asyncio.to_thread(self._artefact_or_error, folder))
         await asyncio.to_thread(self.rest)
@@ -61,11 +61,11 @@ class Preflight:
     def _artefact_or_error(self, folder: Path) -> Artefact | Exception:
         try:
             return self.artefact(folder)
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
+        except Exception as error:  # noqa: BLE001  # any fault of one model must not affect the others
             return error
 
     def artefact(self, folder: Path) -> Artefact:
-        """The model in the folder, which was tried; raises InvalidManifest, or Unfit."""
+        """The model in the folder, after a successful trial; raises InvalidManifest, or Unfit."""
         manifest = manifest_of(folder)
         word, reason = self._verdict(folder, manifest)
         if word == BAD_FILES:
@@ -75,19 +75,19 @@ class Preflight:
         return read_artefact(folder)
 
     def rest(self) -> None:
-        """End the process that tries, if there is one; the next trial starts another."""
+        """End the trial process, if there is one; the next trial starts another."""
         process, self._process = self._process, None
         if process is not None:
             process.end()
 
     def close(self) -> None:
-        """Give up what is being tried; in any thread."""
+        """Abort the current trial; may be called in any thread."""
         self._is_closed = True
         if (process := self._process) is not None:
             process.kill()
 
     def _verdict(self, folder: Path, manifest: Manifest) -> Verdict:
-        """What is remembered, was just found by another process, or is found now."""
+        """The verdict on a version: remembered, just found by another process, or found now."""
         note = self._note_of(manifest)
         asked_at = time.time()
         if note is None:
@@ -124,25 +124,25 @@ class Preflight:
         return Verdict(UNFIT, f"{folder}: {reason}")
 
     def _running(self) -> TrialProcess:
-        """A process that waits for a question; raises OSError."""
+        """A trial process that is ready for a question; raises OSError."""
         if self._process is None:
             self._process = spawned()
-        if self._is_closed:  # perhaps meanwhile, in another thread
+        if self._is_closed:  # possibly meanwhile, by another thread
             self._process.kill()
         self._process.wait_until_started(_START_SECONDS)
         return self._process
 
-    # ---- what is remembered ----------------------------------------------------------------------------------------
+    # ---- remembered verdicts ---------------------------------------------------------------------------------------
 
     def _note_of(self, manifest: Manifest) -> Path | None:
-        """The file that remembers what came of this version here; None where nothing can be remembered.
+        """Path of the file that remembers the verdict on this version; None if nothing can be remembered.
 
-        Names and the like do not count: what is tried are files, by their digests, and how they are to be used.
+        Names and the model card do not count: a trial concerns the files, by their digests, and how they are used.
         """
         folder = cache_folder(self._settings.cache_dir)
         if folder is None:
             return None
-        what = [manifest.model_dump(mode="json", exclude=_NOT_WHAT_IS_TRIED), self._settings.load_seconds]
+        what = [manifest.model_dump(mode="json", exclude=_IRRELEVANT), self._settings.load_seconds]
         digest = hashlib.sha256(to_json([what, self._circumstances])).hexdigest()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ class Preflight:
 
     @contextlib.contextmanager
     def _held(self, note: Path) -> Iterator[None]:
-        """Keep other processes from trying the same, which ends with this one; not where that is impossible."""
+        """Keep other processes from trying the same version meanwhile, if the file system supports locks."""
         try:
             file = note.open("ab")
         except OSError:
@@ -172,11 +172,11 @@ class Preflight:
 
 
 def _read(note: Path, asked_at: float) -> Verdict | None:
-    """What came of it; what was wrong counts only if it was found since then, as its cause may be gone."""
+    """The remembered verdict; a failure counts only if it was found since ``asked_at``, as its cause may be gone."""
     try:
         verdict = Verdict(*json.loads(note.read_bytes()))
         is_valid = verdict.word == GOOD or note.stat().st_mtime >= asked_at
-    except (OSError, ValueError, TypeError):  # there is none, or it is not whole
+    except (OSError, ValueError, TypeError):  # missing or incomplete
         return None
     return verdict if is_valid else None
 

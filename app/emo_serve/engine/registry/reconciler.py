@@ -1,9 +1,9 @@
-"""What is served follows the repository: new versions are loaded and then take requests, old ones finish and end.
+"""Reconciler: loads new versions of the repository, then lets them take requests, and drains and retires old ones.
 
-A version takes requests only when its files, its golden pair and its first runs were good; until then, and where they
-are not, what was served goes on. What was loaded does not need its files any more, so the rules about their absence
-are careful: what an alias names stays, the last version of a model stays as long as the model's folder does, and a
-repository in which nothing is found changes nothing.
+A version takes requests only once its files, its golden pair and its first runs were good; until then, or if they are
+not, the old one keeps serving. Loaded versions need their files no more, so absence is handled with care: a version
+that an alias names stays, the last version of a model stays as long as the model's folder exists, and an empty
+repository changes nothing.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from emo_serve.engine.host import trim_heap
 from emo_serve.engine.registry.default_models import DefaultModels
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.registry.preflight import Preflight, Unfit
+from emo_serve.engine.registry.serving_configs import ServingConfigs
 from emo_serve.engine.repository.artefacts import (
     SERVING_CONFIG_FILE,
     Artefact,
@@ -26,7 +27,6 @@ from emo_serve.engine.repository.artefacts import (
     RepositoryState,
     scan_state,
 )
-from emo_serve.engine.repository.serving_config import ServingConfig, parse_serving_config
 from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.engine.tuning.runner import START_SECONDS, Tuner
 from emo_serve.engine.tuning.search import Tuning
@@ -41,7 +41,7 @@ _CHANGED = "was changed after it was loaded; what was loaded goes on, and what i
 
 
 class Reconciler:
-    """The deployments, loaded and retired as the repository says; made and used on one event loop."""
+    """The deployments, loaded and retired to match the repository; created and used on one event loop."""
 
     def __init__(
         self,
@@ -53,18 +53,17 @@ class Reconciler:
         retry_sync: RetrySync | None,
         preflight: Preflight | None = None,
     ) -> None:
-        """Serve nothing yet; versions are tried by a ``preflight``, which this object closes."""
+        """Serve nothing yet; versions are tried by ``preflight``, which this object closes."""
         self.deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
-        self.aliases: dict[str, dict[str, str]] = {}  # name -> alias -> version
         self.found: dict[Task, set[str]] = {
             "classify": set(),
             "detect": set(),
             "segment": set(),
-        }  # the names, working or not
+        }  # names by task, working or not
         self.defaults = DefaultModels(settings.models)
-        self.failures: dict[str, str] = {}  # path inside the repository -> why
-        self.missing: set[str] = set()  # the names that failed at start and have served nothing yet
-        self.seen: RepositoryState | None = None  # what was followed last
+        self.failures: dict[str, str] = {}  # path inside the repository -> reason
+        self.missing: set[str] = set()  # names that failed at start and have not been served yet
+        self.seen: RepositoryState | None = None  # the state of the last reconciliation
         self._root = settings.models
         self._settings = settings
         self._metrics = metrics
@@ -73,15 +72,20 @@ class Reconciler:
         self._open_session = open_session
         self._retry_sync = retry_sync
         self._preflight = preflight or Preflight(settings)
-        self._configs: dict[str, ServingConfig] = {}
-        self._fingerprints: dict[Path, Fingerprint] = {}  # of what is served
+        self._configs = ServingConfigs()
+        self._fingerprints: dict[Path, Fingerprint] = {}  # of the served versions
         self._broken: dict[Path, tuple[Fingerprint, str]] = {}
-        self._tunings: dict[str, Tuning] = {}  # name -> that of the version loaded last
+        self._tunings: dict[str, Tuning] = {}  # name -> tuning of its last loaded version
         self._retiring: set[asyncio.Task[None]] = set()
         self._following = asyncio.Lock()
-        self._work: asyncio.Task[None] | None = None  # of following, for ``close`` to end
+        self._work: asyncio.Task[None] | None = None  # the running reconciliation, for ``close`` to cancel
         self._started = False
         self._closed = False
+
+    @property
+    def aliases(self) -> dict[str, dict[str, str]]:
+        """Name -> alias -> version, as far as the versions could be served."""
+        return self._configs.aliases
 
     @property
     def known(self) -> set[str]:
@@ -89,9 +93,9 @@ class Reconciler:
         return set(self.deployments).union(*self.found.values())
 
     async def follow(self, seen: RepositoryState | None = None, *, again: bool = True) -> None:
-        """Serve what the repository holds, ``seen`` or as it is now; return when that is done.
+        """Reconcile with the repository state ``seen``, or the current one; return when that is done.
 
-        What was broken and has not changed since is tried ``again``, or not. Nothing is done once this is closed.
+        ``again``: retry versions that failed before and have not changed. Does nothing once this is closed.
         """
         async with self._following:
             if self._closed:
@@ -100,7 +104,7 @@ class Reconciler:
             try:
                 await self._work
             except asyncio.CancelledError:
-                if not self._closed:  # else it was given up, and whoever waits for it goes on
+                if not self._closed:  # otherwise it was given up by ``close``, and the caller goes on
                     raise
 
     async def _follow(self, seen: RepositoryState | None, *, again: bool) -> None:
@@ -118,61 +122,24 @@ class Reconciler:
         self._started = True
 
     async def _serve(self, seen: RepositoryState, failures: dict[Path, str], *, again: bool) -> None:
-        self._configs = self._read_configs(seen, failures)
-        self._resolve()  # before a new version can answer in the place of one that is pinned
-        wanted = [path for path in seen.versions if path.name not in self._config_of(path.parent.name).unloaded]
+        self._configs.read(seen, failures, self.deployments)
+        self._configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
+        wanted = [path for path in seen.versions if path.name not in self._configs.of(path.parent.name).unloaded]
         await self._load(await self._fresh(wanted, seen, failures, again=again), seen, failures)
-        for name, alias in self._resolve():
-            path, version = self._root / name / SERVING_CONFIG_FILE, self._configs[name].aliases[alias]
+        for name, alias in self._configs.resolve(self.deployments):
+            path, version = self._root / name / SERVING_CONFIG_FILE, self._configs.of(name).aliases[alias]
             failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
         self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
         self.defaults.follow(seen.defaults, self.found, self.deployments, failures)
 
-    # ---- choices ---------------------------------------------------------------------------------------------------
-
-    def _read_configs(self, seen: RepositoryState, failures: dict[Path, str]) -> dict[str, ServingConfig]:
-        """What is chosen for each model; where that cannot be read, what was chosen before."""
-        chosen: dict[str, ServingConfig] = {}
-        for path in (*seen.serving_configs, *(path for path in failures if path.name == SERVING_CONFIG_FILE)):
-            name = path.parent.name
-            try:
-                if path in seen.serving_configs:
-                    chosen[name] = parse_serving_config(path, seen.serving_configs[path])
-                    continue
-            except StartupError as error:
-                failures[path] = str(error)
-            if name in self._configs:
-                chosen[name] = self._configs[name]
-            elif name not in self.deployments:  # who was pinned or unloaded is not known: none may answer
-                versions = frozenset(folder.name for folder in seen.versions if folder.parent.name == name)
-                chosen[name] = ServingConfig.model_construct(aliases={}, unloaded=versions)
-        return chosen
-
-    def _config_of(self, name: str) -> ServingConfig:
-        return self._configs.get(name, ServingConfig())
-
-    def _resolve(self) -> list[tuple[str, str]]:
-        """Let aliases name what they shall, as far as it is served; gives those (name, alias) that cannot."""
-        astray = []
-        aliases: dict[str, dict[str, str]] = {}
-        for name, choices in self._configs.items():
-            served, before = self.deployments.get(name, {}), self.aliases.get(name, {})
-            for alias, version in choices.aliases.items():
-                if version not in served:
-                    astray.append((name, alias))
-                now = version if version in served else before.get(alias, version)
-                aliases.setdefault(name, {})[alias] = now
-        self.aliases = aliases
-        return astray
-
     # ---- loading ---------------------------------------------------------------------------------------------------
 
     async def _fresh(
         self, wanted: list[Path], seen: RepositoryState, failures: dict[Path, str], *, again: bool
     ) -> list[Path]:
-        """The folders to load; those that are served, or known to be broken, are none."""
+        """The folders to load: neither served nor known to be broken."""
         fresh = []
         for path in wanted:
             stamp = seen.versions[path]
@@ -180,7 +147,7 @@ class Reconciler:
             known = self._broken.get(path)
             if served is not None:
                 if stamp != self._fingerprints[path]:
-                    if await asyncio.to_thread(_is_of, path, served.manifest):
+                    if await asyncio.to_thread(_is_unchanged, path, served.manifest):
                         self._fingerprints[path] = stamp
                     else:
                         failures[path] = f"{path}: {_CHANGED}"
@@ -191,15 +158,15 @@ class Reconciler:
         return fresh
 
     async def _load(self, fresh: list[Path], seen: RepositoryState, failures: dict[Path, str]) -> None:
-        """Try, tune, load and warm up, one after the other, in threads; a broken one is kept as a failure."""
+        """Try, tune, load and warm up, one after the other, in threads; broken ones are kept as failures."""
         self._broken = {path: known for path, known in self._broken.items() if path in seen.versions}
         if not fresh:
             return
         async with asyncio.TaskGroup() as group:
             tried = {path: asyncio.get_running_loop().create_future() for path in fresh}
-            trials = group.create_task(self._preflight.try_all(tried))  # the next one while this one is loaded
+            trials = group.create_task(self._preflight.try_all(tried))  # tries the next one while this one is loaded
             if self._settings.tune and not self._started:
-                await trials  # or they would disturb what is measured
+                await trials  # they would disturb the measurements
             good = sum(future.done() and isinstance(future.result(), Artefact) for future in tried.values())
             tuner = await asyncio.to_thread(Tuner, self._settings, good, self._open_session)
             for path, future in tried.items():
@@ -217,9 +184,9 @@ class Reconciler:
                     failures[path] = str(error)
 
     async def _deploy(self, artefact: Artefact, tuner: Tuner) -> Exception | None:
-        """Serve it; what is wrong with it, if anything."""
+        """Serve the version; returns the error, if any."""
         manifest = artefact.manifest
-        # Twice what it was tried in: requests take their share of the cores.
+        # Twice the time of the trial, as requests use some of the cores.
         seconds = 2 * self._settings.load_seconds
         try:
             if self._started:
@@ -239,10 +206,10 @@ class Reconciler:
                 )
         except TimeoutError:
             return StartupError(f"{artefact.model_path}: was not loaded within {seconds:g} seconds, and was given up")
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others shall serve
+        except Exception as error:  # noqa: BLE001  # any fault of one model must not affect the others
             return error
         self._tunings[manifest.name] = tuning
-        self.found[manifest.task].add(manifest.name)  # not before it works, for it may become the default by that
+        self.found[manifest.task].add(manifest.name)  # only once it works, as this may make it the default
         self.deployments.setdefault(manifest.name, {})[manifest.version] = deployment
         if self._retry_sync is not None:
             self._retry_sync.join(f"{manifest.name}/{manifest.version}", deployment.retry_schedule)
@@ -252,12 +219,12 @@ class Reconciler:
     # ---- retiring --------------------------------------------------------------------------------------------------
 
     def _retire(self, seen: RepositoryState, failures: dict[Path, str]) -> None:
-        """Take from service what the repository no longer wants; who was let in is answered all the same."""
+        """Retire versions that the repository no longer wants; their accepted requests are still answered."""
         for name, versions in list(self.deployments.items()):
             for version in sorted(versions, key=int):
                 path = self._root / name / version
                 is_present = path in seen.present or path.parent in seen.present
-                if is_present and version not in self._config_of(name).unloaded:
+                if is_present and version not in self._configs.of(name).unloaded:
                     continue
                 if self._stays(name, version, seen, failures):
                     continue
@@ -271,7 +238,7 @@ class Reconciler:
                 self._tunings.pop(name, None)
 
     def _stays(self, name: str, version: str, seen: RepositoryState, failures: dict[Path, str]) -> bool:
-        """Whether a version that is no longer wanted has to stay; that is a failure, for people to see."""
+        """True if an unwanted version has to stay; that is listed as a failure."""
         path = self._root / name / version
         aliases = [alias for alias, named in self.aliases.get(name, {}).items() if named == version]
         if aliases:
@@ -283,7 +250,7 @@ class Reconciler:
         return True
 
     def _publish(self, failures: Mapping[Path, str]) -> None:
-        root = self._root  # its place in the file system is nothing for clients
+        root = self._root  # clients must not learn its place in the file system
         published: dict[str, str] = {}
         for path, text in failures.items():
             inside = path.relative_to(root).as_posix()
@@ -293,7 +260,7 @@ class Reconciler:
         self.failures = published
 
     async def close(self) -> None:
-        """Drain and end all deployments at the same time; what is being loaded is given up."""
+        """Drain and end all deployments at the same time; loading is given up."""
         self._closed = True
         self._preflight.close()
         if self._work is not None:
@@ -309,8 +276,8 @@ async def _end(deployment: Deployment) -> None:
     await asyncio.to_thread(trim_heap)
 
 
-def _is_of(folder: Path, manifest: Manifest) -> bool:
-    """Whether the folder still is what was loaded; its files have digests in the manifest."""
+def _is_unchanged(folder: Path, manifest: Manifest) -> bool:
+    """True if the folder still holds the loaded version; the manifest contains the digests of its files."""
     try:
         return read_manifest(folder / MANIFEST_FILE) == manifest
     except StartupError:

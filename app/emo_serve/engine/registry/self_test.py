@@ -1,4 +1,4 @@
-"""The proof, before a model serves, that it still answers here as it did where it was exported."""
+"""Check before a model serves: it must answer its golden pair as it did where it was exported."""
 
 import math
 import time
@@ -16,11 +16,11 @@ from emo_serve.vision.image import ImageLimits
 def self_test(
     artefact: Artefact, session: Session, limits: ImageLimits, max_batch_size: int, *, times: int = 2
 ) -> dict[int, float]:
-    """Check the golden pair alone and in a full batch, each twice, which also warms the session up.
+    """Check the golden pair as a single image and in a full batch, each twice, which also warms the session up.
 
-    In the first run of a size ONNX Runtime plans its memory, and takes what was planned from the second on: so a server
-    has grown to its size before it is asked, and does not when many ask. Gives the seconds of the quicker run of each
-    size. Raises SelfTestFailed, which names the file, the output and how far it is off.
+    ONNX Runtime plans its memory in the first run of a size and allocates it in the second, so memory is at its full
+    size before the first request. Returns seconds of the faster run by batch size. Raises SelfTestFailed, which names
+    the file, the output and the difference.
     """
     quickest: dict[int, float] = {}
     try:

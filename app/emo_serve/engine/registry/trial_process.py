@@ -1,4 +1,4 @@
-"""The process in which versions are tried, as ``preflight`` sees it: a fresh interpreter, or a copy of this process."""
+"""Handle of a trial process as ``preflight`` uses it: a new interpreter, or a fork of this process."""
 
 import contextlib
 import json
@@ -13,20 +13,20 @@ import warnings
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-_MODULE = "emo_serve.engine.registry.trial"  # by name: this process itself does not need it
+_MODULE = "emo_serve.engine.registry.trial"  # by name, as this process does not import it
 
 GOOD, BAD_FILES, UNFIT = "good", "bad files", "unfit"
 
 
 class Verdict(NamedTuple):
-    """What came of a trial: it can be served, its files are wrong, or they are right and it does not run."""
+    """Result of a trial: the version can be served, its files are wrong, or they are right and it does not run."""
 
     word: str
     reason: str
 
 
 class _Handle(Protocol):
-    """A process, as ``subprocess`` has it."""
+    """A process with the methods of ``subprocess.Popen`` that are used here."""
 
     def kill(self) -> None: ...
 
@@ -34,17 +34,17 @@ class _Handle(Protocol):
 
 
 class TrialProcess:
-    """At the other end of a pair of sockets."""
+    """A trial process, connected by a pair of sockets."""
 
     def __init__(self, handle: _Handle, link: socket.socket) -> None:
         self.is_started = False
         self._handle = handle
         self._link = link
-        self._lock = threading.Lock()  # a process that was waited for is not to be killed: its number may be another's
+        self._lock = threading.Lock()  # a reaped process must not be killed: its id may be in use again
         self._has_ended = False
 
     def wait_until_started(self, seconds: float) -> None:
-        """Return when it has said so; raises OSError where it does not."""
+        """Return when the process is ready; raises OSError if it does not become so."""
         if self.is_started:
             return
         try:
@@ -55,7 +55,7 @@ class TrialProcess:
         self.is_started = True
 
     def ask(self, question: object, seconds: float) -> Verdict:
-        """Its verdict; raises TimeoutError, or EOFError where it has ended."""
+        """The verdict on a question; raises TimeoutError, or EOFError if the process has ended."""
         try:
             self._link.settimeout(seconds)
             self._link.sendall(json.dumps(question).encode() + b"\n")
@@ -78,14 +78,14 @@ class TrialProcess:
         return Verdict(*json.loads(line))
 
     def kill(self) -> None:
-        """End it; whoever waits for an answer gets EOFError."""
+        """Kill the process; a pending ``ask`` raises EOFError."""
         with self._lock:
             if not self._has_ended:
                 self._handle.kill()
 
     def end(self) -> int:
-        """End it if it has not; its exit status, negative for a signal."""
-        self._link.close()  # it ends by that too, but not out of every function
+        """End the process if it still runs; returns its exit status, negative for a signal."""
+        self._link.close()  # this ends it too, but not in the middle of every call
         self.kill()
         status = self._handle.wait()
         with self._lock:
@@ -94,12 +94,12 @@ class TrialProcess:
 
 
 def spawned() -> TrialProcess:
-    """A fresh interpreter; raises OSError."""
+    """A new interpreter; raises OSError."""
     link, its_link = socket.socketpair()
     with its_link:
         try:
-            handle = subprocess.Popen(  # noqa: S603  # this interpreter, and nothing that a client says
-                # It imports from where this process does, and never from the folder where it happens to be started.
+            handle = subprocess.Popen(  # noqa: S603  # this interpreter, no client input
+                # It imports from the same paths as this process, never from the current folder.
                 [sys.executable, "-P", "-m", _MODULE, str(its_link.fileno())],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=subprocess.DEVNULL,
@@ -113,32 +113,32 @@ def spawned() -> TrialProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
-    """A copy of this process."""
+class _Fork:
+    """A fork of this process."""
 
     number: int
 
     def kill(self) -> None:
-        """As the protocol has it."""
+        """Kill the process."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.number, signal.SIGKILL)
 
     def wait(self) -> int:
-        """As the protocol has it."""
+        """Wait for the process to end; returns its exit status, negative for a signal."""
         return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
 
 
 def forked() -> TrialProcess | None:
-    """A copy of this process, which need not load again what is loaded here; None where the system gives no process.
+    """A fork of this process, which shares the loaded modules; None if the system gives no process.
 
-    Only to be made as long as there is nothing else in this process: no event loop, no threads, no sessions.
+    Call it only while this process has no event loop, no threads and no sessions.
     """
-    from emo_serve.engine.registry.trial import serve_trials  # noqa: PLC0415  # what a fresh process is to load, and this one needs not
+    from emo_serve.engine.registry.trial import serve_trials  # noqa: PLC0415  # only the fork needs it
 
     link, its_link = socket.socketpair()
     try:
         with warnings.catch_warnings():
-            # Python 3.12 counts the threads of NumPy's linear algebra, which renews them around a fork by itself.
+            # Python 3.12 warns about the threads of NumPy's linear algebra, which handles forks itself.
             warnings.simplefilter("ignore", DeprecationWarning)
             number = os.fork()
     except OSError:
@@ -148,16 +148,16 @@ def forked() -> TrialProcess | None:
     if not number:
         try:
             os.dup2(its_link.fileno(), 3)
-            os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # nothing that ends with the server may be held open here
+            os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # must not keep the server's sockets open
             serve_trials(socket.socket(fileno=3))
         finally:
             os._exit(0)
     its_link.close()
-    return TrialProcess(_Copy(number), link)
+    return TrialProcess(_Fork(number), link)
 
 
 def ending(status: int) -> str:
-    """What an exit status says, in words."""
+    """An exit status in words."""
     if status >= 0:
         return f"ended with status {status}"
     try:

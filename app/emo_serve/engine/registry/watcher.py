@@ -1,4 +1,4 @@
-"""Looks at the repository now and then, and has it followed when it has changed."""
+"""Periodic scan of the repository for changes."""
 
 import asyncio
 import logging
@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 async def watch(root: Path, seconds: float, reconciler: Reconciler) -> None:
-    """Look every so many seconds, for ever, in a thread.
+    """Scan the repository every ``seconds``, for ever, in a thread, and reconcile after a change.
 
-    A change counts when two looks in a row have seen the same, so that a copy in progress is left alone.
+    A change counts once two scans in a row agree, so that a copy in progress is left alone.
     """
     before = None
     while True:

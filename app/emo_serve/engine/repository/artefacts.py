@@ -1,6 +1,6 @@
-"""The model repository: ``<root>/<name>/<version>/manifest.json`` with its files -> what can be served.
+"""The model repository: ``<root>/<name>/<version>/manifest.json`` with its files -> artefacts.
 
-Only the files are checked here; that the graph fits the manifest and answers its golden pair is the deployment's part.
+Only the files are checked here; the deployment checks that the graph fits the manifest and answers its golden pair.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from types import MappingProxyType
 from emo_serve.defaults import DEFAULTS_FILE, read_defaults_file
 from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.files import open_regular, read_regular
-from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_labels, read_manifest, sha256_of
+from emo_serve.labels import read_labels
+from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_manifest, sha256_of
 
 SERVING_CONFIG_FILE = "serving.json"
 """Beside the versions of a model: what the operator has chosen (``emo_serve.engine.repository.serving_config``)."""
@@ -23,7 +24,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A model whose files are complete, unaltered and fit together."""
+    """A model whose files are complete, unaltered and consistent."""
 
     manifest: Manifest
     labels: tuple[str, ...]
@@ -32,7 +33,7 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """What lies in the repository at one moment: names, sizes and times, so that looking often costs little."""
+    """Names, sizes and times of the repository's files at one moment, so that polling is cheap."""
 
     names: frozenset[str]
     present: frozenset[Path]
@@ -48,14 +49,14 @@ class RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """The artefacts by name and version, and what was wrong with the folders that are none."""
+    """The artefacts by name and version, and the faults of broken folders."""
 
     artefacts: tuple[Artefact, ...]
     failures: Mapping[Path, StartupError]
 
 
 def scan_state(root: Path) -> RepositoryState:
-    """What lies in the repository now; raises nothing: what cannot be listed stands in ``failures``.
+    """The current state of the repository; never raises: unreadable folders are listed in ``failures``.
 
     Hidden folders and files beside the folders are ignored. A repository without any model is a failure of ``root``.
     """
@@ -86,7 +87,7 @@ def scan_state(root: Path) -> RepositoryState:
 
 
 def scan(root: Path) -> ScanResult:
-    """Everything in the repository; raises nothing: a broken model stands in ``failures`` and hides no good one."""
+    """Everything in the repository; never raises: a broken model is listed in ``failures`` and hides no good one."""
     seen = scan_state(root)
     failures = {path: StartupError(reason) for path, reason in seen.failures.items()}
     artefacts = []
@@ -109,7 +110,7 @@ def _folders(parent: Path, failures: dict[Path, str]) -> list[Path]:
 def _look_into(folder: Path, versions: dict[Path, Fingerprint], failures: dict[Path, str]) -> None:
     try:
         files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
-    except OSError as error:  # or it changes in this very moment
+    except OSError as error:  # also if it changes meanwhile
         failures[folder] = f"{folder}: cannot be listed: {error.strerror}"
         return
     if not any(name == MANIFEST_FILE for name, _ in files):
@@ -119,7 +120,7 @@ def _look_into(folder: Path, versions: dict[Path, Fingerprint], failures: dict[P
 
 
 def _missing(path: Path) -> str:
-    """Why there is no such regular file."""
+    """The reason why there is no such regular file."""
     try:
         open_regular(path).close()
     except FileNotFoundError:
@@ -144,7 +145,7 @@ def _by_version(folder: Path) -> tuple[str, int, str]:
 
 
 def manifest_of(folder: Path) -> Manifest:
-    """The manifest in this folder, which is that of its name and version; raises InvalidManifest."""
+    """The manifest in this folder, which must match its name and version; raises InvalidManifest."""
     manifest = read_manifest(folder / MANIFEST_FILE)
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         msg = f"{folder}: its manifest is of {manifest.name}/{manifest.version}; folder and manifest must agree"
@@ -153,7 +154,7 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def read_artefact(folder: Path) -> Artefact:
-    """The model in this folder, all its files checked; raises StartupError, which names the file at fault."""
+    """The model in this folder, all its files checked; raises StartupError, which names the faulty file."""
     manifest = manifest_of(folder)
     for name, wanted in manifest.sha256.items():
         _check_digest(folder / name, wanted)

@@ -1,7 +1,7 @@
-"""What an operator has chosen for a model: ``models/<name>/serving.json``, beside its versions.
+"""An operator's serving config of a model: ``models/<name>/serving.json``, beside its versions.
 
-``{"aliases": {"default": "3", "canary": "4"}, "unloaded": ["2"]}``. An alias is another word for a version; the alias
-``default`` answers where a request names no version. What is unloaded stays in the repository and is not served.
+``{"aliases": {"default": "3", "canary": "4"}, "unloaded": ["2"]}``. An alias is another name for a version; the alias
+``default`` answers requests that name no version. Unloaded versions stay in the repository and are not served.
 """
 
 import fcntl
@@ -22,16 +22,16 @@ from emo_serve.manifest import VERSION_PATTERN
 
 DEFAULT = "default"
 """The alias that answers where no version is named; without it the highest version does."""
-ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,15}$"  # never a number, so that it cannot hide a version
+ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,15}$"  # not a number, so that it cannot hide a version
 
-_MOST_FAULTS = 5  # that are said
+_MOST_FAULTS = 5  # that an error lists
 
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 VersionName = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
 
 
 class ServingConfig(BaseModel):
-    """The content of ``serving.json``; without the file nothing is chosen."""
+    """The content of ``serving.json``; empty without the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,23 +39,23 @@ class ServingConfig(BaseModel):
     unloaded: frozenset[VersionName] = frozenset()
 
     def with_alias(self, alias: str, version: str) -> "ServingConfig":
-        """The same with the alias naming the version; raises Conflict where that is unloaded."""
+        """A copy in which the alias names the version; raises Conflict if that is unloaded."""
         if version in self.unloaded:
             msg = f"Version {version} is unloaded; load it first."
             raise Conflict(msg)
         return ServingConfig(aliases={**self.aliases, alias: version}, unloaded=self.unloaded)
 
     def without_alias(self, alias: str) -> "ServingConfig":
-        """The same without the alias, which need not be there."""
+        """A copy without the alias, which need not exist."""
         aliases = {other: version for other, version in self.aliases.items() if other != alias}
         return ServingConfig(aliases=aliases, unloaded=self.unloaded)
 
     def with_loaded(self, version: str) -> "ServingConfig":
-        """The same with the version served, if it lies in the repository."""
+        """A copy in which the version is served, if it is in the repository."""
         return ServingConfig(aliases=self.aliases, unloaded=self.unloaded - {version})
 
     def with_unloaded(self, version: str) -> "ServingConfig":
-        """The same with the version not served; raises Conflict where an alias names it."""
+        """A copy in which the version is not served; raises Conflict if an alias names it."""
         aliases = sorted(alias for alias, other in self.aliases.items() if other == version)
         if aliases:
             msg = f"Version {version} is named by the alias {aliases[0]!r}; let that name another version first."
@@ -72,7 +72,7 @@ class ServingConfig(BaseModel):
 
 
 def parse_serving_config(path: Path, text: bytes) -> ServingConfig:
-    """The choices in the file; raises InvalidManifest, which names it."""
+    """The config in the file; raises InvalidManifest, which names it."""
     try:
         return ServingConfig.model_validate_json(text)
     except ValidationError as error:
@@ -82,9 +82,9 @@ def parse_serving_config(path: Path, text: bytes) -> ServingConfig:
 
 
 def update_serving_config(folder: Path, change: Callable[[ServingConfig], ServingConfig]) -> None:
-    """Write what ``change`` makes of the present choices of the model in ``folder``, whole or not at all.
+    """Replace the config of the model in ``folder`` by ``change`` of the current one, atomically.
 
-    Raises Conflict where the repository cannot be written, or what is there cannot be read.
+    Raises Conflict if the repository cannot be written, or the current config cannot be read.
     """
     path = folder / SERVING_CONFIG_FILE
     try:

@@ -1,4 +1,4 @@
-"""Measurements that are remembered from one start to the next: a small JSON file for each model, machine and goal."""
+"""Cache of measurements between starts: a small JSON file for each model, machine and goal."""
 
 import hashlib
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """All that a measurement depends on; where one thing differs it counts for nothing."""
+    """Everything that a measurement depends on; it is valid only if all of it is equal."""
 
     model_sha256: str
     runtime: str
@@ -27,17 +27,17 @@ class CacheKey:
 
     @property
     def file_name(self) -> str:
-        """A name of their own."""
+        """File name of this key."""
         return f"tuning-{hashlib.sha256(TypeAdapter(CacheKey).dump_json(self)).hexdigest()[:16]}.json"
 
 
 class _Entry(BaseModel):
-    """A file of the cache."""
+    """Content of a file of the cache."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = 2  # of what is remembered and of how it was found: 1 was more easily disturbed
-    circumstances: CacheKey
+    version: Literal[2] = 2  # of the format and of the method: 1 was more easily disturbed
+    key: CacheKey
     tuning: Tuning
 
 
@@ -45,36 +45,36 @@ class TuningCache:
     """A folder of measurements; it never fails, at worst it remembers nothing."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Use the folder, which is made when something is stored; None: where the user's caches are."""
+        """Use the folder, which is created when needed; None: use the user's cache folder."""
         self._folder = cache_folder(folder)
         self._has_complained = False
 
-    def load(self, circumstances: CacheKey) -> Tuning | None:
-        """What was measured under these circumstances, if it can be read."""
+    def load(self, key: CacheKey) -> Tuning | None:
+        """The measurement for this key, None if there is none or it cannot be read."""
         if self._folder is None:
             return None
-        path = self._folder / circumstances.file_name
+        path = self._folder / key.file_name
         try:
             entry = _Entry.model_validate_json(path.read_bytes())
         except OSError:
-            return None  # usually there is none yet; where the folder is at fault, storing will say so
+            return None  # usually there is none yet; ``store`` reports an unusable folder
         except ValidationError as error:
             logger.warning(
                 "a remembered measurement cannot be read and is ignored",
                 extra={"path": str(path), "reason": error.errors()[0]["msg"]},
             )
             return None
-        return entry.tuning if entry.circumstances == circumstances else None
+        return entry.tuning if entry.key == key else None
 
-    def store(self, circumstances: CacheKey, tuning: Tuning) -> None:
-        """Remember it; where that cannot be done, say so once."""
+    def store(self, key: CacheKey, tuning: Tuning) -> None:
+        """Remember a measurement; if that fails, log it once."""
         if self._folder is None:
             self._complain("there is no home directory")
             return
-        path = self._folder / circumstances.file_name
+        path = self._folder / key.file_name
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, _Entry(circumstances=circumstances, tuning=tuning).model_dump_json())
+            atomic_write(path, _Entry(key=key, tuning=tuning).model_dump_json())
         except OSError as error:
             self._complain(str(error))
 
@@ -85,7 +85,7 @@ class TuningCache:
 
 
 def cache_folder(configured: Path | None) -> Path | None:
-    """What is configured, else as the XDG base directory specification has it; None where there is no home."""
+    """The configured folder, else by the XDG base directory specification; None if there is no home."""
     if configured is not None:
         return configured
     caches = Path(os.environ.get("XDG_CACHE_HOME", ""))

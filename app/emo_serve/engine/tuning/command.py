@@ -1,4 +1,4 @@
-"""``emo-serve tune``: measure how the models run best here, say it, and remember it for the next start."""
+"""``emo-serve tune``: measure how the models run best here, print it, and remember it for the next start."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from emo_serve.engine.tuning.runner import START_SECONDS, Tuner
 from emo_serve.engine.tuning.search import RunConfig, SearchSpace, Tuning, row_of
 from emo_serve.settings import Settings
 
-_COLUMNS = {  # of a described row, and their headings
+_COLUMNS = {  # key in a row, and heading
     "instances": "instances",
     "intra_op_threads": "threads",
     "batch_size": "batch",
@@ -21,7 +21,7 @@ _COLUMNS = {  # of a described row, and their headings
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found for a model; ``quick`` is what a start would have chosen, where all settings were measured."""
+    """Result for one model; ``quick`` is the choice of a quick start, if all settings were measured."""
 
     artefact: Artefact
     space: SearchSpace
@@ -30,7 +30,7 @@ class Report:
 
     @property
     def quick_share(self) -> float | None:
-        """The images a second of the quick choice, as a share of the best choice's, both from the full table."""
+        """Throughput of the quick choice as a share of the best choice's, both from the full table."""
         if self.quick is None:
             return None
         table = self.tuning.table
@@ -38,7 +38,7 @@ class Report:
         return row_of(table, self.quick, self.space).images_per_second / best
 
     def text(self) -> Iterator[str]:
-        """Lines for people: the table, the choice marked, and the choice in words."""
+        """Lines of readable text: the table with the choice marked, and the choice in words."""
         manifest, space = self.artefact.manifest, self.space
         yield f"{manifest.name} {manifest.version}, {space.cores} cores, for {space.goal}:"
         yield "    " + "".join(f"{heading:>11}" for heading in _COLUMNS.values())
@@ -51,7 +51,7 @@ class Report:
             yield f"  at start: {_words(self.quick)}, {self.quick_share:.1%} of the best"
 
     def json(self) -> dict[str, object]:
-        """The same for programs."""
+        """The report as a JSON object."""
         return {
             "model": self.artefact.manifest.name,
             "version": self.artefact.manifest.version,
@@ -66,7 +66,7 @@ class Report:
 
 
 def tune(settings: Settings, *, full: bool, as_json: bool) -> int:
-    """Measure every model of the repository; the exit code is 1 where there is none, or one cannot be measured."""
+    """Measure every model of the repository; the exit code is 1 if there is none, or one cannot be measured."""
     found = scan(settings.models)
     for path, error in found.failures.items():
         sys.stderr.write(f"emo-serve: {path}: {error}\n")
@@ -76,7 +76,7 @@ def tune(settings: Settings, *, full: bool, as_json: bool) -> int:
     for artefact in found.artefacts:
         try:
             report = _measured(tuner, artefact, START_SECONDS / len(found.artefacts), full=full)
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others can be measured
+        except Exception as error:  # noqa: BLE001  # a fault of one model must not stop the others
             sys.stderr.write(f"emo-serve: {artefact.model_path}: cannot be measured: {error}\n")
             exit_code = 1
             continue
@@ -97,7 +97,7 @@ def _measured(tuner: Tuner, artefact: Artefact, seconds: float, *, full: bool) -
 
 
 class _Progress:
-    """How far a sweep is, on standard error: one line that is overwritten, or one each tenth where nobody watches."""
+    """Progress of a sweep on standard error: one line that is overwritten, or one each tenth if not a terminal."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -25,7 +25,7 @@ _LONG_BURST_SECONDS = 0.3
 
 
 class Tuner:
-    """Finds the setting of each model of a repository."""
+    """Finds the best run config for each model of a repository."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Tuner:
         open_session: OpenSession = open_session,
         machine: Machine | None = None,
     ) -> None:
-        """Share ``START_SECONDS`` among so many models."""
+        """Share ``START_SECONDS`` among this many models."""
         self._settings = settings
         self._models = models
         self._open_session = open_session
@@ -44,17 +44,17 @@ class Tuner:
         self._seconds = START_SECONDS
 
     def tune(self, artefact: Artefact) -> Tuning:
-        """What is remembered, else measured now, in this model's share of the time that is left; it never fails.
+        """The remembered tuning, else a new measurement in this model's share of the remaining time; never fails.
 
-        A model that cannot be run is left to its self-test, which says what is wrong.
+        The fault of a model that cannot be run is left to its self-test to report.
         """
         if not self._settings.tune:
             return Tuning(self.space.untuned())
         started = time.perf_counter()
-        remembered = self._cache.load(self._circumstances(artefact))
+        remembered = self._cache.load(self._cache_key(artefact))
         try:
             tuning = remembered or self.measure(artefact, self._seconds / max(1, self._models))
-        except Exception as error:  # noqa: BLE001  # whatever it is, loading the model will meet it again
+        except Exception as error:  # noqa: BLE001  # loading the model will meet the error again
             logger.warning("not tuned", extra={"model": artefact.manifest.name, "reason": str(error)})
             return Tuning(self.space.untuned())
         seconds = time.perf_counter() - started
@@ -64,30 +64,30 @@ class Tuner:
         return tuning
 
     def recall(self, artefact: Artefact, other: Tuning | None) -> Tuning:
-        """What is remembered, else ``other``, that of another version: while requests come nothing can be measured."""
-        remembered = self._cache.load(self._circumstances(artefact)) if self._settings.tune else None
+        """The remembered tuning, else ``other``, that of another version: nothing can be measured under load."""
+        remembered = self._cache.load(self._cache_key(artefact)) if self._settings.tune else None
         tuning = remembered or other or Tuning(self.space.untuned())
         if self._settings.tune:
             self._log(artefact, tuning, 0.0, is_remembered=remembered is not None)
         return tuning
 
     def measure(self, artefact: Artefact, seconds: float) -> Tuning:
-        """Measure what is promising within so many seconds, and remember it; raises whatever the model raises."""
+        """Measure promising configs for this many seconds, and remember the result; raises the model's errors."""
         bursts = ThroughputProbe(artefact, self._settings, self._open_session, _BURST_SECONDS)
         table = search(self.space, bursts, seconds)
         return self._remember(artefact, Tuning(choose(table, self.space), table))
 
     def sweep(self, artefact: Artefact, progress: Callable[[int, int], None]) -> Tuning:
-        """Measure every setting at length, and remember it; raises whatever the model raises."""
+        """Measure every config at length, and remember the result; raises the model's errors."""
         bursts = ThroughputProbe(artefact, self._settings, self._open_session, _LONG_BURST_SECONDS)
         table = sweep(self.space, bursts, progress)
         return self._remember(artefact, Tuning(choose(table, self.space), table))
 
     def _remember(self, artefact: Artefact, tuning: Tuning) -> Tuning:
-        self._cache.store(self._circumstances(artefact), tuning)
+        self._cache.store(self._cache_key(artefact), tuning)
         return tuning
 
-    def _circumstances(self, artefact: Artefact) -> CacheKey:
+    def _cache_key(self, artefact: Artefact) -> CacheKey:
         digest = artefact.manifest.sha256[artefact.model_path.name]
         return CacheKey(digest, f"onnxruntime {RUNTIME_VERSION}", self._machine, self.space)
 
@@ -113,16 +113,16 @@ class ThroughputProbe:
     """A ``Measure`` of a real model: callers in threads of their own run full batches for a moment."""
 
     def __init__(self, artefact: Artefact, settings: Settings, open_session: OpenSession, seconds: float) -> None:
-        """Let each burst take so long, or one run where that is longer."""
+        """Measure for this many seconds at a time, or one run if that takes longer."""
         self._artefact = artefact
         self._settings = settings
         self._open_session = open_session
         self._seconds = seconds
-        self._sessions: dict[int, Session] = {}  # by intra-op threads; gone with this object, and their memory too
+        self._sessions: dict[int, Session] = {}  # by intra-op threads; freed with this object
         self._warm: set[RunConfig] = set()
 
     def __call__(self, setting: RunConfig, callers: int) -> float:
-        """Seconds of one run of a full batch; a setting's first runs, which take memory, are not counted."""
+        """Seconds of one run of a full batch; a config's first runs, which allocate memory, are not counted."""
         session = self._session(setting)
         batch = self._batch(setting.max_batch_size)
         with ThreadPoolExecutor(callers) as threads:

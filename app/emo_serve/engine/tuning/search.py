@@ -1,8 +1,8 @@
-"""How a model runs best on a machine: which settings there are, which are worth measuring, which one to take.
+"""Search for the best run config of a model on a machine: candidates, trials, choice.
 
-A setting is instances x intra-op threads x batch size; instances x threads never exceed the cores, which decoding
-shares. On a GPU threads are of no use, and of two instances one copies its images while the other computes. Nothing
-here knows ONNX Runtime or the wall clock: what a setting costs comes from a ``Measure``.
+A config is instances x intra-op threads x batch size; instances x threads never exceed the cores, which decoding
+shares. On a GPU threads are of no use, and of two instances one copies its images while the other computes. The code
+here knows neither ONNX Runtime nor the wall clock: timings come from a ``Measure``.
 """
 
 import time
@@ -14,24 +14,24 @@ from pydantic import PositiveFloat, PositiveInt
 from emo_serve.settings import DEFAULT_INTRA_OP_THREADS, DEFAULT_MAX_BATCH_SIZE, Provider, Settings, TuneGoal
 
 _LARGEST_BATCH = 32
-_UNTUNED_GPU_BATCH = 16  # where nothing was measured
+_UNTUNED_GPU_BATCH = 16  # without measurements
 _GPU_INSTANCES = 2
-_SAME = 0.96  # of the best: not worth more memory, as it lies within what a short measurement can tell apart
-_GROWN = 0.9  # of the best of smaller batches: larger ones will not pay either
-_HOPELESS = 0.75  # of the best: not worth another look
+_SAME = 0.96  # of the best: within the noise of short measurements, so not worth more memory
+_GROWN = 0.9  # of the best smaller batch: larger ones will not pay either
+_HOPELESS = 0.75  # of the best: not worth another trial
 _ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RunConfig:
-    """How a model is run: batches at the same time, threads inside one, images in the largest."""
+    """Parameters of running a model: concurrent batches, threads in each, images in the largest."""
 
     instances: PositiveInt
     intra_op_threads: PositiveInt
     max_batch_size: PositiveInt
 
     def applied_to(self, settings: Settings) -> Settings:
-        """The settings with this one in the place of what is unset."""
+        """The settings, with unset values taken from this config."""
         batching = {"instances": self.instances, "max_batch_size": self.max_batch_size}
         session = {"intra_op_threads": self.intra_op_threads}
         return settings.model_copy(
@@ -44,7 +44,7 @@ class RunConfig:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What full batches cost with so many callers at the same time."""
+    """Time of full batches with this many concurrent callers."""
 
     setting: RunConfig
     callers: PositiveInt
@@ -52,11 +52,11 @@ class Measurement:
 
     @property
     def images_per_second(self) -> float:
-        """Of all callers together."""
+        """Throughput of all callers together."""
         return self.callers * self.setting.max_batch_size / self.seconds
 
     def described(self) -> dict[str, float]:
-        """The row of a table, for people and logs."""
+        """The measurement as a row of a table or a log line."""
         return {
             "instances": self.setting.instances,
             "intra_op_threads": self.setting.intra_op_threads,
@@ -68,21 +68,21 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was measured, and the setting to use; the table is empty where nothing was measured."""
+    """The chosen config and the measurements behind it, if any."""
 
     setting: RunConfig
     table: tuple[Measurement, ...] = ()
 
     @property
     def batch_seconds(self) -> Mapping[int, float]:
-        """Seconds of one run at the chosen setting by batch size, for the sizes that were measured."""
+        """Seconds of one run at the chosen config by batch size, for the measured sizes."""
         rows = (row for row in self.table if _shape(row.setting) == _shape(self.setting))
         return {row.setting.max_batch_size: row.seconds for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """All settings that are allowed: within the cores; None means that a number is free."""
+    """All configs that are allowed: within the cores; None means that a number is free."""
 
     goal: TuneGoal
     cores: int
@@ -93,19 +93,19 @@ class SearchSpace:
 
     @classmethod
     def of(cls, settings: Settings, cores: int) -> "SearchSpace":
-        """What the settings leave free."""
+        """The configs that the settings allow."""
         batching, session = settings.batching, settings.session
         threads = session.intra_op_threads or (None if session.provider == "cpu" else DEFAULT_INTRA_OP_THREADS)
         return cls(settings.tune_goal, cores, batching.instances, threads, batching.max_batch_size, session.provider)
 
     def untuned(self) -> RunConfig:
-        """The setting to use where nothing is measured."""
+        """The config to use without measurements."""
         threads = self.intra_op_threads or DEFAULT_INTRA_OP_THREADS
         batch = DEFAULT_MAX_BATCH_SIZE if self.provider == "cpu" else _UNTUNED_GPU_BATCH
         return RunConfig(self.instances or self._most_instances(1), threads, self.max_batch_size or batch)
 
     def shapes(self) -> list[tuple[int, int]]:
-        """Instances x threads, those that use all cores first; for latency only those, as one caller measures."""
+        """(instances, threads), those that use all cores first; for latency only those, as one caller measures."""
         shapes = []
         for threads in self._threads():
             several = [self.instances] if self.instances else _doubling(self._most_instances(threads))
@@ -113,13 +113,13 @@ class SearchSpace:
         return sorted(shapes, key=lambda shape: (-shape[0] * shape[1], shape[1]))
 
     def batch_sizes(self) -> list[int]:
-        """The batch sizes to compare, the smallest first; for latency one image, as batches make the first one wait."""
+        """Batch sizes to compare, the smallest first; for latency only 1, as batches delay the first image."""
         if self.goal == "latency":
             return [1]
         return [self.max_batch_size] if self.max_batch_size else _doubling(_LARGEST_BATCH)
 
     def callers(self, setting: RunConfig) -> int:
-        """How many runs there are at the same time while the setting is measured."""
+        """Number of concurrent runs while the config is measured."""
         return setting.instances if self.goal == "throughput" else 1
 
     def _most_instances(self, threads: int) -> int:
@@ -133,20 +133,20 @@ class SearchSpace:
 
 
 Measure = Callable[[RunConfig, int], float]
-"""Seconds of one run of a full batch, while so many callers run one each; shortly measured, so it may be off."""
+"""Seconds of one run of a full batch with this many concurrent callers; measured briefly, so it is noisy."""
 
 
 def choose(table: Iterable[Measurement], space: SearchSpace) -> RunConfig:
-    """The best setting for the goal; what is as good within 4 % is decided by the smaller batch, then fewer threads."""
+    """The best config for the goal; within 4 % the smaller batch wins, then fewer threads."""
     sizes = space.batch_sizes()
     rows = [row for row in table if row.setting.max_batch_size in sizes]
     good = max(row.images_per_second for row in rows) * _SAME
-    best = min((row.setting for row in rows if row.images_per_second >= good), key=_appetite)
+    best = min((row.setting for row in rows if row.images_per_second >= good), key=_cost_key)
     return RunConfig(best.instances, best.intra_op_threads, space.max_batch_size or best.max_batch_size)
 
 
 def row_of(table: Iterable[Measurement], setting: RunConfig, space: SearchSpace) -> Measurement:
-    """The row by which a setting was, or would have been, chosen."""
+    """The row by which a config was, or would have been, chosen."""
     wanted = RunConfig(*_shape(setting), min(setting.max_batch_size, space.batch_sizes()[-1]))
     return next(row for row in table if row.setting == wanted)
 
@@ -154,10 +154,10 @@ def row_of(table: Iterable[Measurement], setting: RunConfig, space: SearchSpace)
 def search(
     space: SearchSpace, measure: Measure, seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Measurement, ...]:
-    """Measure what is promising, each several times, within so many seconds, at least one setting."""
+    """Measure promising configs, each several times, within this many seconds; at least one config."""
     trials = _Search(space, measure, clock, clock() + seconds)
     first, *larger = space.batch_sizes()
-    for shape in space.shapes() * 2:  # the rest of the server starts meanwhile: once may be bad luck
+    for shape in space.shapes() * 2:  # twice, as the rest of the server starts meanwhile
         trials.run(RunConfig(*shape, first))
     for row in trials.promising():
         trials.hill_climb(row, larger)
@@ -169,7 +169,7 @@ def search(
 
 
 def sweep(space: SearchSpace, measure: Measure, progress: Callable[[int, int], None]) -> tuple[Measurement, ...]:
-    """Measure every setting, all in turn, several times over; ``progress`` is told how many of how many are done."""
+    """Measure every config in turn, several times; ``progress`` gets the numbers of finished and of all trials."""
     settings = [RunConfig(*shape, size) for shape in space.shapes() for size in space.batch_sizes()]
     trials = _Search(space, measure)
     for done in range(total := _ROUNDS * len(settings)):
@@ -182,7 +182,7 @@ def sweep(space: SearchSpace, measure: Measure, progress: Callable[[int, int], N
 
 @dataclass(slots=True)
 class _Search:
-    """What was measured up to now; measures no more when the next trial might not end in time."""
+    """Measurements so far; no more are made once the next trial might not end in time."""
 
     space: SearchSpace
     measure: Measure
@@ -192,7 +192,7 @@ class _Search:
     _last_seconds: float = 0.0
 
     def run(self, setting: RunConfig) -> bool:
-        """Measure the setting once, unless time is up; the very first trial is always made."""
+        """Measure the config once, unless time is up; the very first trial is always made."""
         started = self.clock()
         if self.samples and started + 2 * self._last_seconds > self.end:  # twice, as the next batch may be twice as big
             return False
@@ -201,9 +201,9 @@ class _Search:
         return True
 
     def promising(self) -> list[Measurement]:
-        """The rows that may turn out to be the best, the best first, and that of the smallest batch of its shape.
+        """Rows that may turn out to be the best, the best first, and the smallest batch of the best shape.
 
-        Against that one larger batches pay or not, and it is measured first, while the rest of the server starts.
+        The latter is the baseline for larger batches, and it is measured first, while the rest of the server starts.
         """
         rows = sorted(self.table(), key=lambda row: -row.images_per_second)
         smallest = replace(rows[0].setting, max_batch_size=self.space.batch_sizes()[0])
@@ -218,7 +218,7 @@ class _Search:
             if not self.run(setting):
                 return
             if self._row(setting).images_per_second < best * _GROWN:
-                self.run(setting)  # again: it may only have been disturbed
+                self.run(setting)  # again, in case it was disturbed
             rate = self._row(setting).images_per_second
             losses = losses + 1 if rate < best else 0
             if losses == 2 or rate < best * _GROWN:
@@ -226,7 +226,7 @@ class _Search:
             best = max(best, rate)
 
     def complete(self, chosen: RunConfig) -> None:
-        """Measure the batch sizes up to the chosen one as often as that: batching wants to know what they cost."""
+        """Measure the batch sizes up to the chosen one as often as it: the batcher needs their costs."""
         sizes = [RunConfig(*_shape(chosen), size) for size in _doubling(chosen.max_batch_size)]
         for number in range(_ROUNDS):
             for setting in sizes:
@@ -234,7 +234,7 @@ class _Search:
                     self.run(setting)
 
     def table(self) -> tuple[Measurement, ...]:
-        """The best of each setting's trials, as disturbances only make slower."""
+        """The fastest trial of each config, as disturbances only slow trials down."""
         return tuple(self._row(setting) for setting in self.samples)
 
     def _row(self, setting: RunConfig) -> Measurement:
@@ -245,8 +245,8 @@ def _shape(setting: RunConfig) -> tuple[int, int]:
     return setting.instances, setting.intra_op_threads
 
 
-def _appetite(setting: RunConfig) -> tuple[int, int, int]:
-    """Less is better where two settings are equally good."""
+def _cost_key(setting: RunConfig) -> tuple[int, int, int]:
+    """Sort key for equally good configs: the cheapest first."""
     return setting.max_batch_size, setting.instances * setting.intra_op_threads, setting.intra_op_threads
 
 

@@ -1,0 +1,33 @@
+"""The labels file of a model: the names of its classes."""
+
+from collections import Counter
+from pathlib import Path
+
+from emo_serve.errors import InvalidManifest
+from emo_serve.files import read_regular
+
+MAX_LABELS_BYTES = 4 * 1024 * 1024
+"""All 21,841 classes of ImageNet with all their synonyms take 1 MB."""
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Class names, one a line, line i for class i; raises InvalidManifest if unreadable or not unique."""
+    try:
+        text = read_regular(path, MAX_LABELS_BYTES).decode("utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise InvalidManifest(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path}: is not UTF-8: {error}"
+        raise InvalidManifest(msg) from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    labels = tuple(text.removesuffix("\n").split("\n"))  # not splitlines(), which also splits names at U+2028
+    for number, label in enumerate(labels, start=1):
+        if not label or label != label.strip() or not label.isprintable():
+            msg = f"{path}: line {number} is empty, padded or unprintable; each line must be one class name"
+            raise InvalidManifest(msg)
+    if len(set(labels)) != len(labels):
+        twice, _ = Counter(labels).most_common(1)[0]
+        msg = f"{path}: {twice!r} occurs twice; class names must be unique"
+        raise InvalidManifest(msg)
+    return labels
