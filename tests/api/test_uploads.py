@@ -3,7 +3,6 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from math import inf
 
 import pytest
@@ -15,6 +14,7 @@ from app.api.exchange import Exchange
 from app.api.uploads import Uploads, read_uploads
 from app.engine.deadlines import Deadlines
 from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
+from tests.helpers.asgi import Client, never
 
 pytestmark = pytest.mark.anyio
 BOUNDARY = "frontier"
@@ -23,21 +23,11 @@ MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 def request(body: bytes, content_type: str | None, headers: dict[str, str] | None = None, chunk: int = 7) -> Exchange:
     pairs = {**({"content-type": content_type} if content_type else {}), **(headers or {})}
-    chunks: Iterator[bytes] = iter([body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""])
-    left = (len(body) + chunk - 1) // chunk or 1
-
-    async def receive() -> Message:
-        nonlocal left
-        left -= 1
-        return {"type": "http.request", "body": next(chunks), "more_body": left > 0}
-
-    return over(receive, pairs)
+    client = Client([body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""])
+    return over(client.receive, pairs)
 
 
 def over(receive: Receive, headers: dict[str, str]) -> Exchange:
-    async def never(message: Message) -> None:
-        raise AssertionError(message)
-
     scope = {"headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
     return Exchange(scope, receive, never, 1 << 30, asyncio.Event())
 

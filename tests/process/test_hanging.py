@@ -19,7 +19,8 @@ from app.process.channel import Channel
 from app.process.child import DOUBTFUL_SECONDS, Child
 from app.process.supervisor import Supervisor
 from app.settings import Settings
-from tests.process.test_supervisor import HEAD, IMAGE, connect, metric, scraped
+from tests.helpers.processes import connect, metric, scraped
+from tests.process.wire import HEAD, IMAGE
 from tests.serving import Command, commanded, eventually, runs, until
 
 HANG_SECONDS = 3
