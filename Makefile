@@ -29,8 +29,9 @@ help: ## show this
 serve: setup ## serve the models (HOST=127.0.0.1 PORT=8000 MODELS=models ARGS=)
 	$(BIN)/emo-serve serve --host $(HOST) --port $(PORT) --models $(MODELS) $(ARGS)
 
-# In two processes, each of which takes whole files: what a file's tests share is made once.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# In two processes, each of which takes whole files: what a file's tests share is made once. In the order in which they
+# are found, the last of which are over soon, so that both end together.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup-dev setup-torch ## run all tests, the PyTorch side too (ARGS="-k name")
 	$(PYTEST) $(ARGS)
