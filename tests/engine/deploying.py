@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from app.engine.deployment import Deployment
-from app.engine.repository import scan
+from app.engine.repository import Artefact, scan
 from app.engine.session import Session
 from app.engine.workers import PixelWorkers
 from app.metrics import Metrics
@@ -18,6 +18,12 @@ from tests.support import (
     FakeSession,
     encode_image,
 )
+
+
+def only_artefact(root: Path) -> Artefact:
+    """Of a repository with one model."""
+    (artefact,) = scan(root).artefacts
+    return artefact
 
 
 def settings_for(root: Path, *, drain_seconds: float = PATIENCE_SECONDS, **batching: float) -> Settings:
@@ -33,7 +39,7 @@ async def deployed(
     root = folder.parent.parent
     settings = settings or settings_for(root)
     metrics = metrics or Metrics()
-    (artefact,) = scan(root).artefacts
+    artefact = only_artefact(root)
     workers = PixelWorkers(threads=1)
     deployment = (
         await Deployment.start(artefact, settings, metrics, workers)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.repository import Artefact, scan
+from app.engine.repository import Artefact
 from app.engine.selftest import self_test
 from app.engine.session import OrtSession, Outputs
 from app.errors import SelfTestFailed
 from app.settings import SessionOptions
 from app.vision.image import ImageLimits
+from tests.engine.deploying import only_artefact
 from tests.support import write_classifier, write_detector
 
 
@@ -24,11 +25,6 @@ class SpySession:
     def run(self, batch: NDArray[np.uint8]) -> Outputs:
         self.sizes.append(len(batch))
         return self._session.run(np.ascontiguousarray(batch[..., self._channels]))
-
-
-def only_artefact(root: Path) -> Artefact:
-    (artefact,) = scan(root).artefacts
-    return artefact
 
 
 def test_a_good_model_passes_alone_and_in_a_full_batch_twice_because_the_memory_is_taken_then(tmp_path: Path) -> None:
