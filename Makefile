@@ -43,6 +43,8 @@ check: setup-dev setup-torch ## lint, formatting, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy app emo tests
+	$(BIN)/mypy --explicit-package-bases $(wildcard bench/*.py)
+	$(BIN)/mypy $(wildcard docker/test/*.py)
 	$(BIN)/lint-imports
 
 format: setup-dev ## put the code into its format
