@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from app.api.services import Services
 from app.engine.deployment import OpenSession, open_session
+from app.engine.preflight import Preflight
 from app.engine.repository import Artefact
 from app.engine.session import Session
 from app.main import create_app
@@ -41,10 +42,10 @@ def settings_for(models: Path, **changes: Any) -> Settings:  # noqa: ANN401  eac
 
 @contextlib.asynccontextmanager
 async def in_process(
-    settings: Settings, open_session: OpenSession = open_session
+    settings: Settings, open_session: OpenSession = open_session, preflight: Preflight | None = None
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Services]]:
     """A client that calls the application directly, and what the application works with."""
-    app = create_app(settings, open_session)
+    app = create_app(settings, open_session, preflight=preflight)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
