@@ -30,7 +30,7 @@ RUN cd /opt/venv/lib/python3*/site-packages \
     && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
     && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so
 # Bytecode of what is loaded, the standard library's too, which the base image comes without.
-RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import app.__main__, app.process.serve, app.process.worker, app.tune'
+RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import emo_serve.__main__, emo_serve.process.server, emo_serve.process.worker, emo_serve.engine.tuning.command'
 
 # ---- the image --------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}

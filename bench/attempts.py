@@ -26,8 +26,8 @@ from torch import Tensor
 import emo
 from bench.graph import milliseconds, session_run, side_of, write_served
 from bench.models import fresh
-from emo.names import model_name
-from emo.rewrite import TokenAttention
+from emo.export.graph_fusion import TokenAttention
+from emo.models.names import model_name
 
 LARGE = 8192
 """Weights of a 1x1 convolution from which on int8 might pay."""

@@ -26,9 +26,9 @@ import onnxruntime
 import PIL
 from tqdm import tqdm
 
-from app.manifest import sha256_of
 from bench.servers import ENVIRONMENTS, OURS, ROOT, Server, installed, version
-from emo.names import model_name
+from emo.models.names import model_name
+from emo_serve.manifest import sha256_of
 
 MODELS = ENVIRONMENTS / "models"
 CLIENTS = (1, 8, 32, 64)

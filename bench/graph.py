@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 import emo
 from bench.models import fresh, write_stock
-from emo.export import write_onnx
-from emo.exported import read_exported
-from emo.heads.model import Model
-from emo.names import model_name
-from emo.rewrite import ServedGraph
+from emo.checkpoints.onnx_weights import read_exported
+from emo.export.exporter import write_onnx
+from emo.export.graph_fusion import ServedGraph
+from emo.models.heads.model import Model
+from emo.models.names import model_name
 
 SIDES = {"ssdlite": 320, "emo": 224}
 

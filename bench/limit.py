@@ -13,15 +13,15 @@ import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from app.engine.inference import infer
-from app.engine.pipeline import prepare
-from app.engine.session import OrtSession
-from app.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
-from app.settings import SessionOptions
-from app.vision.classify import top_classes
-from app.vision.image import ImageLimits
-from app.vision.preprocess import least_side
-from app.vision.results import ClassifyParameters
+from emo_serve.engine.execution.inference import infer
+from emo_serve.engine.execution.pipeline import prepare
+from emo_serve.engine.execution.session import OrtSession
+from emo_serve.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
+from emo_serve.settings import SessionOptions
+from emo_serve.vision.classify import top_classes
+from emo_serve.vision.image import ImageLimits
+from emo_serve.vision.preprocess import least_side
+from emo_serve.vision.results import ClassifyParameters
 
 WARM_UP = 10
 

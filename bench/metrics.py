@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from app.engine.findings import findings
-from app.metrics import MAX_CLASSES, Metrics
-from app.snapshots import exposition, snapshot
-from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
+from emo_serve.engine.execution.prediction_stats import findings
+from emo_serve.metrics.definitions import MAX_CLASSES, Metrics
+from emo_serve.metrics.merge import exposition, snapshot
+from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
 
 STAGES = {"decode": 0.002, "preprocess": 0.001, "queue": 0.0, "infer": 0.01, "postprocess": 0.0, "total": 0.013}
 NAMES = tuple(f"the name of class {number}" for number in range(MAX_CLASSES))

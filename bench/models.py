@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 import emo
-from app.manifest import ModelCard, Preprocessing
-from emo.augment import MEAN, STD
-from emo.export import export
-from emo.heads.model import Model
-from emo.importing import Origin, Target, import_file
-from emo.names import model_name
+from emo.export.checkpoint_import import Origin, Target, import_file
+from emo.export.exporter import export
+from emo.models.heads.model import Model
+from emo.models.names import model_name
+from emo.training.augment import MEAN, STD
+from emo_serve.manifest import ModelCard, Preprocessing
 
 SIDE, SHORT, CLASSES = 224, 256, 1000
 RULE = Preprocessing(

@@ -22,9 +22,9 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.manifest import MANIFEST_FILE, Preprocessing, read_manifest
-from app.vision.image import ImageLimits, decode
-from app.vision.preprocess import least_side, preprocess
+from emo_serve.manifest import MANIFEST_FILE, Preprocessing, read_manifest
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.preprocess import least_side, preprocess
 
 Tensor = NDArray[np.uint8]
 

@@ -36,7 +36,9 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    OURS: Recipe("{python} -m app serve --port {port} --models {models} --log-level info", "/classify?model={model}"),
+    OURS: Recipe(
+        "{python} -m emo_serve serve --port {port} --models {models} --log-level info", "/classify?model={model}"
+    ),
     "fastapi": Recipe(
         "{bin}/python -m uvicorn fastapi_server:app --port {port} --workers 2 --no-access-log --log-level warning",
         "/predict",

@@ -27,7 +27,7 @@ COPY app app
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
     && rm /opt/venv/bin/emo
-RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import app.__main__, app.process.serve, app.tune'
+RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import emo_serve.__main__, emo_serve.process.server, emo_serve.engine.tuning.command'
 
 # ---- the image -------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}

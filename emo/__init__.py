@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from emo.names import MODEL_NAMES, TRAINABLE_NAMES
+from emo.models.names import MODEL_NAMES, TRAINABLE_NAMES
 
 if TYPE_CHECKING:
-    from emo.models import create, load_upstream
+    from emo.models.factory import create, load_upstream
 
 __all__ = ["MODEL_NAMES", "TRAINABLE_NAMES", "create", "load_upstream"]
 
@@ -13,7 +13,7 @@ __all__ = ["MODEL_NAMES", "TRAINABLE_NAMES", "create", "load_upstream"]
 def __getattr__(name: str) -> object:
     """What needs PyTorch, which is loaded when it is asked for: a command that only says how it is used needs none."""
     if name in {"create", "load_upstream"}:
-        from emo import models  # noqa: PLC0415  not before
+        from emo.models import factory as models  # noqa: PLC0415  not before
 
         return getattr(models, name)
     msg = f"module {__name__!r} has no attribute {name!r}"

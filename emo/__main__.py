@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import emo
-from app.errors import InvalidManifest
-from app.manifest import read_labels
-from app.version import installed_version
-from emo.groups import GROUPS_HELP
-from emo.importing import Origin, Target, import_file, parse_side
-from emo.names import model_name
-from emo.pull import BASE_URL, BLOBS, default_cache, pull
+from emo.export.checkpoint_import import Origin, Target, import_file, parse_side
+from emo.export.download import BASE_URL, BLOBS, default_cache, pull
+from emo.export.groups import GROUPS_HELP
+from emo.models.names import model_name
+from emo_serve.errors import InvalidManifest
+from emo_serve.manifest import read_labels
+from emo_serve.version import installed_version
 
 if TYPE_CHECKING:
+    from emo.checkpoints.loader import Restored
     from emo.evaluation.predict import Predict
-    from emo.restoring import Restored
     from emo.training.publish import Measure
 
 _HEAVY = {
@@ -127,17 +127,17 @@ def _add_importing(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _cut(options: argparse.Namespace) -> None:
-    from emo.cut import cut_boxes  # noqa: PLC0415
     from emo.data.coco import read_coco  # noqa: PLC0415
+    from emo.data.crops import cut_boxes  # noqa: PLC0415
 
     written = cut_boxes(read_coco(options.annotations, options.images), options.side, options.out)
     print(f"{written} pictures written below {options.out}")
 
 
 def _export(options: argparse.Namespace) -> None:
+    from emo.evaluation.ground_truth import read_truth  # noqa: PLC0415
     from emo.evaluation.measure import predicted_figures  # noqa: PLC0415
-    from emo.evaluation.truth import read_truth  # noqa: PLC0415
-    from emo.export import task_of  # noqa: PLC0415
+    from emo.export.exporter import task_of  # noqa: PLC0415
     from emo.training.publish import Classes, publish, read_texts  # noqa: PLC0415
 
     target = Target(options.models, options.name, options.version)

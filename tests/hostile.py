@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.manifest import sha256_of
+from emo_serve.manifest import sha256_of
 from tests.support import write_classifier
 
 NAME = "toy-classifier"

@@ -21,14 +21,14 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from app.api.services import Services
-from app.engine.deployment import OpenSession, open_session
-from app.engine.preflight import Preflight
-from app.engine.repository import Artefact
-from app.engine.session import Session
-from app.main import create_app
-from app.process.protocol import HttpProtocol
-from app.settings import Settings
+from emo_serve.api.http.services import Services
+from emo_serve.engine.execution.session import Session
+from emo_serve.engine.registry.deployment import OpenSession, open_session
+from emo_serve.engine.registry.preflight import Preflight
+from emo_serve.engine.repository.artefacts import Artefact
+from emo_serve.main import create_app
+from emo_serve.process.http_protocol import HttpProtocol
+from emo_serve.settings import Settings
 from tests.support import write_classifier, write_detector
 
 
@@ -113,7 +113,7 @@ def running(
 def emo_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """The command, just started."""
     return subprocess.Popen(
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, "-m", "emo_serve", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -157,7 +157,18 @@ class Command:
 def commanded(models: Path, log: Path, workers: int, **environment: str) -> Iterator[Command]:
     """Give the command with so many processes on a port of its own."""
     settings_for(models)
-    command = [sys.executable, "-m", "app", "serve", "--workers", str(workers), "--port", "0", "--models", str(models)]
+    command = [
+        sys.executable,
+        "-m",
+        "emo_serve",
+        "serve",
+        "--workers",
+        str(workers),
+        "--port",
+        "0",
+        "--models",
+        str(models),
+    ]
     with (
         log.open("w") as errors,
         subprocess.Popen(

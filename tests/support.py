@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as PillowImage
 
-from app.manifest import (
+from emo_serve.manifest import (
     MANIFEST_FILE,
     DetectionDefaults,
     Golden,

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.__main__ import main, settings_table, workers_of
-from app.settings import SessionOptions, Settings, all_settings
-from app.variables import group_of
+from emo_serve.__main__ import main, settings_table, workers_of
+from emo_serve.environment import group_of
+from emo_serve.settings import SessionOptions, Settings, all_settings
 from tests.serving import emo_serve
 from tests.support import encode_image, plain, write_classifier, write_detector
 

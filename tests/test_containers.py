@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import Settings, all_settings
+from emo_serve.settings import Settings, all_settings
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,8 +12,8 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.engine.repository import scan
-from app.settings import Settings
+from emo_serve.engine.repository.artefacts import scan
+from emo_serve.settings import Settings
 from tests.serving import Running, running
 from tests.support import encode_image
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from app.defaults import keep_default
+from emo_serve.defaults import keep_default
 from tests.support import write_classifier, write_detector
 
 

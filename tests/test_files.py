@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.files import open_regular, read_regular
+from emo_serve.files import open_regular, read_regular
 
 
 def test_a_file_is_read_up_to_its_limit_also_through_a_link(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import InvalidManifest
-from app.groups import read_groups
+from emo_serve.errors import InvalidManifest
+from emo_serve.groups import read_groups
 
 
 def written(tmp_path: Path, content: bytes) -> Path:

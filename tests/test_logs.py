@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.logs import JsonFormatter, TextFormatter, configure, request_id
-from app.settings import Settings
+from emo_serve.logs import JsonFormatter, TextFormatter, configure, request_id
+from emo_serve.settings import Settings
 
 
 def line(**extra: object) -> dict[str, object]:
-    record = logging.LogRecord("app.engine", logging.WARNING, __file__, 1, "batch of %d", (3,), None)
+    record = logging.LogRecord("emo_serve.engine", logging.WARNING, __file__, 1, "batch of %d", (3,), None)
     record.__dict__.update(extra)
     text = JsonFormatter().format(record)
     assert "\n" not in text
@@ -34,7 +34,7 @@ def restored_logging() -> Iterator[None]:
 def test_a_line_says_when_who_and_what() -> None:
     fields = line()
     assert str(fields.pop("ts")).endswith("+00:00")
-    assert fields == {"level": "warning", "logger": "app.engine", "message": "batch of 3"}
+    assert fields == {"level": "warning", "logger": "emo_serve.engine", "message": "batch of 3"}
 
 
 def test_the_request_id_of_the_context_is_in_the_line() -> None:
@@ -59,7 +59,7 @@ def test_a_traceback_stays_on_its_line() -> None:
     assert r"first\nsecond" in str(fields["exception"])
 
 
-def words(message: str = "batch of %d", *arguments: object, name: str = "app.engine", **extra: object) -> str:
+def words(message: str = "batch of %d", *arguments: object, name: str = "emo_serve.engine", **extra: object) -> str:
     record = logging.LogRecord(name, logging.WARNING, __file__, 1, message, arguments, None)
     record.__dict__.update(extra)
     return TextFormatter().format(record)
@@ -80,7 +80,9 @@ def test_a_line_for_people_has_time_level_message_and_what_came_with_it() -> Non
 def test_a_request_is_told_by_its_method_path_and_status() -> None:
     token = request_id.set("abc")
     try:
-        text = words("request", name="app.access", method="GET", path="/models", status=200, duration_ms=1.5, images=0)
+        text = words(
+            "request", name="emo_serve.access", method="GET", path="/models", status=200, duration_ms=1.5, images=0
+        )
     finally:
         request_id.reset(token)
     assert text.endswith(" warning GET /models 200 duration_ms=1.5 images=0 request_id=abc")
@@ -88,7 +90,7 @@ def test_a_request_is_told_by_its_method_path_and_status() -> None:
 
 @pytest.mark.parametrize("evil", ["/a\n12:00:00 error all is lost", "/\x1b[2J", "/\r\u2028", "/\x07 \x9b"])
 def test_what_a_client_sends_begins_no_line_and_steers_no_terminal(evil: str) -> None:
-    text = words("request", name="app.access", method="GET", path=evil, status=404, duration_ms=1.5)
+    text = words("request", name="emo_serve.access", method="GET", path=evil, status=404, duration_ms=1.5)
     assert len(text.splitlines()) == 1
     assert text.isprintable()
     assert words("%s", evil).isprintable()

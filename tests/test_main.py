@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import StartupError
-from app.main import create_app
+from emo_serve.errors import StartupError
+from emo_serve.main import create_app
 from tests.serving import in_process, settings_for
 from tests.support import write_classifier, write_detector
 
@@ -21,7 +21,7 @@ def test_the_server_imports_where_torch_cannot_be_imported() -> None:
         import sys
         for name in ("torch", "torchvision", "timm", "onnx", "emo"):
             sys.modules[name] = None
-        import app.main, app.__main__
+        import emo_serve.main, emo_serve.__main__
     """)
     assert done.returncode == 0, done.stderr
 
@@ -61,8 +61,8 @@ def test_a_dead_batcher_fails_livez_and_stops_the_process(tmp_path: Path) -> Non
         """
         import asyncio, pathlib, signal, sys
         import httpx
-        from app.main import create_app
-        from app.settings import Settings
+        from emo_serve.main import create_app
+        from emo_serve.settings import Settings
 
         async def main():
             told = asyncio.Event()

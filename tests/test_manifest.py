@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidManifest
-from app.manifest import MANIFEST_FILE, read_labels, read_manifest, sha256_of, write_manifest
+from emo_serve.errors import InvalidManifest
+from emo_serve.manifest import MANIFEST_FILE, read_labels, read_manifest, sha256_of, write_manifest
 from tests.support import write_classifier, write_detector, write_segmenter
 
 

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from app.metrics import MAX_CLASSES, Metrics, Queue
-from app.snapshots import exposition, snapshot
+from emo_serve.metrics.definitions import MAX_CLASSES, Metrics, Queue
+from emo_serve.metrics.merge import exposition, snapshot
 
 STAGES = {"decode": 0.002, "preprocess": 0.001, "queue": 0.0, "infer": 0.01, "postprocess": 0.0, "total": 0.013}
 

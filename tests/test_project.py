@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from app.api.problems import problem_types
-from app.metrics import Metrics, SupervisorMetrics
-from app.settings import PREFIX, all_settings
-from app.variables import NESTED, group_of
+from emo_serve.api.wire.problems import problem_types
+from emo_serve.environment import NESTED, group_of
+from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
+from emo_serve.settings import PREFIX, all_settings
 
 ROOT = Path(__file__).parent.parent
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -198,7 +198,7 @@ def test_onnx_runtime_is_told_to_send_no_usage_data_before_it_is_loaded() -> Non
         "    def find_spec(self, name, path=None, target=None):\n"
         "        assert name != 'onnxruntime' or os.environ.get('ORT_DISABLE_TELEMETRY') == '1', 'too late'\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "import app.engine.session\n"
+        "import emo_serve.engine.execution.session\n"
         "assert 'onnxruntime' in sys.modules\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import PREFIX, Settings, all_settings, service_links
-from app.variables import unknown_names
+from emo_serve.environment import unknown_names
+from emo_serve.settings import PREFIX, Settings, all_settings, service_links
 
 
 def test_the_environment_sets_plain_and_nested_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.metrics import Metrics, SupervisorMetrics
+from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
 from tests.watch.dashboard import ALERTS, ROOT, alerts, dashboard, metrics_of, panels, rules, variables, variables_of
 
 PARTS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}

@@ -17,8 +17,8 @@ MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
 SERVED = os.environ.get("BENCH_PIXELS") == "served"
 if SERVED:  # else a peer does not load it: its memory and its start are measured too
-    from app.vision.jpeg import decode_jpeg, read_jpeg
-    from app.vision.resize import resize
+    from emo_serve.vision.jpeg import decode_jpeg, read_jpeg
+    from emo_serve.vision.resize import resize
 PORT = int(os.environ.get("PORT", "8000"))
 
 

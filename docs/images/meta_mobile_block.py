@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from emo.irmb import EfficientOperator, MetaMobileBlock, layer_norm
+from emo.models.irmb import EfficientOperator, MetaMobileBlock, layer_norm
 
 CHANNELS, SIDE = 80, 14
 COLOURS = {

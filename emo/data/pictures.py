@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base as ExifTag
 
-from app.errors import ServiceError, UnsupportedMediaType
-from app.vision.image import ImageLimits, decode
+from emo_serve.errors import ServiceError, UnsupportedMediaType
+from emo_serve.vision.image import ImageLimits, decode
 
 _MAYBE = frozenset({".heic", ".heif", ".hif", ".avif"})
 """What phones write and not every installation reads."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from app.manifest import Task
-from app.vision.results import Classification, Detections, Segmentation
+from emo_serve.manifest import Task
+from emo_serve.vision.results import Classification, Detections, Segmentation
 
 _SCORE_DIGITS = 6
 _BOX_DIGITS = 2
@@ -33,7 +33,7 @@ class Answer:
 
 
 def of_result(result: Classification | Detections | Segmentation) -> Answer:
-    """The answer in a result of ``app.vision``."""
+    """The answer in a result of ``emo_serve.vision``."""
     if isinstance(result, Segmentation):
         return Answer(
             [region.label for region in result.regions],

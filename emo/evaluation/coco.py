@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from emo.data.boxes import BoxedImages
 from emo.evaluation.answers import Answer
-from emo.evaluation.pictures import PictureFile, key_of
+from emo.evaluation.images import PictureFile, key_of
 
 
 @dataclass(frozen=True, slots=True)

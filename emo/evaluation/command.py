@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from emo.evaluation.choice import choose_subject
+from emo.evaluation.ground_truth import read_truth
 from emo.evaluation.measure import measure
-from emo.evaluation.paper import Published, published
+from emo.evaluation.reference_results import Published, published
 from emo.evaluation.server import KEY_VARIABLE
-from emo.evaluation.truth import read_truth
-from emo.importing import parse_side
+from emo.evaluation.targets import choose_subject
+from emo.export.checkpoint_import import parse_side
 
 
 def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

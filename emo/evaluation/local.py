@@ -8,19 +8,19 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import ServiceError
-from app.manifest import Task
-from app.vision.classify import Groups, top_classes
-from app.vision.detect import select_detections
-from app.vision.image import ImageLimits, decode
-from app.vision.preprocess import least_side, preprocess
-from app.vision.results import ClassifyParameters, DetectParameters, Geometry
-from app.vision.segment import segment
-from emo.evaluation.ahead import work_ahead
 from emo.evaluation.answers import Answer, of_result
-from emo.evaluation.pictures import Encoded
+from emo.evaluation.evaluated_model import Description, Subject, parameters_for
+from emo.evaluation.images import Encoded
 from emo.evaluation.predict import Predict
-from emo.evaluation.subject import Description, Subject, parameters_for
+from emo.evaluation.prefetch import work_ahead
+from emo_serve.errors import ServiceError
+from emo_serve.manifest import Task
+from emo_serve.vision.classify import Groups, top_classes
+from emo_serve.vision.detect import select_detections
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.preprocess import least_side, preprocess
+from emo_serve.vision.results import ClassifyParameters, DetectParameters, Geometry
+from emo_serve.vision.segment import segment
 
 _BATCH: Mapping[Task, int] = MappingProxyType({"classify": 64, "detect": 1, "segment": 1})
 _MOST_THREADS = 8

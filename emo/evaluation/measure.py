@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.manifest import Preprocessing, Task
+from emo.evaluation.answer_cache import AnswerFile, header_of
 from emo.evaluation.answers import Answer
-from emo.evaluation.kept import AnswerFile, header_of
+from emo.evaluation.evaluated_model import Description, Subject
+from emo.evaluation.ground_truth import Truth, match_classes
+from emo.evaluation.images import PictureFile, encoded
 from emo.evaluation.local import local_subject
-from emo.evaluation.pictures import PictureFile, encoded
 from emo.evaluation.predict import Predict
-from emo.evaluation.subject import Description, Subject
 from emo.evaluation.topk import Labelled
-from emo.evaluation.truth import Truth, match_classes
+from emo_serve.manifest import Preprocessing, Task
 
 
 def measure(subject: Subject, truth: Truth, kept: Path | None = None) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pycocotools import mask
 
 from emo.data.pictures import is_picture
 from emo.evaluation.answers import Answer
-from emo.evaluation.pictures import PictureFile, key_of
+from emo.evaluation.images import PictureFile, key_of
 
 
 @dataclass(frozen=True, slots=True)

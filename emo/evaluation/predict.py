@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from emo.augment import normalise
-from emo.heads.classifier import Classifier
+from emo.models.heads.classifier import Classifier
+from emo.training.augment import normalise
 
 # Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 
-from app.manifest import DetectionDefaults, Preprocessing
-from emo.evaluation.ahead import work_ahead
 from emo.evaluation.answers import Answer, of_document
-from emo.evaluation.pictures import Encoded
-from emo.evaluation.subject import LEAST_SCORE, Description, Subject, digest_of, query_for
+from emo.evaluation.evaluated_model import LEAST_SCORE, Description, Subject, digest_of, query_for
+from emo.evaluation.images import Encoded
+from emo.evaluation.prefetch import work_ahead
+from emo_serve.manifest import DetectionDefaults, Preprocessing
 
 KEY_VARIABLE = "EVALUATE_API_KEY"
 """Environment variable with the API key; not ``EMO_…``, which a server started beside it would take for a setting."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emo.data.folders import LabelledFiles
 from emo.evaluation.answers import Answer
-from emo.evaluation.pictures import PictureFile, key_of
+from emo.evaluation.images import PictureFile, key_of
 
 LEAST_FOR_TOP5 = 10
 """Of fewer classes, five are half of them or more, which says nothing."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
+from emo.evaluation.answer_cache import AnswerFile, header_of
 from emo.evaluation.answers import Answer
-from emo.evaluation.choice import choose_subject, find_version
-from emo.evaluation.kept import AnswerFile, header_of
+from emo.evaluation.evaluated_model import Subject
+from emo.evaluation.images import PictureFile
 from emo.evaluation.measure import answers_about
-from emo.evaluation.pictures import PictureFile
-from emo.evaluation.subject import Subject
+from emo.evaluation.targets import choose_subject, find_version
 from emo.labelling.photos import Photo, is_readable
+from emo_serve.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 
 LEAST_SCORE = 0.05
 """Of the boxes that are asked for; no rule may want lower ones."""

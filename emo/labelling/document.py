@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.drafts import write_whole
 from emo.labelling.labels import Label
 from emo.labelling.photos import Photo
+from emo_serve.atomic import write_whole
 
 _MARK = '{"info": {"description": "emo label"'
 """How every file begins that the command has written, and may write again."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.errors import ServiceError
-from app.vision.image import ImageLimits, decode
 from emo.data.boxes import BoxedImage, size_faults
 from emo.data.coco import read_coco
 from emo.data.pictures import check_readable, pictures_below, sizes_of
 from emo.data.splits import name_in
 from emo.labelling.labels import TRUE, Known, Label
+from emo_serve.errors import ServiceError
+from emo_serve.vision.image import ImageLimits, decode
 
 
 @dataclass(frozen=True, slots=True)

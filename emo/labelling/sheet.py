@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from app.vision.draw import colour_of
 from emo.data.pictures import open_upright
 from emo.labelling.document import Labelled
 from emo.labelling.labels import TRUE, Label
+from emo_serve.vision.draw import colour_of
 
 TILE = 320
 """Side of a photo's place in pixels."""

@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 
 import emo
-from emo.anchors import SIZES
-from emo.classification import ClassificationTask
-from emo.detection import DetectionTask
-from emo.distillation.options import Distillation
-from emo.distillation.task import DistillationTask
-from emo.distillation.teacher import find_teacher
-from emo.groups import GROUPS_HELP, choose_groups
-from emo.importing import Target
-from emo.names import model_name
+from emo.export.checkpoint_import import Target
+from emo.export.groups import GROUPS_HELP, choose_groups
+from emo.models.anchors import SIZES
+from emo.models.names import model_name
+from emo.training.classification import ClassificationTask
+from emo.training.detection import DetectionTask
+from emo.training.distillation.options import Distillation
+from emo.training.distillation.task import DistillationTask
+from emo.training.distillation.teacher import find_teacher
 from emo.training.loop import train
+from emo.training.pretrained import Source, initial_tensors, read_source
 from emo.training.processes import Processes, joined
 from emo.training.publish import Classes, publish, read_texts
 from emo.training.recipe import PRECISIONS, Recipe, parse_schedule, parse_sizes
 from emo.training.state import LAST_FILE
 from emo.training.task import Task
-from emo.training.transfer import Source, initial_tensors, read_source
 
 SCHEDULES = {"classify": ((128, 30),), "detect": ((320, 30),)}
 MOST_PICTURES = {"classify": 128, "detect": 16}
@@ -256,7 +256,7 @@ def _sources(options: argparse.Namespace) -> list[Path]:
 
 
 def _check_names(names: tuple[str, ...]) -> None:
-    """Before the training what a server would refuse after it, see ``app.manifest.read_labels``."""
+    """Before the training what a server would refuse after it, see ``emo_serve.manifest.read_labels``."""
     for name in names:
         if not name or name != name.strip() or not name.isprintable() or names.count(name) > 1:
             msg = f"{name!r} cannot be a class name: it is empty, padded, unprintable or there twice"

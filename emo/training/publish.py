@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.defaults import keep_default
-from app.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
-from emo.classes import keep_classes
+from emo.checkpoints.loader import Restored, restore
 from emo.evaluation.predict import Predict
-from emo.export import export, task_of
-from emo.groups import choose_groups
-from emo.importing import Target, usual_labels
-from emo.restoring import Restored, restore
+from emo.export.checkpoint_import import Target, usual_labels
+from emo.export.classes import keep_classes
+from emo.export.exporter import export, task_of
+from emo.export.groups import choose_groups
+from emo_serve.defaults import keep_default
+from emo_serve.manifest import MANIFEST_FILE, ModelCard, read_labels, read_manifest
 
 Measure = Callable[[Restored, Predict, tuple[str, ...] | None], dict[str, float]]
 """Figures of a model that is exported, of what its ONNX file predicts, and of the groups of its classes."""

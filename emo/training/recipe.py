@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from emo.anchors import SIZES
-from emo.distillation.options import Distillation
+from emo.models.anchors import SIZES
+from emo.training.distillation.options import Distillation
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -29,7 +29,7 @@ class Recipe:
     ema_decay: float = 0.999
     seed: int = 0
     anchor_sizes: tuple[int, ...] = SIZES
-    """Of a detector, see ``emo.anchors``."""
+    """Of a detector, see ``emo.models.anchors``."""
     precision: Precision = "float32"
     """Of convolutions and matrix products while training; weights and evaluation are float32."""
     patience: int | None = None

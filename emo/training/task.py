@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from app.manifest import Preprocessing
 from emo.evaluation.predict import Predict
+from emo_serve.manifest import Preprocessing
 
 
 class Task(Protocol):

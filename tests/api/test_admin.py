@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.schemas import ProblemDocument, WorkerStates
-from app.api.token import read_token
-from app.errors import StartupError
-from app.main import create_admin_app
-from app.settings import Settings
+from emo_serve.api.http.admin_token import read_token
+from emo_serve.api.wire.schemas import ProblemDocument, WorkerStates
+from emo_serve.errors import StartupError
+from emo_serve.main import create_admin_app
+from emo_serve.settings import Settings
 from tests.serving import in_process, settings_for
 from tests.support import encode_image, plain, write_classifier
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.engine.catalog import Catalog
-from app.settings import Settings
+from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.settings import Settings
 from tests.serving import in_process, running, settings_for
 from tests.support import encode_image, plain
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.api.exchange import CONNECTION, Exchange
+from emo_serve.api.http.exchange import CONNECTION, Exchange
 from tests.api.connections import Connection
 from tests.helpers.asgi import Client
 

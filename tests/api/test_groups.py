@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.schemas import ClassifyAnswer, DetectAnswer
+from emo_serve.api.wire.schemas import ClassifyAnswer, DetectAnswer
 from tests.serving import in_process, settings_for
 from tests.support import encode_image, plain, quadrants, write_classifier, write_detector
 

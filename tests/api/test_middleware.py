@@ -10,11 +10,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.exchange import exchange_of, server_timing
-from app.api.middleware import RequestFrame
-from app.logs import request_id
-from app.metrics import Metrics
-from app.vision.results import Timings
+from emo_serve.api.http.exchange import exchange_of, server_timing
+from emo_serve.api.http.middleware import RequestFrame
+from emo_serve.logs import request_id
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.vision.results import Timings
 from tests.helpers.asgi import Client, never
 
 pytestmark = pytest.mark.anyio
@@ -100,9 +100,9 @@ async def test_each_request_is_one_log_line_with_status_and_timings(caplog: pyte
         exchange_of(scope).timings.append(Timings(0.001, 0.002, 0.003, 0.004, 0.005, 1))
         await PlainTextResponse("done", 202)(scope, receive, send)
 
-    with caplog.at_level(logging.INFO, "app.access"):
+    with caplog.at_level(logging.INFO, "emo_serve.access"):
         await get(app)
-    (record,) = (record.__dict__ for record in caplog.records if record.name == "app.access")
+    (record,) = (record.__dict__ for record in caplog.records if record.name == "emo_serve.access")
     assert (record["method"], record["path"], record["status"], record["images"]) == ("GET", "/path", 202, 1)
     assert record["infer_ms"] == 4.0
     assert record["duration_ms"] > 0
@@ -113,7 +113,7 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
         raise ClientDisconnect
 
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": []}
-    with caplog.at_level(logging.INFO, "app.access"):
+    with caplog.at_level(logging.INFO, "emo_serve.access"):
         await RequestFrame(app, metrics := Metrics(), asyncio.Event(), 1000)(scope, Client().receive, never)
     assert caplog.records[-1].__dict__["status"] == 499
     counted = {"method": "GET", "route": "other", "status": "none"}

@@ -3,8 +3,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.problems import problem_types
-from app.api.schemas import (
+from emo_serve.api.wire.problems import problem_types
+from emo_serve.api.wire.schemas import (
     ClassifyAnswer,
     ClassifyAnswers,
     CocoResult,

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.paths import Paths
+from emo_serve.api.wire.paths import Paths
 from tests.serving import in_process, settings_for
 from tests.support import encode_image, plain
 

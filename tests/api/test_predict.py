@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from app.api.predict import class_names
-from app.api.schemas import ClassifyAnswer, DetectAnswer, ProblemDocument
-from app.errors import InvalidParameter
+from emo_serve.api.routes.predict import class_names
+from emo_serve.api.wire.schemas import ClassifyAnswer, DetectAnswer, ProblemDocument
+from emo_serve.errors import InvalidParameter
 from tests.support import encode_image, plain, quadrants
 
 pytestmark = pytest.mark.anyio

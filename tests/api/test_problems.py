@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from starlette.exceptions import HTTPException
 
-from app import errors
-from app.api.problems import HTTP_PROBLEMS, SERVICE_PROBLEMS, problem_for, problem_types
-from app.errors import InvalidParameter, QueueFull, ServiceError, ShuttingDown
+from emo_serve import errors
+from emo_serve.api.wire.problems import HTTP_PROBLEMS, SERVICE_PROBLEMS, problem_for, problem_types
+from emo_serve.errors import InvalidParameter, QueueFull, ServiceError, ShuttingDown
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "problems.md"
 

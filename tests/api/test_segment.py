@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 from pycocotools import mask
 
-from app.api.schemas import SegmentAnswer, SegmentAnswers
+from emo_serve.api.wire.schemas import SegmentAnswer, SegmentAnswers
 from tests.api.test_predict import problem
 from tests.serving import in_process, settings_for
 from tests.support import encode_image, plain, quadrants, write_classifier

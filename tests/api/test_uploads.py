@@ -10,11 +10,11 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from app.api.bodies import BodyBudget, Share
-from app.api.exchange import Exchange
-from app.api.uploads import Uploads, read_uploads
-from app.engine.deadlines import Deadlines
-from app.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
+from emo_serve.api.http.body_budget import BodyBudget, Share
+from emo_serve.api.http.exchange import Exchange
+from emo_serve.api.http.uploads import Uploads, read_uploads
+from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
 from tests.helpers.asgi import Client, never
 
 pytestmark = pytest.mark.anyio

@@ -95,7 +95,7 @@ def attacked(
         write_classifier(models)
         if prepare is not None:
             prepare(models)
-        command = [sys.executable, "-m", "app", "serve", "--port", "0", "--models", str(models), "--no-tune"]
+        command = [sys.executable, "-m", "emo_serve", "serve", "--port", "0", "--models", str(models), "--no-tune"]
         limited = f"ulimit -n {files}; " if files else ""
         with (
             (folder / "log").open("w") as log,

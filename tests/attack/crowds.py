@@ -103,7 +103,7 @@ def two_servers_at_once(checkout: Path) -> list[Finding]:
             port = str(probe.getsockname()[1])
         with tempfile.TemporaryDirectory() as models:
             write_classifier(Path(models))
-            command = [sys.executable, "-m", "app", "serve", "--port", port, "--models", models, "--no-tune"]
+            command = [sys.executable, "-m", "emo_serve", "serve", "--port", port, "--models", models, "--no-tune"]
             started = [
                 subprocess.Popen(
                     [*command, "--workers", workers],

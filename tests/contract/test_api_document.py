@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from app.api.schemas import (
+from emo_serve.api.wire.schemas import (
     ClassifyAnswer,
     ClassifyAnswers,
     CocoResult,

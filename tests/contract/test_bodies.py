@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 from skimage import data
 
-from app.api.schemas import ClassifyAnswers, DetectAnswers, SegmentAnswers
+from emo_serve.api.wire.schemas import ClassifyAnswers, DetectAnswers, SegmentAnswers
 from tests.support import encode_image, plain, quadrants
 from tests.vision.files import STORED_AS
 

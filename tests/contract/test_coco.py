@@ -9,7 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from app.api.schemas import CocoResult
+from emo_serve.api.wire.schemas import CocoResult
 from tests.support import encode_image, quadrants
 
 LABELS = ("red", "green", "blue")

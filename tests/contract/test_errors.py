@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from app.api.schemas import ProblemDocument
+from emo_serve.api.wire.schemas import ProblemDocument
 from tests.contract.conftest import MAX_REQUEST_BYTES
 from tests.serving import Running
 from tests.support import encode_image, plain

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.settings import MIB
+from emo_serve.settings import MIB
 from tests.serving import Running, running, settings_for
 from tests.support import encode_image, plain, write_segmenter
 from tests.vision.files import encoded, with_scans

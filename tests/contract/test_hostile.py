@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.schemas import ProblemDocument
+from emo_serve.api.wire.schemas import ProblemDocument
 from tests.vision.expensive import GREYS as PALETTE
 from tests.vision.expensive import hidden_pictures
 from tests.vision.files import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.settings import Batching
+from emo_serve.settings import Batching
 from tests.serving import Gates, Running, running, settings_for, until
 from tests.support import encode_image, plain
 

@@ -1,6 +1,6 @@
 import torch
 
-from emo.anchors import cell_anchors, decode_boxes, encode_boxes, grid_anchors
+from emo.models.anchors import cell_anchors, decode_boxes, encode_boxes, grid_anchors
 
 
 def test_a_cell_has_two_squares_and_four_oblong_anchors_in_the_official_order() -> None:

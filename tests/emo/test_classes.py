@@ -4,12 +4,12 @@ import pytest
 import torch
 
 import emo
-from app.manifest import Preprocessing, read_labels
 from emo.__main__ import main
-from emo.augment import MEAN, STD
-from emo.classes import keep_classes
-from emo.heads.classifier import Classifier
-from emo.restoring import Restored
+from emo.checkpoints.loader import Restored
+from emo.export.classes import keep_classes
+from emo.models.heads.classifier import Classifier
+from emo.training.augment import MEAN, STD
+from emo_serve.manifest import Preprocessing, read_labels
 from tests.emo.test_command_line import CARD
 
 WEIGHTS = Path(__file__).parents[2] / "checkpoints" / "emo-1m.pt"

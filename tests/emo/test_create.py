@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import emo
-from emo.heads.segmenter import Segmenter
-from emo.irmb import WindowAttention
-from emo.layers import LayerNorm2d
-from emo.restoring import restore
+from emo.checkpoints.loader import restore
+from emo.models.heads.segmenter import Segmenter
+from emo.models.irmb import WindowAttention
+from emo.models.layers import LayerNorm2d
 
 PARAMETERS = {
     "emo_1m": 1_361_168,

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 
 import emo
-from app.vision.picture import Picture
-from app.vision.preprocess import preprocess
-from emo.augment import normalise
 from emo.data.boxes import IGNORED
 from emo.data.pictures import open_rgb
-from emo.detection import DetectionTask, Target, random_window, serving_rule
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
 from emo.evaluation.predict import torch_predict
-from emo.heads.ssdlite import SSDLite
-from emo.losses import match_anchors, ssd_loss
+from emo.models.heads.ssdlite import SSDLite
+from emo.training.augment import normalise
+from emo.training.detection import DetectionTask, Target, random_window, serving_rule
+from emo.training.losses import match_anchors, ssd_loss
+from emo_serve.vision.picture import Picture
+from emo_serve.vision.preprocess import preprocess
 from tests.emo.datasets import COLOURS, write_coco
 
 

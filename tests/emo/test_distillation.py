@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.manifest import Preprocessing, read_labels
 from emo.__main__ import main
-from emo.augment import MEAN, STD
 from emo.data.folders import LabelledFile
-from emo.distillation.cache import cached_rows
-from emo.distillation.options import Distillation
-from emo.distillation.targets import dense_targets, teacher_targets
-from emo.distillation.task import DistillationTask
-from emo.distillation.teacher import Teacher, find_teacher
-from emo.distillation.views import cut_view, view_boxes
+from emo.training.augment import MEAN, STD
+from emo.training.distillation.cache import cached_rows
+from emo.training.distillation.options import Distillation
+from emo.training.distillation.targets import dense_targets, teacher_targets
+from emo.training.distillation.task import DistillationTask
+from emo.training.distillation.teacher import Teacher, find_teacher
+from emo.training.distillation.views import cut_view, view_boxes
+from emo_serve.manifest import Preprocessing, read_labels
 from tests.emo.datasets import COLOURS, picture, write_folders
 
 RULE = Preprocessing(mode="crop", height=32, width=32, resize=32, interpolation="bilinear", mean=MEAN, std=STD)

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.repository import scan
-from app.engine.selftest import self_test
-from app.engine.session import OrtSession
-from app.settings import Settings
-from app.vision.image import ImageLimits
-from emo import classification, detection
-from emo.backbone import EMOConfig
 from emo.evaluation.predict import onnx_predict, torch_predict
-from emo.export import export
-from emo.heads.classifier import Classifier
-from emo.heads.model import Model
-from emo.heads.retinanet import RetinaNet
-from emo.heads.segmenter import Segmenter
-from emo.heads.ssdlite import SSDLite
+from emo.export.exporter import export
+from emo.models.backbone import EMOConfig
+from emo.models.heads.classifier import Classifier
+from emo.models.heads.model import Model
+from emo.models.heads.retinanet import RetinaNet
+from emo.models.heads.segmenter import Segmenter
+from emo.models.heads.ssdlite import SSDLite
+from emo.training import classification, detection
+from emo_serve.engine.execution.session import OrtSession
+from emo_serve.engine.registry.self_test import self_test
+from emo_serve.engine.repository.artefacts import scan
+from emo_serve.settings import Settings
+from emo_serve.vision.image import ImageLimits
 from tests.support import CARD
 
 SMALL = EMOConfig((1, 2, 2, 2), 8, (8, 16, 16, 24), (2.0, 2.5, 3.0, 3.5), (8, 8, 8, 8))

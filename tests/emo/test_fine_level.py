@@ -7,11 +7,11 @@ import torch
 
 import emo
 from emo.__main__ import main
-from emo.anchors import SIZES, cell_anchors, grid_anchors
-from emo.checkpoint import weights_of
-from emo.heads.ssdlite import SSDLite
-from emo.restoring import restore
-from emo.training.transfer import initial_tensors, read_source
+from emo.checkpoints.loader import restore
+from emo.checkpoints.upstream import weights_of
+from emo.models.anchors import SIZES, cell_anchors, grid_anchors
+from emo.models.heads.ssdlite import SSDLite
+from emo.training.pretrained import initial_tensors, read_source
 from tests.emo.datasets import write_coco
 
 FINE = (24, *SIZES)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import InvalidManifest
-from app.manifest import read_labels, read_manifest
 from emo.__main__ import main
-from emo.groups import IMAGENET_GROUPS, choose_groups
-from emo.importing import usual_labels
+from emo.export.checkpoint_import import usual_labels
+from emo.export.groups import IMAGENET_GROUPS, choose_groups
+from emo_serve.errors import InvalidManifest
+from emo_serve.manifest import read_labels, read_manifest
 
 ROOT = Path(__file__).parents[2]
 with IMAGENET_GROUPS.open(encoding="utf-8", newline="") as _file:

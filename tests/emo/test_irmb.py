@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from emo.irmb import EfficientOperator, MetaMobileBlock, WindowAttention, batch_norm, layer_norm
+from emo.models.irmb import EfficientOperator, MetaMobileBlock, WindowAttention, batch_norm, layer_norm
 
 
 def test_a_window_is_a_strided_grid_over_the_whole_map() -> None:

@@ -1,8 +1,8 @@
 import torch
 
-from emo.anchors import encode_boxes, grid_anchors
 from emo.data.boxes import IGNORED
-from emo.losses import match_anchors, pairwise_iou, ssd_loss
+from emo.models.anchors import encode_boxes, grid_anchors
+from emo.training.losses import match_anchors, pairwise_iou, ssd_loss
 
 ANCHORS = grid_anchors([(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)])
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from emo.irmb import EfficientOperator, MetaMobileBlock, layer_norm
+from emo.models.irmb import EfficientOperator, MetaMobileBlock, layer_norm
 
 CHANNELS, SIDE = 16, 7
 

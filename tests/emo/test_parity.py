@@ -6,12 +6,12 @@ import torch
 from numpy.typing import NDArray
 
 import emo
-from app.manifest import DetectionDefaults
-from app.vision.detect import select_detections
-from app.vision.results import DetectParameters, Geometry, ImageSize
-from app.vision.segment import segment
-from emo.heads.retinanet import RetinaNet
-from emo.heads.ssdlite import SSDLite
+from emo.models.heads.retinanet import RetinaNet
+from emo.models.heads.ssdlite import SSDLite
+from emo_serve.manifest import DetectionDefaults
+from emo_serve.vision.detect import select_detections
+from emo_serve.vision.results import DetectParameters, Geometry, ImageSize
+from emo_serve.vision.segment import segment
 from tests.emo.parity import expected, network_input, upstream_state
 
 INPUTS = {"a": (2, 224, 224), "b": (1, 256, 192), "c": (1, 203, 150)}

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine.alone import Answer
-from app.engine.batcher import Batcher
-from app.engine.costs import Costs
-from app.engine.hand import Hand
-from app.engine.session import Session
-from app.metrics import Metrics
-from app.settings import Batching
+from emo_serve.engine.execution.batcher import Batcher
+from emo_serve.engine.execution.inline import Answer
+from emo_serve.engine.execution.session import Session
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.settings import Batching
 from tests.support import PATIENCE_SECONDS, FakeSession
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from app.engine.deployment import Deployment
-from app.engine.repository import Artefact, scan
-from app.engine.session import Session
-from app.engine.workers import PixelWorkers
-from app.metrics import Metrics
-from app.settings import Batching, Settings
+from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.session import Session
+from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.repository.artefacts import Artefact, scan
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.settings import Batching, Settings
 from tests.support import (
     PATIENCE_SECONDS,
     FakeSession,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.engine.catalog import Catalog
-from app.engine.deployment import OpenSession, open_session
-from app.metrics import Metrics
-from app.settings import Settings
+from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.engine.registry.deployment import OpenSession, open_session
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.settings import Settings
 from tests.support import PATIENCE_SECONDS, encode_image, plain, write_classifier
 
 NAME = "toy-classifier"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, TypeVar
 
-from app.engine.admission import Admission
-from app.engine.costs import Costs
-from app.engine.deadlines import Deadlines
-from app.engine.hand import Hand
-from app.engine.line import Line
-from app.errors import DeadlineExceeded, Unavailable
+from emo_serve.engine.scheduling.admission import Admission
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.engine.scheduling.fair_queue import Line
+from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.errors import DeadlineExceeded, Unavailable
 
 CORES = 2
 DECODE_SECONDS, RUN_SECONDS = 0.016, 0.024

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.engine.admission import Admission, Visit
-from app.engine.costs import Costs
-from app.engine.hand import Hand
-from app.engine.line import Line
-from app.errors import Overloaded, QueueFull, ShuttingDown
+from emo_serve.engine.scheduling.admission import Admission, Visit
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.fair_queue import Line
+from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.errors import Overloaded, QueueFull, ShuttingDown
 from tests.engine.batching import now
 from tests.engine.simulation import simulate
 

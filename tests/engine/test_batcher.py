@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from app.engine.costs import Costs
-from app.errors import DeadlineExceeded
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.errors import DeadlineExceeded
 from tests.engine.batching import all_of, batching, now, start, tensor, turns
 from tests.support import PATIENCE_SECONDS, FakeSession
 

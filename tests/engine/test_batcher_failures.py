@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine.batcher import Batcher
-from app.engine.costs import Costs
-from app.engine.hand import Hand
-from app.engine.session import Outputs
-from app.errors import InferenceFailed, ModelNotReady, ShuttingDown
-from app.metrics import Metrics
-from app.settings import Batching
+from emo_serve.engine.execution.batcher import Batcher
+from emo_serve.engine.execution.session import Outputs
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.ready_queue import Hand
+from emo_serve.errors import InferenceFailed, ModelNotReady, ShuttingDown
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.settings import Batching
 from tests.engine.batching import all_of, batching, now, start, tensor, turns
 from tests.support import FakeSession
 

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.catalog import Catalog
-from app.engine.deployment import open_session
-from app.engine.repository import Artefact
-from app.engine.session import Session
-from app.errors import ModelNotFound, ModelNotReady, ShuttingDown
-from app.metrics import Metrics
-from app.settings import Batching, SessionOptions, Settings
-from app.vision.results import ClassifyParameters
+from emo_serve.engine.execution.session import Session
+from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.engine.registry.deployment import open_session
+from emo_serve.engine.repository.artefacts import Artefact
+from emo_serve.errors import ModelNotFound, ModelNotReady, ShuttingDown
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.settings import Batching, SessionOptions, Settings
+from emo_serve.vision.results import ClassifyParameters
 from tests.engine.following import catalog_of
 from tests.support import encode_image, plain, write_classifier, write_detector, write_segmenter
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.cpus import cgroup_quota, this_machine, usable_cores
+from emo_serve.engine.host.cpus import cgroup_quota, this_machine, usable_cores
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:

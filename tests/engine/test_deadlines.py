@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.deadlines import Deadlines
-from app.errors import DeadlineExceeded
+from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.errors import DeadlineExceeded
 
 pytestmark = pytest.mark.anyio
 FOR_EVER = 60.0

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import (
+from emo_serve.errors import (
     SelfTestFailed,
 )
-from app.vision.results import Classification, ClassifyParameters, Detections, DetectParameters, ImageSize
+from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters, ImageSize
 from tests.engine.deploying import deployed, settings_for
 from tests.support import (
     COLOURS,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.admission import Visit
-from app.engine.deployment import Deployment
-from app.engine.repository import scan
-from app.engine.workers import PixelWorkers
-from app.errors import (
+from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.repository.artefacts import scan
+from emo_serve.engine.scheduling.admission import Visit
+from emo_serve.errors import (
     DeadlineExceeded,
     ImageUndecodable,
     InferenceFailed,
@@ -20,8 +20,8 @@ from app.errors import (
     ShuttingDown,
     UnsupportedMediaType,
 )
-from app.metrics import Metrics
-from app.vision.results import ClassifyParameters, DetectParameters
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.vision.results import ClassifyParameters, DetectParameters
 from tests.engine.batching import now, turns
 from tests.engine.deploying import deployed, picture, settings_for
 from tests.support import (

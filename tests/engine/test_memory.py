@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.memory import memory_limit
+from emo_serve.engine.host.memory import memory_limit
 from tests.engine.test_cpus import tree
 
 V2 = {"proc/self/cgroup": "0::/kube/pod/box\n"}

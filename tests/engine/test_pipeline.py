@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from app.engine.batcher import Batcher
-from app.engine.costs import Costs
-from app.engine.hand import FIRST, Hand
-from app.engine.pipeline import Pipeline, Stay, prepare
-from app.engine.session import Outputs
-from app.engine.tasks import ClassifyTask, DetectTask, Parameters
-from app.engine.workers import PixelWorkers
-from app.manifest import DetectionDefaults, Preprocessing
-from app.metrics import Metrics
-from app.settings import Batching
-from app.vision.image import ImageLimits
-from app.vision.preprocess import least_side
-from app.vision.results import Classification, ClassifyParameters, DetectParameters, Geometry, ImageSize
+from emo_serve.engine.execution.batcher import Batcher
+from emo_serve.engine.execution.pipeline import Pipeline, Stay, prepare
+from emo_serve.engine.execution.pixel_threads import PixelWorkers
+from emo_serve.engine.execution.session import Outputs
+from emo_serve.engine.execution.tasks import ClassifyTask, DetectTask, Parameters
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.ready_queue import FIRST, Hand
+from emo_serve.manifest import DetectionDefaults, Preprocessing
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.settings import Batching
+from emo_serve.vision.image import ImageLimits
+from emo_serve.vision.preprocess import least_side
+from emo_serve.vision.results import Classification, ClassifyParameters, DetectParameters, Geometry, ImageSize
 from tests.support import PATIENCE_SECONDS, FakeSession, encode_image, plain
 
 pytestmark = pytest.mark.anyio

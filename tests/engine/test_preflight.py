@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.preflight import Preflight
-from app.errors import StartupError
-from app.manifest import MAX_LABELS_BYTES, MAX_MANIFEST_BYTES
-from app.settings import Settings
+from emo_serve.engine.registry.preflight import Preflight
+from emo_serve.errors import StartupError
+from emo_serve.manifest import MAX_LABELS_BYTES, MAX_MANIFEST_BYTES
+from emo_serve.settings import Settings
 from tests.engine.following import NAME, answering, catalog_of, root, versions
 from tests.hostile import endless, endless_but_for_its_golden_picture, put_fifo, sign, with_weights_elsewhere
 from tests.serving import eventually, until
@@ -40,7 +40,7 @@ def processes_that_try() -> list[int]:
             command = (entry / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if parent == os.getpid() and b"app.engine.trial" in command:
+        if parent == os.getpid() and b"emo_serve.engine.registry.trial" in command:
             found.append(int(entry.name))
     return found
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.session import OrtSession
-from app.errors import StartupError
-from app.manifest import MANIFEST_FILE, Manifest, read_manifest
-from app.settings import SessionOptions
+from emo_serve.engine.execution.session import OrtSession
+from emo_serve.errors import StartupError
+from emo_serve.manifest import MANIFEST_FILE, Manifest, read_manifest
+from emo_serve.settings import SessionOptions
 from tests.support import plain, quadrants, write_classifier, write_detector
 
 OPTIONS = SessionOptions()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.cpus import Machine
-from app.engine.tuning import Measurement, Setting, Space, Tuning
-from app.engine.tuning_cache import Circumstances, TuningCache
+from emo_serve.engine.host.cpus import Machine
+from emo_serve.engine.tuning.cache import Circumstances, TuningCache
+from emo_serve.engine.tuning.search import Measurement, Setting, Space, Tuning
 
 MACHINE = Machine("Example 9000", cores=2, quota=1.5)
 SPACE = Space("throughput", cores=2, instances=None, intra_op_threads=None, max_batch_size=None)

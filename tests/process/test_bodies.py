@@ -9,8 +9,8 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.api.exchange import CONNECTION
-from app.process.protocol import HttpProtocol
+from emo_serve.api.http.exchange import CONNECTION
+from emo_serve.process.http_protocol import HttpProtocol
 from tests.serving import until
 from tests.support import PATIENCE_SECONDS
 
@@ -151,7 +151,7 @@ async def test_what_waits_behind_a_request_is_bounded_and_each_answer_lets_no_mo
 async def test_a_client_that_takes_nothing_of_its_answer_is_left_after_a_while_and_a_slow_one_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.process.transport._STALL_SECONDS", 0.3)
+    monkeypatch.setattr("emo_serve.process.transport._STALL_SECONDS", 0.3)
     application, state = Application(), ServerState()
     application.answer = bytes(30_000_000)
     async with connected(application, state) as (reader, writer):

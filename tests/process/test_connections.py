@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import Unavailable
-from app.process.connections import Connections
-from app.settings import Settings
+from emo_serve.errors import Unavailable
+from emo_serve.process.connections import Connections
+from emo_serve.settings import Settings
 from tests.process.wire import IMAGE, LAST, LIVE, answers, ask, length, post
 from tests.serving import Command, commanded, eventually
 from tests.support import PATIENCE_SECONDS
@@ -56,7 +56,7 @@ def test_a_network_of_ipv6_is_one_client_and_a_mapped_address_of_ipv4_is_itself(
 
 
 def test_behind_a_proxy_all_may_come_from_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.process.connections.free_files", lambda: 100_000)
+    monkeypatch.setattr("emo_serve.process.connections.free_files", lambda: 100_000)
     limited = Settings.model_validate({"http": {"max_connections": 4}})
     assert admitted(Connections.of(limited), *["x"] * 5) == [True, True, False, False, False]
     behind = limited.model_copy(update={"client_header": "X-Forwarded-For"})
@@ -68,7 +68,7 @@ def test_behind_a_proxy_all_may_come_from_one_address(monkeypatch: pytest.Monkey
 
 
 def test_there_are_no_more_than_there_are_descriptors_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.process.connections.free_files", lambda: 1000)
+    monkeypatch.setattr("emo_serve.process.connections.free_files", lambda: 1000)
     connections = Connections.of(Settings())
     assert 500 < sum(admitted(connections, *map(str, range(2000)))) < 1024 - 200
 

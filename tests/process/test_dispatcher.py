@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from app.process.child import Child
-from app.process.dispatcher import Dispatcher
+from emo_serve.process.dispatcher import Dispatcher
+from emo_serve.process.worker_handle import Child
 from tests.serving import until
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from app.process.protocol import HttpProtocol
+from emo_serve.process.http_protocol import HttpProtocol
 from tests.attack.supervision import lasting_load
 from tests.helpers.processes import connect, connections_of
 from tests.process.wire import IMAGE

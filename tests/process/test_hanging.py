@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import pytest
 
-from app.process.channel import Channel
-from app.process.child import DOUBTFUL_SECONDS, Child
-from app.process.supervisor import Supervisor
-from app.settings import Settings
+from emo_serve.process.ipc import Channel
+from emo_serve.process.supervisor import Supervisor
+from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, Child
+from emo_serve.settings import Settings
 from tests.helpers.processes import connect, metric, scraped
 from tests.process.wire import HEAD, IMAGE
 from tests.serving import Command, commanded, eventually, runs, until
@@ -27,7 +27,7 @@ HANG_SECONDS = 3
 
 SPIN = """
 import asyncio, time
-from app.process.watchdog import watchdog
+from emo_serve.process.watchdog import watchdog
 
 def spin():
     while True:
@@ -141,7 +141,7 @@ async def test_a_worker_that_loads_may_be_silent_for_longer(
     is_killed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.process.supervisor._WATCH_SECONDS", 0.05)
+    monkeypatch.setattr("emo_serve.process.supervisor._WATCH_SECONDS", 0.05)
     async with contextlib.AsyncExitStack() as closing:
         supervisor = Supervisor(Settings(workers=2, hang_seconds=2), closing.enter_context(socket.socket()), None)
         worker = Worker()

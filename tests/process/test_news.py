@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from app.process.channel import Channel
-from app.process.child import Child
-from app.process.supervisor import Supervisor
-from app.settings import Settings
+from emo_serve.process.ipc import Channel
+from emo_serve.process.supervisor import Supervisor
+from emo_serve.process.worker_handle import Child
+from emo_serve.settings import Settings
 from tests.serving import until
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.process.supervisor import restart_delay
+from emo_serve.process.supervisor import restart_delay
 from tests.helpers.processes import connect, connections_of, metric, scraped
 from tests.process.wire import HEAD, IMAGE
 from tests.serving import Command, commanded, emo_serve, eventually, runs

@@ -1,4 +1,4 @@
-"""What app/process/protocol.py relies on of uvicorn's and httptools' internals; pyproject.toml caps uvicorn for it."""
+"""What app/emo_serve/process/http_protocol.py relies on of uvicorn's and httptools' internals; pyproject.toml caps uvicorn for it."""
 
 import asyncio
 import inspect

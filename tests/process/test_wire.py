@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.api.schemas import ProblemDocument
+from emo_serve.api.wire.schemas import ProblemDocument
 from tests.process.wire import IMAGE, LAST, LIVE, ask, chunked, length, post
 from tests.serving import Running, running, settings_for
 from tests.support import PATIENCE_SECONDS
@@ -218,7 +218,7 @@ def test_what_breaks_off_gets_no_answer_and_the_connection_ends(server: Running)
 def test_a_body_without_end_that_nobody_reads_does_not_keep_its_connection(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.exchange._LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("emo_serve.api.http.exchange._LINGER_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         connection.settimeout(0.1)

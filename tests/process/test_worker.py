@@ -1,6 +1,6 @@
-from app.engine.cpus import usable_cores
-from app.process.worker import with_share_of_cores
-from app.settings import Batching, SessionOptions, Settings
+from emo_serve.engine.host.cpus import usable_cores
+from emo_serve.process.worker import with_share_of_cores
+from emo_serve.settings import Batching, SessionOptions, Settings
 
 
 def test_threads_that_follow_the_cores_follow_the_share_of_the_worker() -> None:

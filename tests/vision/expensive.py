@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from app.errors import InvalidRequest
-from app.vision.headers import read_header
-from app.vision.image import ImageLimits, decode
-from app.vision.items import read_items
-from app.vision.kinds import format_of
+from emo_serve.errors import InvalidRequest
+from emo_serve.vision.headers import read_header
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.items import read_items
+from emo_serve.vision.kinds import format_of
 from tests.vision.files import (
     EOI,
     SOS,

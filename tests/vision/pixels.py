@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.vision.image import ImageLimits, decode
+from emo_serve.vision.image import ImageLimits, decode
 
 
 def shown(data: bytes, limits: ImageLimits | None = None) -> np.ndarray:

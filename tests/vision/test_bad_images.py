@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from app.errors import ImageTooLarge, ImageUndecodable, InvalidRequest, UnsupportedMediaType
-from app.vision.image import ImageLimits, decode
-from app.vision.kinds import FORMATS
+from emo_serve.errors import ImageTooLarge, ImageUndecodable, InvalidRequest, UnsupportedMediaType
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.kinds import FORMATS
 from tests.vision.files import (
     cat,
     encoded,
@@ -130,7 +130,7 @@ def test_a_usual_progressive_jpeg_passes_at_the_pixel_limit() -> None:
 def test_odd_metadata_makes_no_warning() -> None:
     """In a process of its own, because pytest has its own filters."""
     code = (
-        "import sys; from app.vision.image import ImageLimits, decode;"
+        "import sys; from emo_serve.vision.image import ImageLimits, decode;"
         "decode(sys.stdin.buffer.read(), ImageLimits()); assert 'asyncio' not in sys.modules"
     )
     broken = png_chunk(b"acTL", bytes(8)) + png_chunk(b"eXIf", b"II*\0\x08\0\0\0\xff\xff")

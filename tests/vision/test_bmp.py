@@ -9,9 +9,9 @@ import pytest
 from PIL import Image as PillowImage
 from PIL.BmpImagePlugin import BmpImageFile
 
-from app.errors import ImageTooLarge, ImageUndecodable
-from app.vision.image import ImageLimits, decode
-from app.vision.rle import decode_run_lengths
+from emo_serve.errors import ImageTooLarge, ImageUndecodable
+from emo_serve.vision.bmp_rle import decode_run_lengths
+from emo_serve.vision.image import ImageLimits, decode
 from tests.vision.files import photo, rle_bmp
 from tests.vision.pixels import shown
 

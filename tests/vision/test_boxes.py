@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.vision.boxes import (
+from emo_serve.vision.boxes import (
     areas,
     input_to_image,
     non_maximum_suppression,
@@ -10,7 +10,7 @@ from app.vision.boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
-from app.vision.results import Geometry, ImageSize
+from emo_serve.vision.results import Geometry, ImageSize
 
 XYXY = np.array([[10, 20, 40, 80], [0, 0, 5, 1]], np.float32)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.vision.classify import Groups, top_classes
-from app.vision.results import ClassifyParameters
+from emo_serve.vision.classify import Groups, top_classes
+from emo_serve.vision.results import ClassifyParameters
 
 SCORES = np.array([0.1, 0.4, 0.05, 0.4, 0.05], np.float32)
 

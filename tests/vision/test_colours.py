@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from app.manifest import Preprocessing
-from app.vision.colours import MAX_PROFILE_BYTES, needed_profile
-from app.vision.image import ImageLimits, decode
-from app.vision.preprocess import preprocess
+from emo_serve.manifest import Preprocessing
+from emo_serve.vision.colours import MAX_PROFILE_BYTES, needed_profile
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.preprocess import preprocess
 from tests.vision.files import STORED_AS, cat, encoded, jpeg_segment, png_chunk, with_chunks, with_segments
 from tests.vision.pixels import mean_difference, shown
 from tests.vision.profiles import (

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.errors import InvalidParameter
-from app.manifest import DetectionDefaults
-from app.vision.detect import MAX_CANDIDATES, select_detections
-from app.vision.results import Detections, DetectParameters, Geometry, ImageSize
+from emo_serve.errors import InvalidParameter
+from emo_serve.manifest import DetectionDefaults
+from emo_serve.vision.detect import MAX_CANDIDATES, select_detections
+from emo_serve.vision.results import Detections, DetectParameters, Geometry, ImageSize
 
 LABELS = ("bus", "car", "person")
 SAME_SIZE = Geometry(ImageSize(100, 100), 1, 1)

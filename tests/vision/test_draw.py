@@ -6,10 +6,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from app.vision import draw
-from app.vision.draw import colour_of, draw_segmentation, encode, encode_class_map
-from app.vision.image import ImageLimits, decode
-from app.vision.results import Detections, ImageSize, Region, Segmentation
+from emo_serve.vision import draw
+from emo_serve.vision.draw import colour_of, draw_segmentation, encode, encode_class_map
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.results import Detections, ImageSize, Region, Segmentation
 from tests.vision.files import cat
 
 NAMES = (

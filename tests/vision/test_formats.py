@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.errors import UnsupportedMediaType
-from app.vision.image import ImageLimits, decode
-from app.vision.kinds import FORMATS
+from emo_serve.errors import UnsupportedMediaType
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.kinds import FORMATS
 from tests.vision.files import encoded, photo
 
 Image.init()
@@ -52,7 +52,7 @@ def test_pillows_own_choice_of_a_decoder_is_never_asked(monkeypatch: pytest.Monk
         decode(encoded(photo(), name), ImageLimits())
 
 
-@pytest.mark.parametrize("place", ["README.md", "docs/api.md", "app/api/openapi.py"])
+@pytest.mark.parametrize("place", ["README.md", "docs/api.md", "app/emo_serve/api/routes/openapi.py"])
 def test_the_formats_are_named_where_users_look(place: str) -> None:
     text = " ".join((Path(__file__).parents[2] / place).read_text(encoding="utf-8").split())
     assert re.search(r"JPEG, PNG, WebP, (\" \")?GIF, BMP, TIFF, AVIF,? and,?[^.]* HEIC", text)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from app.errors import ImageTooLarge, InvalidRequest
-from app.vision.image import ImageLimits, decode
-from app.vision.results import ImageSize
+from emo_serve.errors import ImageTooLarge, InvalidRequest
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.results import ImageSize
 from tests.vision.files import encoded, lossless_jpeg, photo, with_scans
 from tests.vision.pixels import mean_difference, shown
 

@@ -5,11 +5,11 @@ import zlib
 
 import pytest
 
-from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
-from app.vision import headers, png
-from app.vision.bmp import MAX_RLE_BMP_BYTES
-from app.vision.headers import Header
-from app.vision.kinds import format_of
+from emo_serve.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
+from emo_serve.vision import headers, png
+from emo_serve.vision.bmp import MAX_RLE_BMP_BYTES
+from emo_serve.vision.headers import Header
+from emo_serve.vision.kinds import format_of
 from tests.vision.files import (
     encoded,
     exif,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from app.vision.image import ImageLimits
+from emo_serve.vision.image import ImageLimits
 from tests.vision.files import (
     cat,
     encoded,

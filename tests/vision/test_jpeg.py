@@ -11,9 +11,9 @@ import pytest
 from PIL import Image as PillowImage
 from PIL.JpegImagePlugin import JpegImageFile
 
-from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
-from app.vision.image import ImageLimits, decode
-from app.vision.jpeg import MAX_JPEG_SEGMENTS, decode_jpeg, read_jpeg
+from emo_serve.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.jpeg import MAX_JPEG_SEGMENTS, decode_jpeg, read_jpeg
 from tests.vision.files import (
     APP1,
     EOI,

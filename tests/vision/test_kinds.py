@@ -5,10 +5,10 @@ import io
 import pytest
 from PIL import Image
 
-from app.errors import UnsupportedMediaType
-from app.vision import kinds
-from app.vision.image import ImageLimits, decode
-from app.vision.kinds import FORMATS, format_of
+from emo_serve.errors import UnsupportedMediaType
+from emo_serve.vision import kinds
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.kinds import FORMATS, format_of
 from tests.vision.files import box, encoded, jpeg_segment, photo, png_chunk, with_chunks
 
 NAMED = {

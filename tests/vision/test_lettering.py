@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from app.vision import draw
-from app.vision.lettering import BUNDLED, Lettering, has_glyph
-from app.vision.results import Detections
+from emo_serve.vision import draw
+from emo_serve.vision.lettering import BUNDLED, Lettering, has_glyph
+from emo_serve.vision.results import Detections
 
 LETTERS = {
     "Latin": "äöüßéèêñçåøæœŁłŽžőığşțž",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from app.vision.image import ImageLimits
+from emo_serve.vision.image import ImageLimits
 from tests.vision.files import (
     APP1,
     STORED_AS,

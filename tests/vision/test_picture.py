@@ -5,12 +5,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from app.manifest import Preprocessing
-from app.vision.boxes import input_to_image
-from app.vision.image import ImageLimits, decode
-from app.vision.picture import Picture
-from app.vision.preprocess import preprocess
-from app.vision.results import ImageSize
+from emo_serve.manifest import Preprocessing
+from emo_serve.vision.boxes import input_to_image
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.picture import Picture
+from emo_serve.vision.preprocess import preprocess
+from emo_serve.vision.results import ImageSize
 from tests.vision.files import STORED_AS, cat, encoded
 
 BICUBIC = PillowImage.Resampling.BICUBIC

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
-from app.errors import ImageUndecodable
-from app.vision.image import ImageLimits, decode
+from emo_serve.errors import ImageUndecodable
+from emo_serve.vision.image import ImageLimits, decode
 from tests.vision.files import encoded, exif, photo, png_chunk, with_chunks
 from tests.vision.pixels import shown
 

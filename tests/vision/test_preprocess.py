@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from app.manifest import Preprocessing
-from app.vision.image import ImageLimits, decode
-from app.vision.picture import Picture
-from app.vision.preprocess import least_side, preprocess
-from app.vision.results import Geometry, ImageSize
+from emo_serve.manifest import Preprocessing
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.picture import Picture
+from emo_serve.vision.preprocess import least_side, preprocess
+from emo_serve.vision.results import Geometry, ImageSize
 from tests.vision.files import cat, encoded, photo
 
 FILTERS = {"bilinear": PillowImage.Resampling.BILINEAR, "bicubic": PillowImage.Resampling.BICUBIC}

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from app.vision import resize as module
-from app.vision.golden import golden_picture
-from app.vision.resize import Box, resize
+from emo_serve.vision import resize as module
+from emo_serve.vision.golden import golden_picture
+from emo_serve.vision.resize import Box, resize
 from tests.vision.files import cat, noise
 
 FILTERS = [PillowImage.Resampling.BILINEAR, PillowImage.Resampling.BICUBIC]

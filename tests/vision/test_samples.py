@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
-from app.vision.image import ImageLimits, decode
+from emo_serve.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
+from emo_serve.vision.image import ImageLimits, decode
 from tests.vision.files import cat
 from tests.vision.pixels import mean_difference, shown
 from tests.vision.tiffs import PACKED, tiff_of

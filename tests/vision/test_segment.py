@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.vision import segment as segmentation
-from app.vision.results import Geometry, ImageSize, Segmentation
-from app.vision.segment import enlarged, segment
+from emo_serve.vision import segment as segmentation
+from emo_serve.vision.results import Geometry, ImageSize, Segmentation
+from emo_serve.vision.segment import enlarged, segment
 
 
 def logits_of(classes: int, height: int, width: int, seed: int = 0) -> NDArray[np.float32]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import httpx
 
-from app.metrics import Metrics, SupervisorMetrics
-from app.settings import MIB
+from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
+from emo_serve.settings import MIB
 from tests.serving import Command, commanded, eventually
 from tests.watch.dashboard import ROOT, Panel, filled, panels
 from tests.watch.picture import draw

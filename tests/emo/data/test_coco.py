@@ -9,10 +9,10 @@ from PIL import Image
 from emo.data.boxes import BoxedImages
 from emo.data.coco import find_coco, read_coco
 from emo.data.detection import find_detection
-from emo.detection import DetectionTask
 from emo.evaluation.answers import Answer
 from emo.evaluation.coco import coco_figures
-from emo.evaluation.truth import read_truth
+from emo.evaluation.ground_truth import read_truth
+from emo.training.detection import DetectionTask
 from tests.emo.datasets import write_coco
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own

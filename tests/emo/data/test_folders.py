@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emo.classification import ClassificationTask
 from emo.data.folders import find_classification, load_squares
 from emo.data.pictures import check_readable
-from emo.evaluation.truth import read_truth
+from emo.evaluation.ground_truth import read_truth
+from emo.training.classification import ClassificationTask
 from tests.emo.datasets import COLOURS, picture, write_folders, write_plain, write_sheets
 
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from emo.data.detection import find_detection
-from emo.detection import DetectionTask
-from emo.evaluation.truth import read_truth
+from emo.evaluation.ground_truth import read_truth
+from emo.training.detection import DetectionTask
 from tests.emo.datasets import COLOURS
 
 NAMES = "names: [red box, blue box]\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.manifest import Task
+from emo_serve.manifest import Task
 from tests.support import COLOURS, RGB, quadrants
 
 

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.vision.results import ImageSize, Segmentation
-from app.vision.runs import regions_of
 from emo.evaluation.answers import Answer, of_result
 from emo.evaluation.miou import class_map, read_mapped
+from emo_serve.vision.results import ImageSize, Segmentation
+from emo_serve.vision.rle import regions_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 NAMES = ("wall", "sky", "tree")

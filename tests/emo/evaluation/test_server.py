@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Batching, Settings
-from emo.evaluation.choice import choose_subject
+from emo.evaluation.ground_truth import read_truth
 from emo.evaluation.measure import measure
 from emo.evaluation.server import KEY_VARIABLE
-from emo.evaluation.truth import read_truth
+from emo.evaluation.targets import choose_subject
+from emo_serve.settings import Batching, Settings
 from tests.emo.evaluation.splits import write_labelled
 from tests.serving import Gates, running, until
 from tests.support import write_classifier, write_detector

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from emo.evaluation.answers import Answer
-from emo.evaluation.choice import choose_subject
+from emo.evaluation.ground_truth import read_truth
 from emo.evaluation.measure import measure
+from emo.evaluation.targets import choose_subject
 from emo.evaluation.topk import Labelled
-from emo.evaluation.truth import read_truth
 from tests.emo.evaluation.splits import write_labelled
 from tests.support import write_classifier
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.settings import Settings
 from emo.__main__ import main
 from emo.data.boxes import IGNORED
 from emo.data.coco import read_coco
-from emo.detection import DetectionTask
+from emo.training.detection import DetectionTask
+from emo_serve.settings import Settings
 from tests.serving import running
 from tests.support import quadrants, write_classifier, write_detector
 

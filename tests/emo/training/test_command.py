@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.manifest import ModelCard, read_manifest
 from emo.__main__ import main
 from emo.training.command import add_train, choose_recipe, command_line
+from emo.training.pretrained import Source
 from emo.training.processes import Processes
-from emo.training.transfer import Source
+from emo_serve.manifest import ModelCard, read_manifest
 from tests.emo.datasets import write_coco, write_folders, write_plain
 from tests.serving import eventually
 

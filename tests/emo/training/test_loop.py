@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from app.vision.picture import Picture
-from app.vision.preprocess import preprocess
-from app.vision.results import ImageSize
-from emo.classification import ClassificationTask
-from emo.detection import DetectionTask
+from emo.checkpoints.loader import own_weights, read_checkpoint, restore_own
 from emo.evaluation.predict import torch_predict
-from emo.restoring import own_weights, read_checkpoint, restore_own
+from emo.training.classification import ClassificationTask
+from emo.training.detection import DetectionTask
 from emo.training.loop import batch_size, train
 from emo.training.processes import Processes
 from emo.training.recipe import Recipe
 from emo.training.state import moving_average
+from emo_serve.vision.picture import Picture
+from emo_serve.vision.preprocess import preprocess
+from emo_serve.vision.results import ImageSize
 from tests.emo.datasets import write_coco, write_folders, write_plain
 
 RECIPE = Recipe("emo_1m", ((32, 2), (64, 1)), batch_size=4, seed=3)

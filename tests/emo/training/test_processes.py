@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.manifest import read_manifest
 from emo.training.processes import joined
+from emo_serve.manifest import read_manifest
 from tests.emo.datasets import write_folders
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import emo
-from emo.classification import ClassificationTask
+from emo.training.classification import ClassificationTask
 from emo.training.loop import Network, train
 from emo.training.processes import Processes, joined
 from emo.training.recipe import Recipe

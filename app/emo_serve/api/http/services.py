@@ -1,0 +1,47 @@
+"""What the routes work with, put together by ``emo_serve.main``."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from emo_serve.api.http.body_budget import BodyBudget
+from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.metrics.merge import Snapshot
+from emo_serve.settings import Settings
+
+Gather = Callable[[], Awaitable[Snapshot]]
+"""Gives the metrics of all workers as one; raises Unavailable."""
+
+AskAll = Callable[[bool], Awaitable[list[dict[str, Any]]]]
+"""Gives what every worker serves, with True after it has followed the repository; raises Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One of each for the life of the process."""
+
+    settings: Settings
+    metrics: Metrics
+    catalog: Catalog
+    bodies: BodyBudget
+    deadlines: Deadlines
+    """Until when bodies may arrive."""
+    drain: asyncio.Event
+    """Set when the process has been told to stop."""
+    gather: Gather | None
+    """None where this process is the only one."""
+    ask_all: AskAll | None
+    """The same."""
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers ``request``."""
+    services = request.app.state.services
+    if not isinstance(services, Services):
+        raise TypeError(services)
+    return services

@@ -1,0 +1,276 @@
+"""A request body -> the encoded images in it: raw bytes, multipart/form-data or base64 in JSON."""
+
+import asyncio
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from pydantic import ValidationError
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.exceptions import HTTPException
+
+from emo_serve.api.http.body_budget import Share, read_body
+from emo_serve.api.http.exchange import Exchange
+from emo_serve.api.wire.schemas import JsonImages
+from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
+
+_INLINE_BYTES = 64 * 1024  # a longer body is taken apart in a thread: it would hold up the event loop
+_PIECE = 1024 * 1024  # what is copied or searched in one go; only in between can other threads, the event loop, run
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_ADDRESS = re.compile(r"\s{0,9}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
+_PART_NAME = "file"
+_MOST_FIELDS = 100  # beside the images
+_LONGEST_FIELD = 8192  # bytes of what is kept
+_HINT = (
+    "Send the bytes of the image with their media type (curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'), "
+    "multipart/form-data with parts named 'file' (curl -F file=@photo.jpg), "
+    'or application/json {"image": base64} or {"images": [base64, ...]}.'
+)
+
+Upload = bytes | InvalidRequest
+"""One encoded image, or why there is none in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The images of one request, in order, at least one; ``several``: answered as a list, even if it is one.
+
+    ``fields`` are what else a form held, by name and value.
+    """
+
+    images: tuple[Upload, ...]
+    several: bool
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+async def read_uploads(
+    exchange: Exchange, share: Share, max_images: int, deadlines: Deadlines, timeout_seconds: float
+) -> Uploads:
+    """The images in the body of a request, which is held in ``share``.
+
+    Raises UnsupportedMediaType where the Content-Type is none of the three kinds, InvalidRequest where the body is not
+    what it says or holds no image or more than ``max_images``, HTTPException 408 where it takes longer than
+    ``timeout_seconds`` to arrive; what ``read_body`` raises passes through.
+    """
+    headers = exchange.headers
+    take = _reader(headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity"), max_images)
+    with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
+        pieces = await read_body(exchange, share)
+    if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
+        return take(b"".join(pieces))
+    return await asyncio.to_thread(lambda: take(b"".join(pieces)))
+
+
+def is_form(exchange: Exchange) -> bool:
+    """Whether its body may hold fields."""
+    return exchange.headers.get(b"content-type", b"").strip().lower().startswith(b"multipart/form-data")
+
+
+def _too_slow(seconds: float) -> HTTPException:
+    return HTTPException(408, f"The body did not arrive within {seconds:g} seconds.")
+
+
+@lru_cache(maxsize=128)  # clients send the same again and again
+def _reader(content_type: bytes, content_encoding: bytes, max_images: int) -> Callable[[bytes], Uploads]:
+    """What takes a body with these headers apart; raises UnsupportedMediaType where nothing does."""
+    encoding = content_encoding.decode("latin-1").strip().lower()
+    if encoding != "identity":
+        msg = f"Content-Encoding {encoding[:50]!r} is not understood; send the body as it is."
+        raise UnsupportedMediaType(msg)
+    media_type, options = parse_options_header(content_type)
+    kind = media_type.decode("latin-1").strip().lower()
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return _raw
+    if kind == "multipart/form-data":
+        return lambda body: _multipart(body, options.get(b"boundary", b""), max_images)
+    if kind == "application/json":
+        return lambda body: _json(body, max_images)
+    msg = f"Content-Type {kind[:100]!r} holds no image here. {_HINT}" if kind else f"There is no Content-Type. {_HINT}"
+    raise UnsupportedMediaType(msg)
+
+
+def _raw(body: bytes) -> Uploads:
+    return Uploads((body,), several=False)
+
+
+def _json(body: bytes, max_images: int) -> Uploads:
+    _check_commas(body, max_images)
+    try:
+        parsed = JsonImages.model_validate_json(body)
+    except ValidationError as error:
+        reasons = "; ".join(_reason(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False)[:3])
+        msg = f'The JSON body must be {{"image": base64}} or {{"images": [base64, ...]}}: {reasons}.'
+        raise InvalidRequest(msg) from error
+    if parsed.image is not None:
+        upload = _base64(parsed.image)
+        if isinstance(upload, InvalidRequest):
+            raise upload
+        return Uploads((upload,), several=False)
+    texts = parsed.images or []
+    _check_count(len(texts), max_images)
+    return Uploads(tuple(map(_base64, texts)), several=True)
+
+
+def _check_commas(body: bytes, max_images: int) -> None:
+    """Refuse a body of very many small values: as objects they would take minutes and gigabytes.
+
+    An image has one comma before it and, in a data: URI, one inside.
+    """
+    most, count = 2 * max_images, 0
+    for start in range(0, len(body), _PIECE):
+        count += body.count(b",", start, start + _PIECE)
+        if count > most:
+            msg = f"The JSON body has more than {most} commas: too many for {max_images} images, which are allowed."
+            raise InvalidRequest(msg)
+
+
+def _reason(location: tuple[int | str, ...], message: str) -> str:
+    place = ".".join(map(str, location))[:100]
+    return f"{place}: {message[:200]}" if place else message[:200]
+
+
+def _base64(text: str) -> Upload:
+    if _ADDRESS.match(text):
+        return InvalidRequest("The text is an address; images are not fetched. Send the bytes of the image as base64.")
+    data_uri = _DATA_URI.match(text)
+    try:
+        starts = range(data_uri.end() if data_uri else 0, len(text), _PIECE)
+        pieces = [binascii.a2b_base64(text[start : start + _PIECE], strict_mode=True) for start in starts]
+        if any(len(piece) < _PIECE // 4 * 3 for piece in pieces[:-1]):
+            return _not_base64("Padding in the middle")
+        return b"".join(pieces)
+    except (binascii.Error, ValueError) as error:
+        return _not_base64(str(error))
+
+
+def _not_base64(reason: str) -> ImageUndecodable:
+    return ImageUndecodable(
+        f"The text is not base64 of the standard alphabet, padded and without line breaks ({reason}); "
+        "`base64 -w0 photo.jpg` writes it so."
+    )
+
+
+def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
+    parts = _Parts(max_images)
+    if not boundary:
+        msg = "The Content-Type multipart/form-data has no boundary; let the HTTP client make that header."
+        raise InvalidRequest(msg)
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.begin,
+                "on_header_field": parts.header_field,
+                "on_header_value": parts.header_value,
+                "on_header_end": parts.header_end,
+                "on_headers_finished": parts.headers_finished,
+                "on_part_data": parts.data,
+                "on_part_end": parts.end_part,
+                "on_end": parts.end,
+            },
+        )
+        for start in range(_first_boundary(body, boundary), len(body), _PIECE):
+            parser.write(body[start : start + _PIECE])
+    except FormParserError as error:
+        msg = f"The multipart body is broken: {error}."
+        raise InvalidRequest(msg) from error
+    if not parts.ended:
+        msg = "The multipart body is broken: it stops before its last boundary."
+        raise InvalidRequest(msg)
+    if not parts.images:
+        names = ", ".join(repr(name[:50]) for name, _ in parts.fields[:5])
+        others = f", only {names}" if names else ""
+        msg = f"The multipart body has no part named {_PART_NAME!r} (curl -F file=@photo.jpg){others}."
+        raise InvalidRequest(msg)
+    return Uploads(tuple(parts.images), len(parts.images) > 1, tuple(parts.fields))
+
+
+def _first_boundary(body: bytes, boundary: bytes) -> int:
+    """Where the first part begins: what stands before it is for people whose programs do not know multipart."""
+    line = b"\n--" + boundary
+    if body.startswith(line[1:]):
+        return 0
+    for start in range(0, len(body), _PIECE):
+        end = min(len(body), start + _PIECE + len(line))
+        found = body.find(line, start, end)
+        while found >= 0:
+            if body[found + len(line) : found + len(line) + 2] in {b"\r\n", b"--"}:
+                return found + 1
+            found = body.find(line, found + 1, end)
+    if body:
+        msg = f"The multipart body is broken: no line of it is the boundary {line[1:101].decode('latin-1')!r}."
+        raise InvalidRequest(msg)
+    return 0
+
+
+class _Parts:
+    """Collects the parts while the parser walks over the body."""
+
+    def __init__(self, max_images: int) -> None:
+        self.images: list[bytes] = []
+        self.fields: list[tuple[str, str]] = []
+        self.ended = False
+        self._max_images = max_images
+        self._content = bytearray()  # grown, not a list of slices: a body can consist of millions of tiny ones
+        self._field = b""
+        self._value = b""
+        self._name = b""
+        self._type = b""
+
+    def begin(self) -> None:
+        self._content = bytearray()
+        self._name = self._type = self._field = self._value = b""
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._name = parse_options_header(self._value)[1].get(b"name", b"")
+        elif self._field.lower() == b"content-type":
+            self._type = self._value.strip().lower()
+        self._field = self._value = b""
+
+    def headers_finished(self) -> None:
+        if self._is_image:
+            _check_count(len(self.images) + 1, self._max_images)
+            return
+        name = self._name[:50].decode("utf-8", "replace")
+        if self._type.startswith(b"image/"):  # or it would be missing in the answer
+            msg = f"The multipart body has a picture named {name!r}; every picture must be named {_PART_NAME!r}."
+            raise InvalidRequest(msg)
+        if len(self.fields) == _MOST_FIELDS:
+            msg = f"The multipart body has more than {_MOST_FIELDS} fields beside the pictures, as many as are allowed."
+            raise InvalidRequest(msg)
+
+    @property
+    def _is_image(self) -> bool:
+        return self._name == _PART_NAME.encode()
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_image or len(self._content) <= _LONGEST_FIELD:
+            self._content += memoryview(data)[start:end]
+
+    def end_part(self) -> None:
+        if self._is_image:
+            self.images.append(bytes(self._content))
+        else:
+            value = self._content[: _LONGEST_FIELD + 1].decode("utf-8", "replace")
+            self.fields.append((self._name[:_LONGEST_FIELD].decode("utf-8", "replace"), value.strip()))
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def _check_count(count: int, max_images: int) -> None:
+    if count > max_images:
+        msg = f"The request has {count} images or more; at most {max_images} are allowed in one."
+        raise InvalidRequest(msg)

@@ -1,0 +1,48 @@
+"""/livez, /readyz and /metrics: what the machines around the server ask."""
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from emo_serve.api.http.services import services_of
+from emo_serve.api.routes.openapi import problem_answers
+from emo_serve.api.wire.schemas import State
+from emo_serve.errors import ModelNotReady, ShuttingDown, Unavailable
+from emo_serve.metrics.merge import exposition, snapshot
+
+router = APIRouter(tags=["operations"])
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", responses=problem_answers(503))
+async def livez(request: Request) -> State:
+    """Whether the process can still do its work; if not, it must be restarted (and shuts itself down)."""
+    if not services_of(request).catalog.alive:
+        msg = "The batcher of a model has died; the process is shutting down."
+        raise Unavailable(msg)
+    return State(status="live")
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", responses=problem_answers(503))
+async def readyz(request: Request) -> State:
+    """Whether requests should be sent here now."""
+    services = services_of(request)
+    if services.drain.is_set():
+        msg = "The process has been told to stop and finishes what it has accepted."
+        raise ShuttingDown(msg)
+    obstacles = services.catalog.obstacles()
+    if obstacles:
+        msg = f"Not ready: {'; '.join(obstacles)}."
+        raise ModelNotReady(msg)
+    return State(status="ready")
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(request: Request) -> Response:
+    """The metrics of all workers in Prometheus' text format."""
+    services = services_of(request)
+    gathered = snapshot(services.metrics.registry) if services.gather is None else await services.gather()
+    body = await asyncio.to_thread(exposition, gathered)  # 10 ms where a model has shown a thousand classes
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

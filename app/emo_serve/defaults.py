@@ -1,0 +1,128 @@
+"""Which model answers for a task where a request names none: what the repository says, never the order of names.
+
+``models/defaults.json`` holds it: ``{"classify": "pets", "detect": "tools"}``. Where it says nothing, the model that
+comes with this repository answers, or else the only one. Of several others nobody can know which is meant.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from emo_serve.atomic import write_whole
+from emo_serve.errors import InvalidManifest
+from emo_serve.files import read_regular
+from emo_serve.manifest import MANIFEST_FILE, NAME_PATTERN, Task, read_manifest
+
+DEFAULTS_FILE = "defaults.json"
+"""Beside the folders of the models."""
+SHIPPED: Mapping[Task, str] = MappingProxyType({"classify": "emo-1m", "detect": "ssdlite-emo-1m"})
+_MOST_BYTES = 64 * 1024
+
+_Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+class Defaults(BaseModel):
+    """The content of ``defaults.json``; without the file nothing is said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classify: _Name | None = None
+    detect: _Name | None = None
+    segment: _Name | None = None
+
+    def named(self, task: Task) -> str | None:
+        """The name that is given for the task."""
+        return {"classify": self.classify, "detect": self.detect, "segment": self.segment}[task]
+
+
+def read_defaults_file(root: Path) -> bytes | None:
+    """What the file of this repository holds, None where there is none; raises OSError where it cannot be read."""
+    try:
+        return read_regular(root / DEFAULTS_FILE, _MOST_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def parse_defaults(path: Path, text: bytes | None) -> Defaults:
+    """The defaults in the file; raises InvalidManifest, which names it."""
+    if text is None:
+        return Defaults()
+    try:
+        return Defaults.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        msg = f'{path}: {faults}; allowed is a model for each task, as in {{"classify": "name"}}'
+        raise InvalidManifest(msg) from error
+
+
+def choose_default(task: Task, names: Collection[str], said: Defaults) -> str | None:
+    """The default among all models for the task: the one that is said, else the shipped one, else the only one.
+
+    What is said counts even if it is none of ``names``. None where there are several and nothing chooses, or none.
+    """
+    if (named := said.named(task)) is not None:
+        return named
+    if (shipped := SHIPPED.get(task)) in names:
+        return shipped
+    return next(iter(names)) if len(names) == 1 else None
+
+
+def how_to_choose(task: Task, name: str) -> str:
+    """What makes the model the default, for people."""
+    return f"{json.dumps({task: name})} in {DEFAULTS_FILE} of the repository makes it {name}"
+
+
+def keep_default(root: Path, task: Task, added: str) -> str:
+    """See that the model ``added``, which lies in the repository now, changes no default; says what the default is.
+
+    What answered before because it was alone is written down, and so is the first model for its task.
+    """
+    try:
+        default, several = _kept(root, task, added)
+    except (OSError, InvalidManifest) as error:
+        return f"default for {task}: not known, as {root / DEFAULTS_FILE} cannot be read or written: {error}"
+    if default == added:
+        return f"default for {task}: {added}, which answers where a request names no model"
+    if default is not None:
+        return f"default for {task}: {default}, as before; {how_to_choose(task, added)}"
+    names = ", ".join(several)
+    return f"default for {task}: none, as there are several ({names}); {how_to_choose(task, added)}"
+
+
+def _kept(root: Path, task: Task, added: str) -> tuple[str | None, list[str]]:
+    """The default, written down where only the number of models said it; and all models for the task."""
+    said = parse_defaults(root / DEFAULTS_FILE, read_defaults_file(root))
+    named = said.named(task)
+    if named is not None and (root / named).is_dir():
+        return named, []
+    said = said.model_copy(update={task: None})  # of a model that has gone
+    names = _names(root, task)
+    is_new = len([folder for folder in (root / added).iterdir() if not folder.name.startswith(".")]) == 1
+    before = names - {added} if is_new else names
+    default = choose_default(task, before or {added}, said)
+    if default is not None and default != SHIPPED.get(task):
+        _write(root, said.model_copy(update={task: default}))
+    return default, sorted(names)
+
+
+def _names(root: Path, task: Task) -> set[str]:
+    """The models for the task, as far as their manifests can be read."""
+    names = set()
+    for path in sorted(root.glob(f"[!.]*/[!.]*/{MANIFEST_FILE}")):
+        try:
+            if read_manifest(path).task == task:
+                names.add(path.parent.parent.name)
+        except InvalidManifest:
+            continue
+    return names
+
+
+def _write(root: Path, defaults: Defaults) -> None:
+    write_whole(root / DEFAULTS_FILE, json.dumps(defaults.model_dump(exclude_none=True)) + "\n")

@@ -1,0 +1,300 @@
+"""Dynamic batching: many requests, few batches, nobody left waiting.
+
+One task forms batches, one task runs each of them in a thread. An instance is taken before its batch is formed, so
+whatever arrives while all instances are busy shares the next batch, with no delay configured. With a delay, an idle
+instance waits for one more image where the cost model says that this pays. Where batches do not pay, an image may be
+taken through all steps alone. Every image ends in exactly one way: its answer, an error, or the cancellation of the
+task that waits for it.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emo_serve.engine.execution.inference import Inference, infer
+from emo_serve.engine.execution.inline import Alone, Answer, P, R
+from emo_serve.engine.execution.session import Session
+from emo_serve.engine.host.thread_priority import lower_priority
+from emo_serve.engine.scheduling.cost_model import Costs
+from emo_serve.engine.scheduling.deadlines import Deadlines, too_late
+from emo_serve.engine.scheduling.ready_queue import Hand, Turn
+from emo_serve.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
+from emo_serve.metrics.definitions import ModelMetrics
+from emo_serve.settings import Batching
+
+_NEWEST = 0.2  # weight of the newest gap between two images in their mean
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Queued:
+    """An image that waits for its answer."""
+
+    tensor: NDArray[np.uint8]
+    deadline: float | None  # loop.time()
+    answer: asyncio.Future[Answer]
+    queued_at: float  # time.perf_counter(): the event loop's own clock may tick in milliseconds
+
+
+class Batcher:
+    """Turns single images into batches for one session; lives on the event loop that made it."""
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        options: Batching,
+        instances: int,
+        costs: Costs,
+        metrics: ModelMetrics,
+        hand: Hand[Callable[[], None]],
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start to batch for the model called ``name``, ``instances`` batches at a time.
+
+        What the runs cost is told to ``costs`` and asked of it; images that are alone lie in the ``hand`` until a
+        thread has time; ``on_death`` is called if the batcher ends unasked.
+        """
+        self._max_batch_size = options.largest_batch
+        self._name = name
+        self._session = session
+        self._options = options
+        self._costs = costs
+        self._metrics = metrics
+        self._on_death = on_death
+        self._queue: OrderedDict[_Queued, None] = OrderedDict()  # an ordered set: who leaves is removed at once
+        self._arrived = asyncio.Event()
+        self._arrived_at = time.perf_counter()
+        self._arrival_seconds = 0.0  # from one image to the next, lately
+        self._idle_instances = asyncio.Semaphore(instances)
+        self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"infer-{name}")
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines()
+        self._closed = False
+        self._dead = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alone = Alone(session, self._idle_instances, self._threads, hand, costs, metrics)
+        self._former: asyncio.Task[None] | None = self._start(self._form_batches(), f"batcher {name}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether submitted images are being answered."""
+        return not (self._dead or self._closed)
+
+    async def submit(self, tensor: NDArray[np.uint8], deadline: float | None = None) -> Answer:
+        """Answer one image (H, W, 3), computed together with others; cancelled while queued, it is never computed.
+
+        Raises ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
+        """
+        if self._dead or self._closed:
+            raise self._gone()
+        image = _Queued(tensor, deadline, self._loop.create_future(), time.perf_counter())
+        self._queue[image] = None
+        self._note_arrival()
+        self._arrived.set()
+        try:
+            with self._deadlines.before(deadline):
+                return await image.answer
+        finally:
+            self._leave_queue(image)
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait for a batch."""
+        return len(self._queue)
+
+    @property
+    def lets_alone(self) -> bool:
+        """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs."""
+        return not (self._queue or self._costs.batches_pay(self._max_batch_size)) and self._alone.has_thread
+
+    async def run_alone(
+        self, prepare: Callable[[], P], finish: Callable[[P, Answer], R], on_computed: Callable[[], None], turn: Turn
+    ) -> R:
+        """Take one image through all steps in the thread of an instance, as ``Alone.run``; raises as ``submit``.
+
+        To be called where ``lets_alone``, in the same turn of the event loop.
+        """
+        if self._dead or self._closed:
+            raise self._gone()
+        return await self._alone.run(prepare, finish, on_computed, turn)
+
+    async def close(self) -> None:
+        """Reject what is not answered yet, and end."""
+        self._closed = True
+        self._reject_queued()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._former = None  # the traceback of its end leads back here: a circle would keep the session in memory
+
+    # ---- forming batches -------------------------------------------------------------------------------------------
+
+    async def _form_batches(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._idle_instances.acquire()
+            if batch := await self._form():
+                self._start(self._run(batch), f"batch of {len(batch)} for {self._name}")
+            else:
+                self._idle_instances.release()
+
+    async def _form(self) -> list[_Queued]:
+        """The next images to compute; none if all that waited have left."""
+        await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
+        await self._wait_for_company()
+        batch = self._take()
+        if self._queue:
+            self._arrived.set()
+        else:
+            self._arrived.clear()
+        return batch
+
+    async def _wait_for_company(self) -> None:
+        """Wait while one more image is worth it: see ``_patience``."""
+        while (patience := self._patience()) > 0:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._arrived.wait()
+                    continue
+            return
+
+    def _patience(self) -> float:
+        """Seconds to wait for one more image, the instance being idle; not above 0: run what is there.
+
+        Waiting must save more of the instance's time than it costs, an image must be likely to come in that time, the
+        first may wait no longer than the configured delay, and no queued image longer than half of the time it has.
+        """
+        size = len(self._queue)
+        if not 0 < size < self._max_batch_size or not self._options.max_queue_delay_seconds:
+            return 0.0
+        gain = self._costs.gain(size)
+        if gain < self._arrival_seconds:
+            return 0.0
+        waited = time.perf_counter() - next(iter(self._queue)).queued_at
+        deadlines = [image.deadline for image in self._queue if image.deadline is not None]
+        spare = (min(deadlines, default=math.inf) - self._loop.time()) / 2 - self._costs.run_seconds(size + 1)
+        return min(gain, self._options.max_queue_delay_seconds - waited, spare)
+
+    def _note_arrival(self) -> None:
+        now = time.perf_counter()
+        self._arrival_seconds += _NEWEST * (now - self._arrived_at - self._arrival_seconds)
+        self._arrived_at = now
+
+    def _take(self) -> list[_Queued]:
+        batch: list[_Queued] = []
+        while self._queue and len(batch) < self._max_batch_size:
+            image = next(iter(self._queue))
+            self._leave_queue(image)
+            if not image.answer.done():  # done: cancelled in this very turn, by its client or its deadline
+                batch.append(image)
+        return self._in_time(batch)
+
+    def _in_time(self, batch: list[_Queued]) -> list[_Queued]:
+        """The images that this run can answer before their deadlines; the others are rejected, not computed late.
+
+        Where it can answer none, the one with the most time is computed all the same: what was learned about costs may
+        no longer be true, and only a run can tell.
+        """
+        end = self._loop.time() + self._costs.run_seconds(len(batch))
+        late = [image for image in batch if image.deadline is not None and image.deadline < end]
+        if late and len(late) == len(batch):
+            late.remove(max(late, key=lambda image: image.deadline or math.inf))
+        for image in late:
+            _reject(image, too_late())
+        return [image for image in batch if image not in late]
+
+    def _leave_queue(self, image: _Queued) -> None:
+        self._queue.pop(image, None)
+
+    # ---- running them ----------------------------------------------------------------------------------------------
+
+    async def _run(self, batch: list[_Queued]) -> None:
+        try:
+            await self._compute(batch)
+        except BaseException:  # this task was killed; nobody may be left waiting
+            for image in batch:
+                _reject(image, self._gone())
+            raise
+        finally:
+            self._idle_instances.release()
+
+    async def _compute(self, batch: list[_Queued]) -> None:
+        """Answer every image of the batch; if it fails, one by one, so that a poison image fails alone."""
+        self._metrics.batch(len(batch))
+        tensors = [image.tensor for image in batch]
+        try:
+            computed = await self._loop.run_in_executor(self._threads, self._infer, self._costs.is_heavy, tensors)
+        except InferenceFailed as error:
+            if len(batch) == 1:
+                _reject(batch[0], error)
+                return
+            logger.warning(
+                "a batch failed; its images are tried one by one",
+                extra={"model": self._name, "batch_size": len(batch)},
+                exc_info=error,
+            )
+            for image in batch:
+                if not image.answer.done():
+                    await self._compute([image])
+            return
+        self._costs.ran(len(batch), computed.seconds)
+        for row, image in enumerate(batch):
+            if not image.answer.done():  # its client may have left meanwhile
+                rows = {name: values[row] for name, values in computed.outputs.items()}
+                image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
+
+    def _infer(self, is_heavy: bool, tensors: list[NDArray[np.uint8]]) -> Inference:  # noqa: FBT001  by position
+        if is_heavy:
+            lower_priority()
+        return infer(self._session, tensors)
+
+    # ---- ending ----------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Start a task that is watched: the loop itself would not tell that it died."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if failure is None or self._closed or self._dead:
+            return
+        self._dead = True
+        logger.critical("the batcher died", extra={"model": self._name, "task": task.get_name()}, exc_info=failure)
+        if self._former is not None:
+            self._former.cancel()
+        self._reject_queued()
+        self._on_death()
+
+    def _reject_queued(self) -> None:
+        for image in list(self._queue):
+            _reject(image, self._gone())
+        self._alone.reject(self._gone)
+
+    def _gone(self) -> ServiceError:
+        """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""
+        if self._closed:
+            return ShuttingDown(f"Model {self._name!r} was shut down before it answered.")
+        return ModelNotReady(f"Model {self._name!r} stopped working.")
+
+
+def _reject(image: _Queued, error: ServiceError) -> None:
+    if not image.answer.done():
+        image.answer.set_exception(error)

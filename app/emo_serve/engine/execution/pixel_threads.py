@@ -1,0 +1,48 @@
+"""The threads that work on pixels: decoding, preprocessing, postprocessing, drawing; bounded, shared by all models."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+from emo_serve.errors import InferenceFailed, ServiceError
+
+Ts = TypeVarTuple("Ts")
+T = TypeVar("T")
+
+
+class PixelWorkers:
+    """A thread pool with a queue in front of it that costs nothing to leave."""
+
+    def __init__(self, threads: int) -> None:
+        """Work on at most ``threads`` pictures at a time, which also bounds the memory for decoded ones."""
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
+        self._turns = asyncio.Semaphore(threads)
+
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Give ``function(*args)`` when its turn has come; cancelled before that, it is never called.
+
+        Raises the ServiceErrors of ``function``; any other exception comes as InferenceFailed.
+        """
+        async with self._turns:
+            return await self.run_first(function, *args)
+
+    async def run_first(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """As ``run``, ahead of all that wait for their turn: for the short last step of an almost finished image."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, function, *args)
+
+    def close(self) -> None:
+        """End the threads when their present work is done; what waits is cancelled."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def guarded(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """``function(*args)``; what it raises beside ServiceErrors comes as InferenceFailed."""
+    try:
+        return function(*args)
+    except ServiceError:
+        raise
+    except BaseException as error:
+        # BaseException: a future cannot hold StopIteration, and SystemExit must not end the server.
+        msg = "the image could not be processed because of an internal error"
+        raise InferenceFailed(msg) from error

@@ -1,0 +1,161 @@
+"""What the classes are called: by a file of people's, by the network's own, or by nobody."""
+
+import ast
+import codecs
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emo_serve.errors import StartupError
+from emo_serve.onnx_import.coco import COCO
+from emo_serve.onnx_import.graph import Network
+from emo_serve.onnx_import.model_spec import Finding
+from emo_serve.onnx_import.options import Options
+
+_MAX_BYTES = 4 * 1024**2
+_NUMBERED = re.compile(r"(\d+)\s*[:,;\t]\s*(\S.*)")
+_BACKGROUND = frozenset({"background", "bg", "no object", "no-object", "no_object"})
+_MISSING = frozenset({"n/a", "???"})
+"""How lists with the numbers of COCO's papers write a number that stands for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The names, where anybody gives them; a background, which is no class, is not among them."""
+
+    names: tuple[str, ...] | None
+    """Of the scores, or the numbers of classes, in order; some may stand for nothing."""
+    source: str
+    advice: str = ""
+    """What to do where they are not as many as the scores."""
+    background: Literal["first", "last"] | None = None
+    """Where the background was among them."""
+    may_be_coco: bool = False
+    """They are those of a detector."""
+
+    @property
+    def count(self) -> int | None:
+        """How many there are, those that stand for nothing included."""
+        return None if self.names is None else len(self.names)
+
+    @property
+    def kept(self) -> tuple[int, ...] | None:
+        """Places of those that stand for a class; None where all do."""
+        places = tuple(place for place, name in enumerate(self.names or ()) if not is_missing(name))
+        return None if len(places) == len(self.names or ()) else places
+
+    def named(self, num_classes: int) -> tuple[tuple[str, ...], Finding]:
+        """The names of all classes that are served, made up if need be; raises StartupError where two are the same."""
+        names, source = self.names, self.source
+        if names is None and self.may_be_coco and num_classes == len(COCO):
+            names, source = COCO, "COCO's (assumed: there are as many)"
+        names = names or tuple(f"class {number}" for number in range(num_classes))
+        served = tuple(name for name in names if not is_missing(name))
+        if len(served) < len(names):
+            source += f", without {len(names) - len(served)} that stand for nothing"
+        shown = ", ".join(served[:3]) + (", ..." if len(served) > 3 else "")
+        return served, Finding("labels", f"{len(served)}, {source}: {shown}", "--labels")
+
+
+def is_missing(name: str) -> bool:
+    """Whether a name says that there is no such class."""
+    return name.lower() in _MISSING
+
+
+def labels_of(network: Network, options: Options) -> Labels:
+    """Those that are given, or that the file holds; raises StartupError where they are unreadable or not unique."""
+    if options.labels is not None:
+        names, was_numbered = _read(options.labels)
+        source = "of --labels" + ", without the numbers before them" * was_numbered
+        advice = f": {options.labels} needs one class name a line, {len(names)} found"
+    else:
+        held = _held(network.metadata.get("names", ""))
+        if held is None:
+            return Labels(None, "made up here", may_be_coco=options.task == "detect")
+        names, source, advice = held, "that the file holds", ": those that the file holds are wrong, give --labels"
+    _check(names, options.labels)
+    if options.task == "detect" and options.background != "none" and len(names) > 1:
+        if _is_background(names[0]):
+            return Labels(names[1:], f"{source} after {names[0]}", advice, "first")
+        if _is_background(names[-1]):
+            return Labels(names[:-1], f"{source} before {names[-1]}", advice, "last")
+    return Labels(names, source, advice)
+
+
+def _held(text: str) -> tuple[str, ...] | None:
+    """``names`` of the metadata, such as ``{0: 'person', 1: 'bicycle'}``, as a list or as JSON."""
+    try:
+        names = ast.literal_eval(text.strip())
+        if isinstance(names, dict):
+            by_number = {int(number): name for number, name in names.items()}
+            names = [by_number[number] for number in range(len(names))]
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+        return None
+    return tuple(str(name).strip() for name in names) if isinstance(names, (list, tuple)) and names else None
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], bool]:
+    """One class name a line, and whether numbers before them were left out: ``0: cat``, ``1: dog``, ..."""
+    try:
+        if not path.is_file():
+            msg = f"{path}: {'is no regular file' if path.exists() else 'cannot be read: No such file or directory'}"
+            raise StartupError(msg)
+        content = path.read_bytes() if path.stat().st_size <= _MAX_BYTES else b""
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise StartupError(msg) from error
+    lines = [line.strip() for line in _decoded(content, path).replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        msg = f"{path}: holds no labels of at most {_MAX_BYTES} bytes; write one class name a line"
+        raise StartupError(msg)
+    found = [_NUMBERED.fullmatch(line) for line in lines]
+    numbered = [match.groups() for match in found if match]
+    if len(numbered) == len(lines):
+        numbers = [int(number) for number, _ in numbered]
+        if numbers in ([*range(len(lines))], [*range(1, len(lines) + 1)]):
+            return tuple(name for _, name in numbered), True
+    return tuple(lines), False
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        command = f"iconv -f LATIN1 -t UTF-8 {shlex.quote(str(path))} > labels-utf8.txt"
+        msg = f"{path}: line {line} is not UTF-8; write the file anew, such as by `{command}`, and give that"
+        raise StartupError(msg) from error
+
+
+def _check(names: Sequence[str], path: Path | None) -> None:
+    """Raise StartupError, which says where and how to mend it, unless each is a name of its own, or for nothing."""
+    where = f"{path}: line" if path else "the file holds class names, of which number"
+    mend = "" if path else "; give others with --labels"
+    first = int(path is not None)
+    places: dict[str, int] = {}
+    for number, name in enumerate(names, start=first):
+        if not name or not name.isprintable():
+            fault = "unprintable" if name else "empty"
+            msg = f"{where} {number} is {fault}; where there is no class, write N/A{mend}"
+            raise StartupError(msg)
+        if name in places and not is_missing(name):
+            msg = (
+                f"{where} {places[name]} and {number} are both {name!r}; class names must differ"
+                f"{mend or ', so change one of them'}"
+            )
+            raise StartupError(msg)
+        places[name] = number
+    if all(map(is_missing, names)):
+        msg = f"{path or 'the file'}: holds no class name{mend}"
+        raise StartupError(msg)
+
+
+def _is_background(name: str) -> bool:
+    return name.strip("_ ").lower() in _BACKGROUND

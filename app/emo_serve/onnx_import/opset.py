@@ -1,0 +1,54 @@
+"""A graph in an opset that can be wrapped, by ``onnx``'s own converter where its own is too old."""
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, version_converter
+
+from emo_serve.errors import StartupError
+
+OLDEST_OPSET = 13
+"""The first in which the operators of ``emo_serve.onnx_import.graph_builder`` have their present form."""
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), OLDEST_OPSET)
+
+
+def renewed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in opset 13 or newer; raises StartupError where that fails.
+
+    Whether it still gives the same answers has to be tried: the converter does not know all that an operator meant.
+    """
+    opset = opset_of(model)
+    if opset >= OLDEST_OPSET:
+        return model
+    try:
+        converted = version_converter.convert_version(model, OLDEST_OPSET)
+    except Exception as error:  # the converter raises various errors
+        msg = f"is of opset {opset} and cannot be converted to {OLDEST_OPSET} ({error}); export it with that or newer"
+        raise StartupError(msg) from error
+    if opset <= 10:
+        _keep_corners(converted)
+    return converted
+
+
+def _keep_corners(model: onnx.ModelProto) -> None:
+    """Let Resize measure from the corner of a pixel, as up to opset 10, where the converter leaves it the middle."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = node.attribute[0].t
+    for node in (node for node in model.graph.node if node.op_type == "Resize"):
+        given = constants.get(node.input[2])
+        scales = np.ones(1) if given is None else numpy_helper.to_array(given)
+        kept = [entry for entry in node.attribute if entry.name == "mode"]
+        del node.attribute[:]
+        rounding = "ceil" if scales.min() < 1 else "floor"  # of ONNX Runtime, which the old standard left open
+        node.attribute.extend(
+            [
+                *kept,
+                helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
+                helper.make_attribute("nearest_mode", rounding),
+            ]
+        )

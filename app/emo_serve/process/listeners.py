@@ -1,0 +1,80 @@
+"""Where the server listens."""
+
+import errno
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from emo_serve.settings import Settings
+
+BACKLOG = 2048
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that holds the address but does not listen yet, so that clients are refused while models load.
+
+    Raises OSError, which says which address cannot be had.
+
+    Two sockets that both reuse an address can hold it at the same time until one listens. So it is taken for this one
+    alone, unless connections of an earlier server are still there; then the second of two finds out when it listens.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        listener.close()
+        msg = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise OSError(msg) from error
+    return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Have connections come to a bound socket; raises OSError, which says which address cannot be had."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or its connections would outlast it, for the next
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        msg = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise OSError(msg) from error
+
+
+@contextmanager
+def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket | None]]:
+    """Sockets for requests and, where it has a port, for the administration; raises OSError as ``bound_socket``."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(bound_socket(settings.host, settings.port))
+        admin = None
+        if settings.admin_port is not None:
+            admin = stack.enter_context(bound_socket(settings.admin_host, settings.admin_port))
+        yield listener, admin
+
+
+def welcome(models: str, listener: socket.socket, admin: socket.socket | None = None) -> None:
+    """Say on standard output what is served and where."""
+    url = _url(listener, is_for_here=True)
+    sys.stdout.write(
+        f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs)\n"
+        f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify\n"
+    )
+    if admin is not None:
+        sys.stdout.write(f"Administration at {_url(admin)}\n")
+    sys.stdout.flush()
+
+
+def _url(listener: socket.socket, *, is_for_here: bool = False) -> str:
+    """Where it listens; or where this machine finds it, if that is all of its addresses."""
+    host, port = listener.getsockname()[:2]
+    if is_for_here:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

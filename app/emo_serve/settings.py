@@ -1,0 +1,376 @@
+"""Every knob of the server: ``EMO_*`` environment variables, nested by ``__``, read once and frozen.
+
+``EMO_PORT=9000`` sets ``port``, ``EMO_BATCHING__MAX_BATCH_SIZE=8`` sets ``batching.max_batch_size``. A mistyped name is
+an error, because a setting that is silently ignored is found in production. What Kubernetes sets by itself in every pod
+where a Service is called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...``, is none (``service_links``).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from emo_serve.environment import NESTED, is_service_link, unknown_names, variables_of
+from emo_serve.limits import HttpLimits
+
+PREFIX = "EMO_"
+MIB = 1024 * 1024
+
+DEFAULT_MAX_BATCH_SIZE = 2
+"""Where nothing was measured: cheap per image on every CPU, and it keeps all cores busy."""
+
+DEFAULT_INTRA_OP_THREADS = 1
+"""Where nothing was measured: the highest throughput when instances = cores."""
+
+TuneGoal = Literal["throughput", "latency"]
+
+Provider = Literal["cpu", "cuda"]
+
+
+def _words(value: object) -> object:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+"""Written with commas in between."""
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#@]+")
+
+
+class Batching(BaseModel):
+    """How requests for one model become batches; the same for every model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Most images in one run of a model, 1 to 256. Unset: measured, up to 32, or 2 without tuning, 16 "
+        "on a GPU. A CPU is at its best with 1 to 8, an accelerator wants 8 to 64.",
+    )
+    max_queue_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="Most seconds the first image waits for company while an instance is idle, 0 to 10; only while a "
+        "fuller batch was measured to pay, another image is likely in time and no deadline breaks. With 0 only what "
+        "arrives together, or while all instances are busy, shares a batch.",
+    )
+    max_queue_size: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Images one model accepts before it refuses at once with 503, 1 to 100000; counted from acceptance "
+        "to answer, so those being decoded or inferred are included. One client gets up to seven times as many as stay "
+        "free for others.",
+    )
+    instances: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Batches of one model that run at the same time, 1 to 256; they share one session. Unset: "
+        "measured, or one for each usable core without tuning; on a GPU up to 2.",
+    )
+
+    @property
+    def largest_batch(self) -> int:
+        """``max_batch_size``, or what it is where it is neither set nor measured."""
+        return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
+
+
+class SessionOptions(BaseModel):
+    """How ONNX Runtime runs one batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Provider = Field(
+        default="cpu",
+        description="Where models are computed: cpu, or cuda for an NVIDIA GPU, which takes ONNX Runtime's package "
+        "onnxruntime-gpu. Where that cannot be had, the server does not start.",
+    )
+    intra_op_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Threads inside one run, 1 to 256. Unset: measured, or 1 without tuning, which gives the highest "
+        "throughput when instances = cores.",
+    )
+
+    @property
+    def threads(self) -> int:
+        """``intra_op_threads``, or what it is where it is neither set nor measured."""
+        return self.intra_op_threads or DEFAULT_INTRA_OP_THREADS
+
+
+class Settings(BaseSettings):
+    """The server's settings; raises pydantic's ValidationError, a ValueError, that names what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, frozen=True, extra="forbid", validate_default=True
+    )
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port, 0 to 65535; 0 lets the system choose.")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Processes that answer, 1 to 256. Each loads every model, plans threads for its share of the cores "
+        "and keeps the limits below for itself. Unset: one for each usable core, at most 8; on a GPU one, because each "
+        "would hold the models in its memory once more.",
+    )
+    hang_seconds: float = Field(
+        default=10.0,
+        ge=2,
+        le=3600,
+        description="Seconds that the event loop of a process which answers may stand still, 2 to 3600; then it is "
+        "killed, its connections with it, and replaced by another. With one worker the process ends with status 1.",
+    )
+    models: Path = Field(default=Path("models"), description="Folder of the model repository.")
+    watch_seconds: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=3600,
+        description="Seconds from one look at the repository to the next, 0.1 to 3600; a change that two looks in a "
+        "row have seen is followed. Unset: it is read at start, and when the administration says so.",
+    )
+    load_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Seconds that reading, loading and testing one version may take in the process in which it is "
+        "tried before it is served, 1 to 3600; what takes longer is given up and stands under failures.",
+    )
+    default_classify_model: str | None = Field(
+        default=None,
+        description="Model that answers /classify when none is named. Unset: what defaults.json of the repository "
+        "says, else emo-1m, else the only one.",
+    )
+    default_detect_model: str | None = Field(
+        default=None,
+        description="Model that answers /detect when none is named. Unset: what defaults.json of the repository says, "
+        "else ssdlite-emo-1m, else the only one.",
+    )
+    default_segment_model: str | None = Field(
+        default=None,
+        description="Model that answers /segment when none is named. Unset: what defaults.json of the repository says, "
+        "else the only one.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged: debug, info, warning or error."
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto",
+        description="What log lines look like: text for people, json for machines, auto for text where standard error "
+        "is a terminal and json elsewhere.",
+    )
+    decode_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Threads that decode and preprocess, 1 to 256, for all models together. Unset: the usable cores.",
+    )
+    max_image_bytes: int = Field(
+        default=20 * MIB, ge=1, description="Most bytes of one encoded image, at least 1; more is answered with 413."
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        description="Most pixels (width x height) of one image, at least 1; more is answered with 413, judged by the "
+        "header, before decoding. While it is decoded, a JPEG takes about 4 to 10 bytes of memory a pixel in a decode "
+        "thread, less at a fraction of its size; other formats up to 16.",
+    )
+    max_image_scans: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Most decoding work of one image, 1 to 1000: passes over max_image_pixels pixels; a smaller "
+        "progressive JPEG may make more. More is answered with 413.",
+    )
+    max_images_per_request: int = Field(
+        default=32, ge=1, le=1000, description="Most images in one multipart or JSON request, 1 to 1000."
+    )
+    max_request_bytes: int = Field(
+        default=64 * MIB, ge=1, description="Most bytes of a whole request body, at least 1; more is answered with 413."
+    )
+    max_inflight_bytes: int = Field(
+        default=512 * MIB,
+        ge=1,
+        description="Most bytes of all request bodies that are being read or answered, at least max_request_bytes; a "
+        "body that does not fit any more is refused at once with 503. Base64 and multipart take up to three times "
+        "their bytes of memory for a moment.",
+    )
+    request_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds until an unanswered request gets 504, above 0, up to 3600; the most that a client's "
+        "X-Request-Timeout-Ms can ask for.",
+    )
+    client_header: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z0-9-]{1,64}$",
+        description="Header that names the client, for taking turns: X-Forwarded-For behind a proxy that sets it, or "
+        "that of an API key; of several values the last counts. Only where no client can reach the server past the "
+        "proxy that checks it. Unset: the address that the connection comes from.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of API keys, a line NAME:DIGEST for each, with the key's SHA-256; read again when it "
+        "changes. Every request but those for /livez, /readyz and the description then needs a key, whose name is the "
+        "client. Unset: nobody needs one.",
+    )
+    api_key_requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="Most requests of one API key in a second, above 0, up to 100000; more are answered with 429. "
+        "Unset: any number.",
+    )
+    api_key_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Most requests of one API key at a time, 1 to 100000; more are answered with 429. Unset: any "
+        "number.",
+    )
+    cors_origins: Words | None = Field(
+        default=None,
+        description="Origins whose pages may ask from a browser, separated by commas (https://photos.example), or * "
+        "for all; never with cookies. Unset: none.",
+    )
+    root_path: str | None = Field(
+        default=None,
+        pattern="^(/[A-Za-z0-9._~-]+)+$",
+        max_length=256,
+        description="Path below which a proxy publishes the server, as /vision; whether the proxy takes it away or "
+        "leaves it. Redirects and the description then have it. Unset: none.",
+    )
+    trusted_proxies: Words | None = Field(
+        default=None,
+        description="Addresses or networks of proxies, separated by commas, or * for all, whose X-Forwarded-Prefix is "
+        "believed: it goes before EMO_ROOT_PATH. Unset: none.",
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=0,
+        le=3600,
+        description="Seconds an idle connection stays open, 0 to 3600; longer than the load balancer's own, or the "
+        "balancer meets closed connections.",
+    )
+    drain_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Seconds from SIGTERM until no more connections are accepted, 0 to 3600, while /readyz says 503; "
+        "longer than the load balancer needs to notice. Ctrl-C does not wait.",
+    )
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        le=3600,
+        description="Seconds that accepted work may take once no more connections are accepted, 0 to 3600.",
+    )
+    tune: bool = Field(
+        default=True,
+        description="Whether instances, batch size and threads that are unset are measured at start, for at most 5 "
+        "seconds, and remembered for the next one; true or false.",
+    )
+    tune_goal: TuneGoal = Field(
+        default="throughput",
+        description="What the measured settings are the best for: throughput (images a second when all instances are "
+        "busy) or latency (one image alone).",
+    )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="Folder that remembers measurements. Unset: emo-serve in $XDG_CACHE_HOME, or in ~/.cache. Where it "
+        "cannot be written every start measures anew.",
+    )
+    admin_host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address on which the administration listens."
+    )
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="TCP port of the administration, 0 to 65535; 0 lets the system choose. Unset: there is none. It "
+        "needs a token.",
+    )
+    admin_token: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="What whoever administers sends as Authorization: Bearer, at least 16 characters; a file is safer.",
+    )
+    admin_token_file: Path | None = Field(
+        default=None, description="File that holds the token of the administration, read at start."
+    )
+    http: HttpLimits = Field(default=HttpLimits(), description="What a client may send and hold.")
+    batching: Batching = Field(default=Batching(), description="How requests become batches.")
+    session: SessionOptions = Field(default=SessionOptions(), description="How ONNX Runtime runs a batch.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_names(cls, values: object) -> object:
+        complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ)]
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
+        return values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for word in words or ():
+            if not _ORIGIN.fullmatch(word):
+                msg = f"{word!r} is no origin: allowed are scheme://host or scheme://host:port, without a path, and *"
+                raise ValueError(msg)
+        return words
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for word in words or ():
+            if word != "*":
+                ip_network(word)  # raises ValueError, which says what is wrong
+        return words
+
+    @model_validator(mode="after")
+    def _nobody_administers_without_a_token(self) -> Self:
+        given = (self.admin_token is not None) + (self.admin_token_file is not None)
+        if given > 1 or (self.admin_port is not None and not given):
+            msg = f"{PREFIX}ADMIN_PORT needs one of {PREFIX}ADMIN_TOKEN_FILE and {PREFIX}ADMIN_TOKEN"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _any_body_can_fit(self) -> Self:
+        if self.max_inflight_bytes < self.max_request_bytes:
+            msg = (
+                f"{PREFIX}MAX_INFLIGHT_BYTES ({self.max_inflight_bytes}) must be at least "
+                f"{PREFIX}MAX_REQUEST_BYTES ({self.max_request_bytes})"
+            )
+            raise ValueError(msg)
+        return self
+
+
+def service_links(environment: Mapping[str, str]) -> list[str]:
+    """The variables that begin as settings do and that Kubernetes has set for a Service, in order."""
+    return sorted(name for name, value in environment.items() if is_service_link(name, value, PREFIX))
+
+
+def _set(name: str) -> str | None:
+    return os.environ.get(f"{PREFIX}{name.upper()}")
+
+
+def all_settings() -> Iterator[tuple[str, FieldInfo]]:
+    """The environment variable of every setting and what is declared about it, each group before its parts."""
+    return variables_of(Settings, PREFIX)

@@ -1,0 +1,108 @@
+"""An image with what was found drawn on it, and its encoding."""
+
+import colorsys
+import io
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+
+from emo_serve.vision.image import ImageLimits, decode
+from emo_serve.vision.lettering import Colour, Lettering
+from emo_serve.vision.results import Detections, Segmentation
+from emo_serve.vision.segment import enlarged
+
+_GOLDEN_RATIO = 0.618034
+_LINE_PER_SIDE = 1 / 300
+_TEXT_PER_SIDE = 1 / 40
+_LEAST_TEXT = 12
+_OPACITY = 0.5
+_NAMED_SHARE = 0.02  # smaller regions get no name: it would hide them
+
+PictureType = Literal["image/png", "image/jpeg"]
+"""What pictures can be encoded as."""
+
+
+def draw_found(
+    data: bytes,
+    limits: ImageLimits,
+    result: Detections | Segmentation,
+    names: tuple[str, ...],
+    media_type: PictureType,
+) -> bytes:
+    """The encoded image ``data`` with what was found in it drawn on it, encoded again; raises as ``decode``."""
+    image = decode(data, limits).upright()
+    if isinstance(result, Segmentation):
+        return encode(draw_segmentation(image, result, names), media_type)
+    return encode(draw_detections(image, result, names), media_type)
+
+
+def draw_detections(image: PillowImage.Image, detections: Detections, names: tuple[str, ...]) -> PillowImage.Image:
+    """A copy of ``image`` (RGB) with each box, its class name and its score in percent; one colour a class.
+
+    ``names`` holds the class name of every label. Worse boxes are drawn first, so that better ones lie on top.
+    """
+    page = image.copy()
+    draw = ImageDraw.Draw(page)
+    side = max(page.size)
+    line = max(2, round(side * _LINE_PER_SIDE))
+    lettering = Lettering(max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
+    found = zip(detections.boxes_xyxy.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
+    for (left, top, right, bottom), label, score in reversed(list(found)):
+        colour = colour_of(label)
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
+        lettering.write(draw, f"{names[label]} {score:.0%}", (left, top), colour, _ink(colour))
+    return page
+
+
+def draw_segmentation(
+    image: PillowImage.Image, segmentation: Segmentation, names: tuple[str, ...]
+) -> PillowImage.Image:
+    """``image`` (RGB) under the colours of its classes, with the names of those that cover 2 % or more."""
+    colours = _coloured(segmentation.class_map, len(names)).convert("RGB")
+    page = PillowImage.blend(image, colours.resize(image.size, PillowImage.Resampling.NEAREST), _OPACITY)
+    draw = ImageDraw.Draw(page)
+    lettering = Lettering(max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE)))
+    height, width = segmentation.class_map.shape
+    for region in segmentation.regions:
+        if region.pixels >= _NAMED_SHARE * page.width * page.height:
+            places = np.flatnonzero(segmentation.class_map == region.label)
+            row, column = divmod(int(places[len(places) // 2]), width)  # one of its own, about in the middle
+            corner = (column * page.width / width, row * page.height / height)
+            colour = colour_of(region.label)
+            lettering.write(draw, names[region.label], corner, colour, _ink(colour))
+    return page
+
+
+def encode_class_map(segmentation: Segmentation, names: tuple[str, ...]) -> bytes:
+    """A PNG file of the image's size whose pixels are labels, each shown in the colour of its class (a palette)."""
+    return encode(_coloured(enlarged(segmentation.class_map, segmentation.image), len(names)), "image/png")
+
+
+def _coloured(labels: NDArray[np.uint8], count: int) -> PillowImage.Image:
+    page = PillowImage.fromarray(labels)
+    page.putpalette(bytes(value for label in range(count) for value in colour_of(label)))
+    return page
+
+
+def encode(image: PillowImage.Image, media_type: PictureType) -> bytes:
+    """The image as a PNG or JPEG file."""
+    buffer = io.BytesIO()
+    if media_type == "image/png":
+        image.save(buffer, "PNG", compress_level=1)  # a photo gets hardly smaller with more, and far slower
+    else:
+        image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def colour_of(label: int) -> Colour:
+    """Neighbouring labels get hues far apart."""
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.85, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _ink(background: Colour) -> str:
+    """Black or white, whichever can be read on it."""
+    return "black" if np.dot(background, (0.299, 0.587, 0.114)) > 140 else "white"

@@ -1,0 +1,88 @@
+"""PNG: the chunks that make the picture, without those that only stand beside it.
+
+Pillow reads every chunk, and gives up a whole picture for a text that is damaged or too long. So it is given none of
+them: what is left out costs nothing, and cannot hurt.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from emo_serve.errors import ImageTooLarge, UnsupportedMediaType
+from emo_serve.vision.colours import MAX_PROFILE_BYTES
+
+MAX_PNG_CHUNKS = 20_000
+
+_START = 8  # bytes of the signature
+_AROUND = 12  # bytes of a chunk that are not its payload: length and name before, checksum behind it
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
+_SIDE_CHUNKS = frozenset({b"tRNS", b"eXIf"})  # those that change how the picture is shown
+
+
+class Png(NamedTuple):
+    """What the decoder is given, what its header says, and the colour profile, empty where none can be read.
+
+    ``size`` is (width, height), ``sample_bytes`` what all samples take.
+    """
+
+    data: bytes
+    size: tuple[int, int]
+    sample_bytes: int
+    profile: bytes
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    start: int
+    end: int
+
+
+def read_png(data: bytes) -> Png:
+    """The picture in ``data``; raises ImageTooLarge for too many chunks, UnsupportedMediaType for Apple's own kind."""
+    kept, profile, position = [], b"", 0
+    for chunk in _chunks(data):
+        if chunk.kind == b"CgBI":
+            msg = "The PNG image is of a kind for Apple's devices only (CgBI), which is not supported; PNG itself is."
+            raise UnsupportedMediaType(msg)
+        if chunk.kind[:1].isupper() or (chunk.kind in _SIDE_CHUNKS and _is_whole(data, chunk)):
+            continue
+        if chunk.kind == b"iCCP" and not profile and _is_whole(data, chunk):
+            profile = _unpacked(data[chunk.start + 8 : chunk.end - 4])
+        kept.append(data[position : chunk.start])
+        position = chunk.end
+    width, height, bits, colours = struct.unpack_from(">IIBB", data[:26].ljust(26, b"\0"), 16)
+    sample_bytes = width * height * bits * _SAMPLES.get(colours, 1) // 8
+    return Png(b"".join((*kept, data[position:])) if kept else data, (width, height), sample_bytes, profile)
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """All up to the end of the picture; the last may be cut off."""
+    position = _START
+    for _ in range(MAX_PNG_CHUNKS):
+        if position + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + _AROUND + length
+        yield _Chunk(kind, position, end)
+        if kind == b"IEND":
+            return
+        position = end
+    msg = f"The PNG image has more than {MAX_PNG_CHUNKS} chunks, which would take too long to decode."
+    raise ImageTooLarge(msg)
+
+
+def _is_whole(data: bytes, chunk: _Chunk) -> bool:
+    if chunk.end > len(data):
+        return False
+    checksum = zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4])
+    return checksum == int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
+
+
+def _unpacked(payload: bytes) -> bytes:
+    """A profile from behind its name, a zero and the number of its compression."""
+    try:
+        profile = zlib.decompressobj().decompress(payload[payload.index(0) + 2 :], MAX_PROFILE_BYTES + 1)
+    except (ValueError, zlib.error):
+        return b""
+    return profile if len(profile) <= MAX_PROFILE_BYTES else b""

@@ -1,0 +1,245 @@
+"""A file with weights -> a model: the authors' names or our own, whatever they are wrapped in, or an exported graph."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+import emo
+from emo.checkpoints.onnx_weights import read_exported
+from emo.checkpoints.upstream import misfits, own_key, upstream_key
+from emo.models.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
+from emo.models.anchors import SIZES as ANCHOR_SIZES
+from emo.models.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
+from emo.models.heads.model import Model
+from emo.models.heads.retinanet import ANCHORS_PER_CELL as RETINANET_ANCHORS
+from emo.models.heads.ssdlite import SIZES_KEY
+from emo.training import classification, detection
+from emo_serve.manifest import Preprocessing
+
+_AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "net_E")
+_PLAIN = ("state_dict", "model", "net")
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of data parallelism and averaging, of torch.compile, of Lightning
+_COUNTERS = ("n_averaged", "steps")  # beside averaged weights
+_NAMED = 3  # of the keys of each kind that do not fit
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """How a kind of head is told apart, and the tensor whose length is ``(classes + background) * anchors``."""
+
+    mark: str
+    classes: str
+    anchors: int = 1
+    background: int = 0
+
+
+_HEADS = {
+    "": _Head("head.weight", "head.weight"),
+    "ssdlite_": _Head("bbox_head.cls_convs.0.1.weight", "bbox_head.cls_convs.0.1.weight", SSDLITE_ANCHORS, 1),
+    "retinanet_": _Head("bbox_head.retina_cls.weight", "bbox_head.retina_cls.weight", RETINANET_ANCHORS),
+    "deeplabv3_": _Head("decode_head.aspp_modules.0.conv.weight", "decode_head.conv_seg.weight"),
+    "pspnet_": _Head("decode_head.psp_modules.0.1.conv.weight", "decode_head.conv_seg.weight"),
+}
+_OWN_HEADS = {
+    "": _Head("norm.weight", "head.weight"),
+    "ssdlite_": _Head("head.classify.0.1.weight", "head.classify.0.1.weight", SSDLITE_ANCHORS, 1),
+    "retinanet_": _Head("head.classify_tower.0.0.weight", "head.classify.weight", RETINANET_ANCHORS),
+    "deeplabv3_": _Head("head.mix.mean.0.weight", "head.classify.weight"),
+    "pspnet_": _Head("head.mix.branches.0.0.weight", "head.classify.weight"),
+}
+_OWN_BACKBONE = "backbone.stages."
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A model with its weights; ``labels`` is empty where its file has none."""
+
+    architecture: str
+    model: Model
+    rule: Preprocessing
+    labels: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def restore(path: Path, side: int | None = None, architecture: str | None = None) -> Restored:
+    """The model in a file, for an input of ``side`` pixels.
+
+    The file is a checkpoint of our own runs, one with the authors' names or those of ``emo.create``, or a classifier
+    that ``torch.onnx`` exported. Raise ValueError when it is none, or not ``architecture``.
+    """
+    if path.suffix == ".onnx":
+        restored = _restore_exported(path, side)
+    else:
+        content = read_checkpoint(path)
+        restored = restore_own(content, side) if is_own(content) else restore_state(content, side, architecture)
+    if architecture not in {None, restored.architecture}:
+        msg = f"{path} is {restored.architecture}, not {architecture}"
+        raise ValueError(msg)
+    return restored
+
+
+def _restore_exported(path: Path, side: int | None) -> Restored:
+    exported = read_exported(path)
+    rule = serving_rule(exported.architecture, side or exported.side)
+    return Restored(exported.architecture, exported.model, rule)
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a ``.safetensors`` or PyTorch file holds.
+
+    Raise ValueError for one that is broken, or that would have to run code; that names what it wants.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"(?:GLOBAL|class|function) ([\w.]+\.\w+)", str(error))
+        if not wanted:
+            msg = f"{path} is no checkpoint of PyTorch"
+            raise ValueError(msg) from error
+        msg = (
+            f"{path} holds more than tensors and plain values: it wants {wanted[1]}, and loading what a file names "
+            "could run any code; save its state dict alone where you trust it"
+        )
+        raise ValueError(msg) from error
+    except (SafetensorError, RuntimeError, EOFError, LookupError) as error:
+        reason, *_ = str(error).split("\n")
+        msg = f"{path} is broken or no checkpoint: {reason}"
+        raise ValueError(msg) from error
+    if not isinstance(content, Mapping):
+        msg = f"{path} holds a {type(content).__name__}, wanted is a dict of tensors"
+        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, no argument
+    return content
+
+
+def is_own(content: Mapping[str, Any]) -> bool:
+    """Whether this is ``weights.pt`` or ``last.pt`` of one of our runs."""
+    return content.keys() >= {"recipe", "names", "average"}
+
+
+def restore_own(content: Mapping[str, Any], side: int | None = None) -> Restored:
+    """The model of ``weights.pt`` or ``last.pt`` of one of our runs: its averaged weights.
+
+    ``side`` (pixels) is that of the input, where not the one that training ended with.
+    """
+    recipe, names = content["recipe"], tuple(content["names"])
+    model = emo.create(recipe["model"], len(names), tuple(recipe.get("anchor_sizes", ANCHOR_SIZES)))
+    model.load_state_dict(own_weights(content))
+    side = side or recipe["schedule"][-1][0]
+    task = detection if recipe["model"].startswith("ssdlite_") else classification
+    return Restored(recipe["model"], model, task.serving_rule(side), names, recipe["seed"])
+
+
+def own_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The averaged weights of one of our runs, by our own key names."""
+    return {
+        key.removeprefix("module."): tensor for key, tensor in content["average"].items() if key.startswith("module.")
+    }
+
+
+def restore_state(content: Mapping[str, Any], side: int | None = None, architecture: str | None = None) -> Restored:
+    """The model whose tensors have the authors' names or ours, for an input of ``side`` pixels.
+
+    Raise ValueError when it is none, or not ``architecture``.
+    """
+    state = unwrap(content)
+    architecture = architecture or recognise(state)
+    head = _heads_in(state)[architecture.rpartition("emo_")[0]]
+    classes = None
+    if head.classes in state and state[head.classes].ndim:
+        classes = max(1, len(state[head.classes]) // head.anchors - head.background)
+    sizes = tuple(state[SIZES_KEY].flatten().tolist()) if SIZES_KEY in state else ANCHOR_SIZES
+    model = emo.create(architecture, classes, sizes)
+    is_ours = has_own_names(state)
+    kinds = misfits(model, state, own_key if is_ours else upstream_key)
+    if any(kinds):  # the wrong size of a model has hundreds
+        first = [fault for kind in kinds for fault in kind[:_NAMED]]
+        count = sum(map(len, kinds))
+        msg = f"taken for {architecture}: {count} keys of the checkpoint do not fit, the first of each kind are: "
+        raise ValueError(msg + "; ".join(first))
+    if is_ours:
+        model.load_state_dict(state)
+    else:
+        emo.load_upstream(model, state)
+    return Restored(architecture, model, serving_rule(architecture, side))
+
+
+def has_own_names(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are tensors of a model that ``emo.create`` made."""
+    return any(key.startswith(_OWN_BACKBONE) for key in state)
+
+
+def _heads_in(state: Mapping[str, Tensor]) -> Mapping[str, _Head]:
+    return _OWN_HEADS if has_own_names(state) else _HEADS
+
+
+def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors inside, without what wraps their names; averaged weights where there are some, and says so."""
+    # mmengine has exchanged the two when it saves: there the averaged weights are the state dict
+    exchanged = "meta" in content and "ema_state_dict" in content and "state_dict" in content
+    if exchanged:
+        print("taken: 'state_dict', where mmengine puts the averaged weights (EMA)")
+    for key in (*(() if exchanged else _AVERAGED), *_PLAIN):
+        if isinstance(content.get(key), Mapping) and content[key]:
+            if key in _AVERAGED:
+                print(f"taken: the averaged weights (EMA) in {key!r}")
+            return unwrap(content[key])
+    state = {key: tensor for key, tensor in content.items() if isinstance(tensor, Tensor) and key not in _COUNTERS}
+    while wrapped := [wrapper for wrapper in _WRAPPERS if any(key.startswith(wrapper) for key in state)]:
+        state = {key.removeprefix(wrapped[0]): tensor for key, tensor in state.items()}
+    return state
+
+
+def recognise(state: Mapping[str, Tensor]) -> str:
+    """The name of the architecture, as ``emo.create`` takes it; raise ValueError when it is none of them."""
+    heads = _heads_in(state)
+    found = next((name for name, head in heads.items() if head.mark in state), None)
+    if found is None:
+        there = ", ".join(list(state)[:3]) or "no tensors at all"
+        msg = f"no head of EMO among its {len(state)} tensors: there is {there}; wanted is one of " + ", ".join(
+            head.mark for head in heads.values()
+        )
+        raise ValueError(msg)
+    return found + size_of(state, "backbone." if found else "")
+
+
+def size_of(state: Mapping[str, Tensor], prefix: str = "") -> str:
+    """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError when it is none.
+
+    One with our own names has that prefix always, unless it stands alone.
+    """
+    ours = [f"{_OWN_BACKBONE}4.0.shrink.weight", f"{_OWN_BACKBONE}4.0.shrink.weight".removeprefix("backbone.")]
+    key = next((key for key in ours if key in state), f"{prefix}stage4.0.proj.conv.weight")
+    width = len(state[key]) if key in state and state[key].ndim else None
+    if width not in SIZE_OF_WIDTH:
+        msg = f"no size of EMO has {key} of {width} channels; there are {KNOWN_WIDTHS}"
+        raise ValueError(msg)
+    return SIZE_OF_WIDTH[width]
+
+
+def serving_rule(architecture: str, side: int | None = None) -> Preprocessing:
+    """How the authors test a model of this architecture, at their input side or at another (pixels).
+
+    RetinaNet is tested with pictures of up to 1333 x 800 pixels, which has no counterpart in a fixed input: they are
+    fitted into 800 x 800.
+    """
+    match architecture.rpartition("emo_")[0]:
+        case "":
+            rule = classification.serving_rule(side or 224)
+            return Preprocessing.model_validate(
+                rule.model_dump() | {"interpolation": "bicubic", "resize": round(rule.height / 0.875)}
+            )
+        case "ssdlite_":
+            return detection.serving_rule(side or 320)
+        case "retinanet_":
+            return detection.serving_rule(side or 800).model_copy(update={"mode": "fit"})
+    return detection.serving_rule(side or 512).model_copy(update={"mode": "fit"})

@@ -1,0 +1,126 @@
+"""What training needs to know about classification: batches, loss, evaluation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emo.data.folders import LabelledFiles, find_classification, load_squares
+from emo.data.passed import passed_over
+from emo.data.pictures import check_readable
+from emo.evaluation.measure import predicted_figures
+from emo.evaluation.predict import Predict, torch_predict, watched
+from emo.evaluation.topk import Labelled
+from emo.training.augment import MEAN, STD, random_views
+from emo_serve.manifest import Preprocessing
+
+
+def serving_rule(side: int) -> Preprocessing:
+    """How a classifier of this input side sees a picture when it is served."""
+    return Preprocessing(
+        mode="crop", height=side, width=side, resize=side, interpolation="bilinear", mean=MEAN, std=STD
+    )
+
+
+@dataclass(slots=True)
+class ClassificationTask:
+    """A classification data set, its training pictures in memory."""
+
+    validation: LabelledFiles
+    images: Tensor  # (N, S, S, 3) uint8
+    labels: Tensor  # (N,)
+    label_smoothing: float = 0.1
+    smallest_area: float = 0.5
+
+    @classmethod
+    def load(cls, root: Path, stored_side: int) -> Self:
+        """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels.
+
+        Says what is passed over. Raise ValueError for splits of other classes, fewer than two classes, one without
+        training pictures, and files that cannot be read.
+        """
+        training, validation = find_classification(root, "train"), find_classification(root, "val")
+        _print_passed_over(root, training, validation)
+        _check_classes(root, training, validation)
+        faults: list[str] = []
+        images, labels = load_squares(training, stored_side, faults)
+        for _ in validation.pictures("check", faults):  # before the training, not after it
+            pass
+        check_readable(faults)
+        return cls(validation, torch.from_numpy(images), torch.from_numpy(labels))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.validation.names
+
+    @property
+    def count(self) -> int:
+        """How many training pictures there are."""
+        return len(self.labels)
+
+    @property
+    def validation_count(self) -> int:
+        """How many pictures it is measured with."""
+        return len(self.validation.files)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The row numbers of an epoch's pictures: all of them, shuffled."""
+        return torch.randperm(self.count, generator=generator)
+
+    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""
+        for batch in rows:
+            yield random_views(self.images[batch], side, self.smallest_area, generator), self.labels[batch]
+
+    def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy with label smoothing, a scalar."""
+        logits = model(inputs).float()
+        return functional.cross_entropy(logits, labels.to(inputs.device), label_smoothing=self.label_smoothing)
+
+    def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
+        """``top1``, of ten classes or more ``top5``, in [0, 1] over the validation split, and ``val_loss`` there.
+
+        That is the mean cross entropy, without smoothing.
+        """
+        outputs: list[NDArray[np.float32]] = []
+        figures = self.measure(serving_rule(side), watched(torch_predict(model), outputs))
+        right = np.concatenate(outputs)[range(self.validation_count), [file.label for file in self.validation.files]]
+        return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}
+
+    def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+        """The same figures of anything that predicts, without the loss; ``group_top1`` where each class has a group."""
+        return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation), groups)
+
+
+def _print_passed_over(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:
+    if any(file.rectangle for file in training.files):  # contact sheets and their index
+        left = ", ".join(training.rows)
+    else:
+        left = passed_over(root, {file.path for split in (training, validation) for file in split.files}, "in no class")
+    if left:
+        print(f"passed over: {left}")
+
+
+def _check_classes(root: Path, training: LabelledFiles, validation: LabelledFiles) -> None:
+    if training.names != validation.names:
+        differing = ", ".join(sorted({*training.names} ^ {*validation.names})) or "their order"
+        msg = f"{root}: the classes of the splits train and val differ: {differing}"
+        raise ValueError(msg)
+    if len(training.names) < 2:
+        msg = f"{root}: a classifier needs two classes or more, there is only {training.names[0]}"
+        raise ValueError(msg)
+    seen = {file.label for file in training.files}
+    unseen = [name for label, name in enumerate(training.names) if label not in seen]
+    if unseen:
+        msg = f"{root}: too few pictures to learn from, of {', '.join(unseen)}: each class needs two, one to train on"
+        raise ValueError(msg)
+    if not validation.files:
+        msg = f"{root}: there are no pictures in the split val"
+        raise ValueError(msg)

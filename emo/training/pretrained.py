@@ -1,0 +1,105 @@
+"""What a training run takes from a checkpoint file to start from."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from emo.checkpoints.loader import is_own, own_weights, read_checkpoint, recognise, size_of, unwrap
+from emo.checkpoints.upstream import upstream_key, weights_of
+from emo.models.heads.model import Model
+
+_NAMED = 3  # of the tensors that do not fit
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The tensors in a file, by our names or the authors'.
+
+    ``architecture`` is None where only a backbone is recognised, ``size`` is that of the backbone, None where there is
+    none; ``names`` are the classes, empty where the file does not tell.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    architecture: str | None = None
+    size: str | None = None
+    names: tuple[str, ...] = ()
+
+
+def read_source(path: Path) -> Source:
+    """The weights in any checkpoint that ``emo import`` reads, or of a backbone alone; averaged where there are some.
+
+    Raise ValueError for a file that is no checkpoint, or not safe to read.
+    """
+    if path.suffix == ".onnx":
+        msg = (
+            f"{path}: an exported graph can be served, but its BatchNorms are folded; training starts from a checkpoint"
+        )
+        raise ValueError(msg)
+    content = read_checkpoint(path)
+    if is_own(content):
+        model = content["recipe"]["model"]
+        return Source(path, own_weights(content), model, _size(model), tuple(content["names"]))
+    state = unwrap(content)
+    with contextlib.suppress(ValueError):
+        model = recognise(state)
+        return Source(path, state, model, _size(model))
+    for prefix in ("", "backbone."):
+        with contextlib.suppress(ValueError):
+            return Source(path, state, None, size_of(state, prefix))
+    return Source(path, state)
+
+
+def initial_tensors(source: Source, architecture: str, model: Model, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """What the fresh ``model`` takes, by its own names; says how much that is.
+
+    Always the backbone. Of a model of the same kind and size also the rest, as far as the shapes are the same; what
+    tells the classes apart only where the classes are the same. Raise ValueError when the backbone does not fit.
+    """
+    taken: dict[str, Tensor] = {}
+    missing, misshapen = [], []
+    for key, own in weights_of(model).items():
+        found = _find(source.tensors, key, upstream_key(model, key))
+        is_backbone = key.startswith("backbone.")
+        if found is not None and found.shape == own.shape:
+            if is_backbone or (
+                source.architecture == architecture and (names == source.names or not _tells_classes(key))
+            ):
+                taken[key] = found
+        elif is_backbone and found is not None:
+            misshapen.append(f"{key} is {tuple(found.shape)}, wants {tuple(own.shape)}")
+        elif is_backbone and own.is_floating_point():  # counters of batches decide nothing
+            missing.append(key)
+    size = _size(architecture)
+    if source.size not in {None, size}:
+        msg = f"{source.path} has the backbone of {source.size}, and {architecture} is to be trained"
+        raise ValueError(msg)
+    if missing or misshapen:
+        first = "; ".join([*misshapen[:_NAMED], *(f"{key} is missing" for key in missing[:_NAMED])])
+        msg = f"{source.path} has no backbone of {size}: {len(missing) + len(misshapen)} tensors do not fit, as {first}"
+        raise ValueError(msg)
+    classes = "with" if any(map(_tells_classes, taken)) else "without"
+    print(f"taken from {source.path}: {len(taken)} of {len(weights_of(model))} tensors, {classes} those of the classes")
+    return taken
+
+
+def _size(architecture: str) -> str:
+    return architecture[architecture.index("emo_") :]
+
+
+def _find(tensors: Mapping[str, Tensor], key: str, upstream: str) -> Tensor | None:
+    """A tensor by our name, by the authors', or as a backbone with or without a head around it."""
+    candidates = [key, upstream]
+    if key.startswith("backbone."):
+        bare = upstream.removeprefix("backbone.")
+        candidates += [bare, f"backbone.{bare}", key.removeprefix("backbone.")]
+    return next((tensors[name] for name in candidates if name in tensors), None)
+
+
+def _tells_classes(key: str) -> bool:
+    """Whether a tensor's rows are classes: the linear layer of a classifier, the last convolutions of a detector."""
+    part, *names = key.split(".")
+    return part == "head" and (len(names) == 1 or (names[0] == "classify" and names[2] == "1"))

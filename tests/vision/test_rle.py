@@ -1,0 +1,69 @@
+"""Run lengths: what we write, pycocotools reads."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pycocotools import mask
+
+from emo_serve.vision.results import ImageSize
+from emo_serve.vision.rle import compressed, regions_of
+from emo_serve.vision.segment import enlarged
+
+
+def blobs(height: int, width: int) -> NDArray[np.uint8]:
+    y, x = np.mgrid[0:height, 0:width]
+    waves: NDArray[np.uint8] = ((np.sin(x / 9) + np.cos(y / 7) + 2) * 1.9).astype(np.uint8)
+    return waves
+
+
+def size_of(labels: NDArray[np.uint8]) -> ImageSize:
+    return ImageSize(labels.shape[1], labels.shape[0])
+
+
+MAPS: dict[str, NDArray[np.uint8]] = {
+    "one class": np.full((5, 3), 7, np.uint8),
+    "one pixel": np.zeros((1, 1), np.uint8),
+    "a corner": np.array([[0, 1], [1, 1]], np.uint8),
+    "columns": np.tile(np.arange(4, dtype=np.uint8), (6, 1)),
+    "blobs": blobs(120, 211),
+    "noise of all labels": np.random.default_rng(0).integers(0, 256, (70, 90)).astype(np.uint8),
+    "long runs": np.array([[3, 200], [200, 3]], np.uint8).repeat(900, 0).repeat(800, 1),
+}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+@pytest.mark.parametrize("name", MAPS)
+def test_pycocotools_reads_the_very_pixels_of_each_class(name: str) -> None:
+    labels = MAPS[name]
+    regions = regions_of(labels, size_of(labels))
+    assert {region.label for region in regions} == set(np.unique(labels).tolist())
+    for region in regions:
+        rle = {"size": list(labels.shape), "counts": region.counts}
+        np.testing.assert_array_equal(mask.decode(rle), labels == region.label)
+        assert region.pixels == mask.area(rle) == (labels == region.label).sum()
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_the_text_is_the_one_that_pycocotools_writes(name: str) -> None:
+    labels = MAPS[name]
+    for region in regions_of(labels, size_of(labels)):
+        wanted = mask.encode(np.asfortranarray(labels == region.label, np.uint8))["counts"]
+        assert region.counts == wanted.decode()
+
+
+def test_the_largest_region_comes_first_and_of_equals_the_lower_label() -> None:
+    labels = np.array([[2, 2, 2, 0, 1, 1, 4, 4]], np.uint8)
+    assert [region.label for region in regions_of(labels, size_of(labels))] == [2, 1, 4, 0]
+
+
+def test_numbers_of_any_size_and_sign_are_written() -> None:
+    counts = np.array([0, 1, 50_000_000, 16, 1, 0, 49_999_999, 31])
+    assert compressed(counts).isascii()
+    assert compressed(np.array([0, 2])) == "02"
+
+
+@pytest.mark.parametrize("size", [(211, 120), (212, 121), (500, 300), (633, 240), (1000, 1)])
+@pytest.mark.parametrize("name", ["blobs", "columns", "noise of all labels"])
+def test_a_smaller_map_counts_as_if_it_had_been_enlarged(name: str, size: tuple[int, int]) -> None:
+    labels, image = MAPS[name][: size[1], : size[0]], ImageSize(*size)
+    assert regions_of(labels, image) == regions_of(enlarged(labels, image), image)
