@@ -20,8 +20,8 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test check format setup setup-dev setup-torch lock audit bench bench-setup docker-test \
-  docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup \
+  docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,13 +29,22 @@ help: ## show this
 serve: setup ## serve the models (HOST=127.0.0.1 PORT=8000 MODELS=models ARGS=)
 	$(BIN)/emo-serve serve --host $(HOST) --port $(PORT) --models $(MODELS) $(ARGS)
 
+# In two processes, each of which takes whole files: what a file's tests share is made once. In the order in which they
+# are found, the last of which are over soon, so that both end together.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup-dev setup-torch ## run all tests, the PyTorch side too (ARGS="-k name")
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-server: setup-dev ## run the tests of the server only, which need no PyTorch
+	$(PYTEST) -m "not torch" $(ARGS)
 
 check: setup-dev setup-torch ## lint, formatting, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy app emo tests
+	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases $(wildcard bench/*.py)
+	$(BIN)/mypy $(wildcard docker/test/*.py)
 	$(BIN)/lint-imports
 
 format: setup-dev ## put the code into its format

@@ -97,7 +97,7 @@ def _fused_attention(attention: TokenAttention, x: Tensor) -> Tensor:
     return mixed.reshape(n, height + bottom, width + right, channels)[:, :height, :width]
 
 
-class _Pixels(CalibrationDataReader):
+class _Pixels(CalibrationDataReader):  # type: ignore[misc]  # of a library without types
     def __init__(self, name: str, pixels: NDArray[np.uint8]) -> None:
         self._left = [{name: pixels}]
 

@@ -1,6 +1,6 @@
 """Time a light model alone and beside a heavy one that is kept busy, over HTTP.
 
-    python bench/beside.py photo.jpg --light http://127.0.0.1:8000/classify --heavy http://127.0.0.1:8000/detect
+    python -m bench.beside photo.jpg --light http://127.0.0.1:8000/classify --heavy http://127.0.0.1:8000/detect
 
 Requests to the light model come by chance (Poisson), each on a connection of its own; the heavy one has so many
 clients that always have a request under way. The phases take turns, so that a busy machine disturbs both alike.
@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from pathlib import Path
 
-from overload import LONG_MS, Answer, Target, address, busy_clients, by_chance, quantile, statuses
+from bench.overload import LONG_MS, Answer, Target, address, busy_clients, by_chance, quantile, statuses
 
 
 async def light_phase(target: Target, rate: float, seconds: float) -> list[Answer]:

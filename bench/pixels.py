@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500, help="how many of the photos (%(default)s)")
     args = parser.parse_args()
     if args.agreement is None:
-        photo = np.asarray(skimage.data.astronaut() if args.photo is None else Image.open(args.photo).convert("RGB"))  # type: ignore[no-untyped-call]
+        photo = np.asarray(skimage.data.astronaut() if args.photo is None else Image.open(args.photo).convert("RGB"))
         compare_costs(Image.fromarray(photo), args.rounds)
     else:
         compare_answers(sorted(args.agreement.rglob("*.jpg"))[: args.count], args.model)

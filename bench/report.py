@@ -84,7 +84,7 @@ def by_chance(server: Results, share: float, quantile: str) -> float:
 
 def cpu_ms(found: Results) -> float:
     """CPU milliseconds of an answer."""
-    return float(found["cpu_seconds"]) / max(1, sum(found["statuses"].values())) * 1000
+    return float(found["cpu_seconds"]) / max(1, int(sum(found["statuses"].values()))) * 1000
 
 
 def many(found: Results) -> str:

@@ -10,10 +10,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any test loads ONN
 # Measuring takes seconds and leaves a file in the user's caches; the tests of tuning ask for it.
 os.environ.setdefault("EMO_TUNE", "false")
 
+# PyTorch would take all cores for networks that are over before its threads have met; the other tests need them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # To try a version in a process of its own takes half a second; what was tried is remembered from test to test, as the
-# models are mostly the same, and forgotten in the end.
+# models are mostly the same, and forgotten in the end. Each process that runs tests has a memory of its own.
 _CACHE = tempfile.TemporaryDirectory(prefix="emo-tests-")
-os.environ.setdefault("EMO_CACHE_DIR", _CACHE.name)
+os.environ["EMO_CACHE_DIR"] = _CACHE.name
 
 
 def pytest_unconfigure() -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from emo_serve.api.http.services import Services
 from emo_serve.engine.execution.session import OpenSession, Session, open_session
+from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.main import create_app
 from emo_serve.process.http_protocol import HttpProtocol
@@ -40,10 +41,10 @@ def settings_for(models: Path, **changes: Any) -> Settings:  # noqa: ANN401  eac
 
 @contextlib.asynccontextmanager
 async def in_process(
-    settings: Settings, open_session: OpenSession = open_session
+    settings: Settings, open_session: OpenSession = open_session, preflight: Preflight | None = None
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Services]]:
     """A client that calls the application directly, and what the application works with."""
-    app = create_app(settings, open_session)
+    app = create_app(settings, open_session, preflight=preflight)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:

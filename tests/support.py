@@ -46,6 +46,17 @@ RGB: dict[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
 }
 
+CARD = ModelCard(
+    architecture="toy",
+    training_data="none",
+    recipe="none",
+    seed=0,
+    metrics={},
+    measured_on="nothing",
+    intended_use="tests",
+    terms="none",
+)
+
 
 def write_classifier(
     root: Path,
@@ -194,16 +205,7 @@ def _write(  # noqa: PLR0913, PLR0917  a folder has many parts
         groups=groups,
         sha256={file: sha256_of(folder / file) for file in ("model.onnx", "labels.txt")},
         golden=_golden(folder / "model.onnx", outputs, side, golden_shift),
-        card=ModelCard(
-            architecture="toy",
-            training_data="none",
-            recipe="none",
-            seed=0,
-            metrics={},
-            measured_on="nothing",
-            intended_use="tests",
-            terms="none",
-        ),
+        card=CARD,
     )
     write_manifest(manifest, folder / MANIFEST_FILE)
     return folder

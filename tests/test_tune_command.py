@@ -9,7 +9,7 @@ from emo_serve.settings import Batching, SessionOptions, Settings, TuneGoal
 from tests.support import write_classifier, write_detector
 
 
-def settings_for(root: Path, goal: TuneGoal = "throughput", max_batch_size: int = 1) -> Settings:
+def fixed(root: Path, goal: TuneGoal = "throughput", max_batch_size: int = 1) -> Settings:
     """What is set is fixed, so that a search is over soon."""
     return Settings(
         models=root / "models",
@@ -24,7 +24,7 @@ def test_the_table_and_the_choice_are_printed_and_remembered(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_classifier(tmp_path / "models")
-    assert tune(settings_for(tmp_path, max_batch_size=2), full=False, as_json=False) == 0
+    assert tune(fixed(tmp_path, max_batch_size=2), full=False, as_json=False) == 0
     title, headings, *rows, chosen = capsys.readouterr().out.splitlines()
     assert title == f"toy-classifier 1, {usable_cores()} cores, for throughput:"
     assert headings.split() == ["instances", "threads", "batch", "ms/run", "images/s"]
@@ -40,7 +40,7 @@ def test_a_full_sweep_says_how_far_it_is_and_how_good_the_quick_choice_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_classifier(tmp_path / "models")
-    assert tune(settings_for(tmp_path, "latency"), full=True, as_json=False) == 0
+    assert tune(fixed(tmp_path, "latency"), full=True, as_json=False) == 0
     output, progress = capsys.readouterr()
     assert "for latency" in output
     assert output.endswith("100.0% of the best\n")
@@ -50,7 +50,7 @@ def test_a_full_sweep_says_how_far_it_is_and_how_good_the_quick_choice_was(
 def test_programs_get_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_classifier(tmp_path / "models")
     write_detector(tmp_path / "models")
-    assert tune(settings_for(tmp_path), full=False, as_json=True) == 0
+    assert tune(fixed(tmp_path), full=False, as_json=True) == 0
     reports = json.loads(capsys.readouterr().out)
     assert [report["model"] for report in reports] == ["toy-classifier", "toy-detector"]
     assert reports[0]["choice"] == {"instances": 1, "intra_op_threads": 1, "max_batch_size": 1}
@@ -62,7 +62,7 @@ def test_a_model_that_cannot_be_measured_is_named_and_exit_code_1(
 ) -> None:
     write_classifier(tmp_path / "models")
     (write_classifier(tmp_path / "models", name="altered") / "model.onnx").write_bytes(b"changed")
-    assert tune(settings_for(tmp_path), full=False, as_json=False) == 1
+    assert tune(fixed(tmp_path), full=False, as_json=False) == 1
     output, errors = capsys.readouterr()
     assert "toy-classifier 1" in output
     assert "altered/1" in errors
@@ -70,5 +70,5 @@ def test_a_model_that_cannot_be_measured_is_named_and_exit_code_1(
 
 def test_an_empty_repository_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "models").mkdir()
-    assert tune(settings_for(tmp_path), full=False, as_json=False) == 1
+    assert tune(fixed(tmp_path), full=False, as_json=False) == 1
     assert "holds no model" in capsys.readouterr().err

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from emo_serve.api.http.auth import OPEN_PATHS, Allowance, ApiKeyMiddleware
 from emo_serve.api.http.key_file import read_keys
 from emo_serve.api.http.services import Services
 from emo_serve.errors import RateExceeded, StartupError
 from emo_serve.main import create_app
+from tests.helpers.asgi import Client
 from tests.serving import Gates, in_process, settings_for, until
 from tests.support import encode_image, plain
 
@@ -107,17 +108,10 @@ async def test_without_a_key_nothing_else_of_a_request_is_looked_at() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError(scope, receive, send)
 
-    async def receive() -> Message:
-        raise AssertionError
-
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
+    stranger = Client()
     scope = {"type": "http", "method": "POST", "path": "/classify", "headers": [(b"content-length", b"1000")]}
-    await ApiKeyMiddleware(app, lambda: {"alice": bytes(32)})(scope, receive, send)
-    assert sent[0]["status"] == 401
+    await ApiKeyMiddleware(app, lambda: {"alice": bytes(32)})(scope, stranger.receive, stranger.send)
+    assert (stranger.status, stranger.reads) == (401, 0)
 
 
 async def test_the_name_of_the_key_is_logged_and_the_key_never_is(

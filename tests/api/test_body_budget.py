@@ -12,6 +12,7 @@ from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.errors import QueueFull
 from emo_serve.metrics.definitions import Metrics
+from tests.helpers.asgi import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -27,19 +28,11 @@ def limited(max_bytes: int, seen: Callable[[bytes], None]) -> ASGIApp:
 
 @pytest.mark.parametrize("length", ["11", "9" * 30])
 async def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_read(length: str) -> None:
-    status = 0
-
-    async def receive() -> dict[str, str]:
-        assert status  # what comes after the answer is thrown away
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, int]) -> None:
-        nonlocal status
-        status = message.get("status", status)
-
+    client = Client()
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", length.encode())]}
-    await limited(10, print)(scope, receive, send)  # type: ignore[arg-type]
-    assert status == 413
+    await limited(10, print)(scope, client.receive, client.send)
+    assert client.status == 413
+    assert client.reads_before_answer == 0  # what comes after the answer is thrown away
 
 
 async def test_a_body_of_exactly_the_limit_passes() -> None:

@@ -1,6 +1,7 @@
 """Pages of other origins: every answer says whether they may read it, and they are told so before they send."""
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import socket
@@ -88,9 +89,9 @@ def test_what_is_refused_before_it_is_understood_may_be_read(
             head = "\r\n".join((f"GET {target} HTTP/1.1", "Host: x", *headers, "", ""))
             with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10) as connection:
                 connection.sendall(head.encode())
-                answer = http.client.HTTPResponse(connection)
-                answer.begin()
-            assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, allowed)
+                with contextlib.closing(http.client.HTTPResponse(connection)) as answer:
+                    answer.begin()
+                    assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, allowed)
 
 
 async def test_a_full_queue_may_be_read_with_the_time_to_come_back(tmp_path: Path) -> None:

@@ -3,35 +3,24 @@
 import asyncio
 
 import pytest
-from starlette.types import Message
 
 from emo_serve.api.http.exchange import CONNECTION, Exchange
 from tests.api.connections import Connection
+from tests.helpers.asgi import Client
 
 pytestmark = pytest.mark.anyio
 
 
 async def refused(connection: Connection | None) -> tuple[list[bool], int]:
     """Of an answer before the body was read: what each piece says of more to come, and how often was read on."""
-    sent: list[bool] = []
-    read = 0
-
-    async def receive() -> Message:
-        nonlocal read
-        read += 1
-        return {"type": "http.request", "body": b"picture", "more_body": False}
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            sent.append(message["more_body"])
-
+    client = Client([b"picture"])
     extensions = {} if connection is None else {CONNECTION: connection}
     scope = {"type": "http", "headers": [(b"content-length", b"7")], "extensions": extensions}
-    exchange = Exchange(scope, receive, send, 1000, asyncio.Event())
+    exchange = Exchange(scope, client.receive, client.send, 1000, asyncio.Event())
     await exchange.send({"type": "http.response.start", "status": 503})
     await exchange.send({"type": "http.response.body", "body": b"later", "more_body": False})
     await exchange.lingering_close()
-    return sent, read
+    return [message["more_body"] for message in client.sent if message["type"] == "http.response.body"], client.reads
 
 
 @pytest.mark.parametrize("connection", [None, Connection(has_all=False)])

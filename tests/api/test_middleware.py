@@ -8,13 +8,14 @@ import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.http.exchange import exchange_of, server_timing
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.vision.results import Timings
+from tests.helpers.asgi import Client, never
 
 pytestmark = pytest.mark.anyio
 
@@ -111,32 +112,21 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise ClientDisconnect
 
-    async def never(message: object) -> None:
-        raise AssertionError(message)
-
-    async def nothing() -> dict[str, str]:
-        return {"type": "http.disconnect"}
-
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": []}
     with caplog.at_level(logging.INFO, "emo_serve.access"):
-        await RequestMiddleware(app, metrics := Metrics(), asyncio.Event(), 1000)(scope, nothing, never)
+        await RequestMiddleware(app, metrics := Metrics(), asyncio.Event(), 1000)(scope, Client().receive, never)
     assert caplog.records[-1].__dict__["status"] == 499
     counted = {"method": "GET", "route": "other", "status": "none"}
     assert metrics.registry.get_sample_value("emo_http_request_seconds_count", counted) == 1
 
 
 async def test_what_the_server_holds_for_a_request_is_freed_with_it() -> None:
-    class Cycle:
+    class Cycle(Client):
         """As a server has one: it knows the scope, and the application receives from it."""
 
         def __init__(self) -> None:
+            super().__init__([b""])
             self.scope: dict[str, object] = {"type": "http", "method": "GET", "path": "/path", "headers": []}
-
-        async def receive(self) -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(self, message: Message) -> None:
-            pass
 
     cycle = Cycle()
     gone = weakref.ref(cycle)
@@ -158,14 +148,9 @@ async def test_an_idle_connection_keeps_nothing_of_its_last_request_but_what_was
         models.append(weakref.ref(model))
         await echo_id(scope, receive, send)
 
-    async def nothing() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def out(message: Message) -> None:
-        pass
-
+    client = Client([b""])
     models: list[weakref.ref[Model]] = []
     scope = {"type": "http", "method": "GET", "path": "/path", "headers": [], "state": {"of the server": 1}}
-    await RequestMiddleware(app, Metrics(), asyncio.Event(), 1000)(scope, nothing, out)
+    await RequestMiddleware(app, Metrics(), asyncio.Event(), 1000)(scope, client.receive, client.send)
     assert scope["path"] == "/path"  # the server still has it
     assert [model() for model in models] == [None]

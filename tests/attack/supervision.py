@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.attack.attacking import Finding
+from tests.helpers.processes import connect, connections_of
 from tests.hostile import endless
 from tests.serving import Command, commanded, eventually, runs
 from tests.support import encode_image, plain, write_classifier
@@ -42,7 +43,7 @@ def server(workers: int, **environment: str) -> Iterator[tuple[Command, Path]]:
 def hung_worker() -> list[Finding]:
     """A worker is stopped: how long its clients wait until they can go elsewhere."""
     with server(2, EMO_HANG_SECONDS=f"{HANG_SECONDS:g}") as (command, _):
-        clients = [connected(command) for _ in range(8)]
+        clients = [connect(command) for _ in range(8)]
         victim = command.workers()[0]
         os.kill(victim, signal.SIGSTOP)
         began = time.monotonic()
@@ -115,14 +116,6 @@ def administer_in_vain(command: Command, method: str, path: str) -> None:
         administer(command, method, path)
 
 
-def connected(command: Command) -> http.client.HTTPConnection:
-    """A connection on which a worker has answered."""
-    connection = http.client.HTTPConnection("127.0.0.1", command.port, timeout=30)
-    connection.request("GET", "/readyz")
-    connection.getresponse().read()
-    return connection
-
-
 def answered(connection: http.client.HTTPConnection) -> bool:
     """Whether the answer to what was asked comes."""
     try:
@@ -131,15 +124,6 @@ def answered(connection: http.client.HTTPConnection) -> bool:
     except (OSError, http.client.HTTPException):
         return False
     return response.status == 200
-
-
-def connections_of(worker: int) -> int:
-    """How many sockets the process has."""
-    count = 0
-    for entry in Path(f"/proc/{worker}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            count += str(entry.readlink()).startswith("socket:")
-    return count
 
 
 class LastingLoad:

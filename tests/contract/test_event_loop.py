@@ -100,7 +100,7 @@ def long(text: str) -> str:
     return ",".join([text] * (LINE // (len(text) + 1)))
 
 
-def noise(size: int) -> bytes:
+def random_bytes(size: int) -> bytes:
     return random.Random(1).randbytes(size)
 
 
@@ -130,16 +130,16 @@ REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
     "a large overlay": ("POST", "/segment", lambda: raw(picture("JPEG", 2000, 1500), accept="image/jpeg")),
     "photos segmented in json": ("POST", "/segment", lambda: as_json(*[SMALL] * 32)),
     "a hostile jpeg": ("POST", "/classify", lambda: raw(PROGRESSIVE)),
-    "the longest file": ("POST", "/classify", lambda: raw(noise(20 * MIB))),
+    "the longest file": ("POST", "/classify", lambda: raw(random_bytes(20 * MIB))),
     "the longest body": ("POST", "/classify", lambda: raw(bytes(64 * MIB))),
-    "the longest photo in json": ("POST", "/classify", lambda: as_json(noise(20 * MIB))),
-    "long photos in json": ("POST", "/detect", lambda: as_json(*[noise(15 * MIB)] * 3)),
+    "the longest photo in json": ("POST", "/classify", lambda: as_json(random_bytes(20 * MIB))),
+    "long photos in json": ("POST", "/detect", lambda: as_json(*[random_bytes(15 * MIB)] * 3)),
     "photos in json": ("POST", "/detect", lambda: as_json(*[SMALL] * 32)),
     "no base64": ("POST", "/classify", lambda: json_text(b'{"image":"' + b"!" * LONGEST + b'"}')),
     "json of many numbers": ("POST", "/classify", lambda: json_text(b'{"images":[' + b"1," * (LONGEST // 2) + b"1]}")),
     "json of many images": ("POST", "/classify", lambda: json_text(b'{"images":[' + b'"",' * (LONGEST // 3) + b'""]}')),
     "deep json": ("POST", "/classify", lambda: json_text(b"[" * LONGEST)),
-    "long photos in multipart": ("POST", "/classify", lambda: multipart(*[noise(20 * MIB)] * 3)),
+    "long photos in multipart": ("POST", "/classify", lambda: multipart(*[random_bytes(20 * MIB)] * 3)),
     "photos in multipart": ("POST", "/detect", lambda: multipart(*[SMALL] * 32)),
     "almost boundaries": ("POST", "/classify", lambda: multipart_text(b"\r\n--" * (LONGEST // 4))),
     "too many parts": ("POST", "/classify", lambda: multipart(*[SMALL] * 1000)),

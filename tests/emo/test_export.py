@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -5,29 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-import emo
 from emo.export.exporter import export
 from emo.export.predict import onnx_predict, torch_predict
-from emo.models.backbone import EMO_1M
+from emo.models.backbone import EMOConfig
+from emo.models.heads.classifier import Classifier
+from emo.models.heads.model import Model
+from emo.models.heads.retinanet import RetinaNet
+from emo.models.heads.segmenter import Segmenter
 from emo.models.heads.ssdlite import SSDLite
 from emo.models.preprocessing import classifier_preprocessing, detector_preprocessing
 from emo_serve.engine.execution.session import OrtSession
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import scan
-from emo_serve.manifest import ModelCard
 from emo_serve.settings import Settings
 from emo_serve.vision.image import ImageLimits
+from tests.support import CARD
 
-CARD = ModelCard(
-    architecture="emo_1m",
-    training_data="none",
-    recipe="none",
-    seed=0,
-    metrics={},
-    measured_on="nothing",
-    intended_use="tests",
-    terms="none",
-)
+SMALL = EMOConfig((1, 2, 2, 2), 8, (8, 16, 16, 24), (2.0, 2.5, 3.0, 3.5), (8, 8, 8, 8))
+"""Every kind of block that EMO has, and none of them more often than needed: exporting takes a while for each."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +31,25 @@ class Exported:
     repository: Path
     classifier: torch.nn.Module
     detector: torch.nn.Module
-    others: dict[str, torch.nn.Module]
+    others: Mapping[str, torch.nn.Module]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     repository = tmp_path_factory.mktemp("models")
     torch.manual_seed(1)
-    classifier, detector = emo.create("emo_1m", 3).eval(), emo.create("ssdlite_emo_1m", 2).eval()
+    classifier, detector = Classifier(SMALL, 3).eval(), SSDLite(SMALL, 2).eval()
     rule = classifier_preprocessing(64)
     export(classifier, ("a", "b", "c"), rule, CARD, repository, "toy", "1", lambda _predict: {"top1": 0.123456})
     export(detector, ("d", "e"), detector_preprocessing(96), CARD, repository, "toy-boxes", "1")
-    others: dict[str, torch.nn.Module] = {}
-    for name in ("retinanet_emo_1m", "deeplabv3_emo_1m", "pspnet_emo_1m"):
-        model = emo.create(name, 2).eval()
-        fit = detector_preprocessing(96).model_copy(update={"mode": "fit", "width": 128})
-        others[name.replace("_", "-")] = model
-        export(model, ("d", "e"), fit, CARD, repository, name.replace("_", "-"), "1")
+    others: dict[str, Model] = {
+        "retinanet": RetinaNet(SMALL, 2),
+        "deeplabv3": Segmenter(SMALL, 2, "deeplabv3"),
+        "pspnet": Segmenter(SMALL, 2, "pspnet"),
+    }
+    fit = detector_preprocessing(96).model_copy(update={"mode": "fit", "width": 128})
+    for name, model in others.items():
+        export(model.eval(), ("d", "e"), fit, CARD, repository, name, "1")
     return Exported(repository, classifier, detector, others)
 
 
@@ -59,9 +57,9 @@ def test_the_server_accepts_what_is_exported(exported: Exported) -> None:
     found = scan(exported.repository)
     assert not found.failures
     assert [(artefact.manifest.name, artefact.manifest.task) for artefact in found.artefacts] == [
-        ("deeplabv3-emo-1m", "segment"),
-        ("pspnet-emo-1m", "segment"),
-        ("retinanet-emo-1m", "detect"),
+        ("deeplabv3", "segment"),
+        ("pspnet", "segment"),
+        ("retinanet", "detect"),
         ("toy", "classify"),
         ("toy-boxes", "detect"),
     ]
@@ -89,7 +87,7 @@ def test_the_graph_answers_as_pytorch_does_at_any_batch(exported: Exported, coun
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-@pytest.mark.parametrize("name", ["retinanet-emo-1m", "deeplabv3-emo-1m", "pspnet-emo-1m"])
+@pytest.mark.parametrize("name", ["retinanet", "deeplabv3", "pspnet"])
 def test_the_other_heads_answer_as_pytorch_does_at_any_batch(exported: Exported, name: str, count: int) -> None:
     images = np.random.default_rng(count).integers(0, 256, (count, 96, 128, 3), dtype=np.uint8)
     answers = onnx_predict(exported.repository / name / "1" / "model.onnx")(images)
@@ -107,7 +105,7 @@ def test_a_version_is_never_overwritten(exported: Exported) -> None:
     before = (exported.repository / "toy" / "1" / "manifest.json").read_bytes()
     with pytest.raises(FileExistsError, match="choose another version"):
         export(
-            emo.create("emo_1m", 3),
+            Classifier(SMALL, 3),
             ("a", "b", "c"),
             classifier_preprocessing(64),
             CARD,
@@ -120,7 +118,7 @@ def test_a_version_is_never_overwritten(exported: Exported) -> None:
 
 def test_nothing_is_written_when_labels_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 labels for 3 classes"):
-        export(emo.create("emo_1m", 3), ("a", "b"), classifier_preprocessing(64), CARD, tmp_path, "toy", "1")
+        export(Classifier(SMALL, 3), ("a", "b"), classifier_preprocessing(64), CARD, tmp_path, "toy", "1")
     assert not any(tmp_path.rglob("*"))
 
 
@@ -133,7 +131,7 @@ class Restless(SSDLite):
 
 
 def test_nothing_is_written_when_the_graph_differs_from_pytorch(tmp_path: Path) -> None:
-    model = Restless(EMO_1M, 2)
+    model = Restless(SMALL, 2)
     with pytest.raises(ValueError, match=r"differs from PyTorch by 0\.01, allowed is 1e-05"):
         export(model, ("d", "e"), detector_preprocessing(96), CARD, tmp_path, "toy", "1")
     assert not list(tmp_path.rglob("*"))

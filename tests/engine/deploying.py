@@ -10,7 +10,7 @@ import numpy as np
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import Session
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.engine.repository.artefacts import scan
+from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, Settings
 from tests.support import (
@@ -18,6 +18,12 @@ from tests.support import (
     FakeSession,
     encode_image,
 )
+
+
+def only_artefact(root: Path) -> Artefact:
+    """Of a repository with one model."""
+    (artefact,) = scan(root).artefacts
+    return artefact
 
 
 def settings_for(root: Path, *, drain_seconds: float = PATIENCE_SECONDS, **batching: float) -> Settings:
@@ -33,7 +39,7 @@ async def deployed(
     root = folder.parent.parent
     settings = settings or settings_for(root)
     metrics = metrics or Metrics()
-    (artefact,) = scan(root).artefacts
+    artefact = only_artefact(root)
     workers = PixelThreads(threads=1)
     deployment = (
         await Deployment.start(artefact, settings, metrics, workers)

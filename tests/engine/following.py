@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,10 @@ async def catalog_of(
     root: Path,
     metrics: Metrics | None = None,
     open_session: OpenSession = open_session,
+    on_death: Callable[[], None] = lambda: None,
     **settings: Any,  # noqa: ANN401  each setting has its own type
 ) -> AsyncIterator[Catalog]:
-    catalog = Catalog(Settings(models=root, **settings), metrics or Metrics(), open_session=open_session)
+    catalog = Catalog(Settings(models=root, **settings), metrics or Metrics(), on_death, open_session)
     await catalog.start()
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,6 +1,4 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,21 +10,10 @@ from emo_serve.errors import ModelNotFound, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, SessionOptions, Settings
 from emo_serve.vision.results import ClassifyParameters
+from tests.engine.following import catalog_of
 from tests.support import encode_image, plain, write_classifier, write_detector, write_segmenter
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def catalog_of(
-    root: Path, on_death: Callable[[], None] = lambda: None, **settings: str
-) -> AsyncIterator[Catalog]:
-    catalog = Catalog(Settings.model_validate({"models": root} | settings), Metrics(), on_death)
-    await catalog.start()
-    try:
-        yield catalog
-    finally:
-        await catalog.close()
 
 
 async def test_every_good_model_is_served(tmp_path: Path) -> None:

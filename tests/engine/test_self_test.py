@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from emo_serve.engine.execution.session import OrtSession, Outputs
 from emo_serve.engine.registry.self_test import self_test
-from emo_serve.engine.repository.artefacts import Artefact, scan
+from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import SelfTestFailed
 from emo_serve.settings import SessionOptions
 from emo_serve.vision.image import ImageLimits
+from tests.engine.deploying import only_artefact
 from tests.support import write_classifier, write_detector
 
 
@@ -24,11 +25,6 @@ class SpySession:
     def run(self, batch: NDArray[np.uint8]) -> Outputs:
         self.sizes.append(len(batch))
         return self._session.run(np.ascontiguousarray(batch[..., self._channels]))
-
-
-def only_artefact(root: Path) -> Artefact:
-    (artefact,) = scan(root).artefacts
-    return artefact
 
 
 def test_a_good_model_passes_alone_and_in_a_full_batch_twice_because_the_memory_is_taken_then(tmp_path: Path) -> None:

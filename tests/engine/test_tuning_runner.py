@@ -10,6 +10,7 @@ from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.engine.tuning.runner import ThroughputProbe, Tuner
 from emo_serve.engine.tuning.search import RunConfig
 from emo_serve.settings import Batching, SessionOptions, Settings
+from tests.engine.deploying import only_artefact
 from tests.support import FakeSession, write_classifier, write_detector
 
 MACHINE = Machine("Example 9000", cores=2, quota=None)
@@ -28,13 +29,12 @@ class Sessions:
         return self.session
 
 
-def only_artefact(root: Path) -> Artefact:
+def toy(root: Path) -> Artefact:
     write_classifier(root / "models")
-    (artefact,) = scan(root / "models").artefacts
-    return artefact
+    return only_artefact(root / "models")
 
 
-def settings_for(root: Path, **changes: Any) -> Settings:  # noqa: ANN401  each setting has its own type
+def tuned(root: Path, **changes: Any) -> Settings:  # noqa: ANN401  each setting has its own type
     parts: dict[str, Any] = {"models": root / "models", "tune": True, "cache_dir": root / "cache", "batching": FEW}
     return Settings(**parts | changes)
 
@@ -42,8 +42,8 @@ def settings_for(root: Path, **changes: Any) -> Settings:  # noqa: ANN401  each 
 def test_a_real_model_is_measured_once_and_remembered_from_then_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    artefact = only_artefact(tmp_path)
-    settings = settings_for(tmp_path)
+    artefact = toy(tmp_path)
+    settings = tuned(tmp_path)
     with caplog.at_level(logging.INFO):
         tuning = Tuner(settings, 1, machine=MACHINE).tune(artefact)
     assert (tuning.setting.instances, tuning.setting.max_batch_size) == (1, 2)
@@ -63,8 +63,8 @@ def test_a_real_model_is_measured_once_and_remembered_from_then_on(
 
 def test_without_tuning_nothing_is_opened_and_the_defaults_are_used(tmp_path: Path) -> None:
     sessions = Sessions(FakeSession())
-    settings = settings_for(tmp_path, tune=False, batching=Batching())
-    tuning = Tuner(settings, 1, sessions.open, MACHINE).tune(only_artefact(tmp_path))
+    settings = tuned(tmp_path, tune=False, batching=Batching())
+    tuning = Tuner(settings, 1, sessions.open, MACHINE).tune(toy(tmp_path))
     assert tuning.setting == RunConfig(instances=2, intra_op_threads=1, max_batch_size=2)
     assert tuning.table == ()
     assert sessions.asked == []
@@ -77,15 +77,15 @@ def test_a_model_that_fails_is_left_to_its_self_test(tmp_path: Path, caplog: pyt
             msg = "no such kernel"
             raise RuntimeError(msg)
 
-    tuner = Tuner(settings_for(tmp_path), 1, Sessions(Broken()).open, MACHINE)
-    assert tuner.tune(only_artefact(tmp_path)).setting == RunConfig(1, 1, 2)
+    tuner = Tuner(tuned(tmp_path), 1, Sessions(Broken()).open, MACHINE)
+    assert tuner.tune(toy(tmp_path)).setting == RunConfig(1, 1, 2)
     assert "no such kernel" in str(vars(caplog.records[0])["reason"])
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_burst_runs_full_batches_from_all_callers_in_one_session_for_each_number_of_threads(tmp_path: Path) -> None:
     sessions = Sessions(FakeSession())
-    bursts = ThroughputProbe(only_artefact(tmp_path), settings_for(tmp_path), sessions.open, seconds=0)
+    bursts = ThroughputProbe(toy(tmp_path), tuned(tmp_path), sessions.open, seconds=0)
     assert bursts(RunConfig(3, 1, 4), 3) > 0
     assert [len(batch) for batch in sessions.session.batches] == [4] * 6  # once to warm up, once to measure
     bursts(RunConfig(3, 1, 4), 3)
@@ -96,7 +96,7 @@ def test_a_burst_runs_full_batches_from_all_callers_in_one_session_for_each_numb
 
 
 def test_each_model_gets_its_share_of_the_time_that_is_left(tmp_path: Path) -> None:
-    only_artefact(tmp_path)
+    toy(tmp_path)
     write_detector(tmp_path / "models")
     shares: list[float] = []
 
@@ -105,7 +105,7 @@ def test_each_model_gets_its_share_of_the_time_that_is_left(tmp_path: Path) -> N
             shares.append(seconds)
             return super().measure(artefact, seconds)
 
-    one_setting = settings_for(
+    one_setting = tuned(
         tmp_path, batching=Batching(instances=1, max_batch_size=1), session=SessionOptions(intra_op_threads=1)
     )
     tuner = Watched(one_setting, 2, open_session, MACHINE)

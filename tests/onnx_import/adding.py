@@ -1,5 +1,6 @@
 """The command ``emo-serve add``, and the server that is asked about what was added."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from emo_serve.__main__ import main
+from emo_serve.engine.registry.preflight import Preflight
+from emo_serve.engine.registry.trial_process import TrialProcess, spawned
+from emo_serve.settings import Settings
 from tests.serving import in_process, settings_for
 from tests.support import encode_image
 
@@ -20,10 +24,30 @@ def add(file: Path, task: str, *options: str | Path) -> int:
     return main([str(argument) for argument in arguments])
 
 
+class PatientPreflight(Preflight):
+    """Tries in a process that is there for all tests: to start one takes longer than most of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, trials())
+
+    def rest(self) -> None:
+        """Not yet."""
+
+    def close(self) -> None:
+        """Not yet."""
+
+
+@functools.cache
+def trials() -> TrialProcess:
+    """The process; whoever asks for it first ends it after the last test."""
+    return spawned()
+
+
 async def ask(models: Path, task: str, *pictures: NDArray[np.uint8], **query: Any) -> list[Any]:  # noqa: ANN401
     """What the server says about each of the pictures, sent together."""
     files = [("file", ("a.png", encode_image(picture), "image/png")) for picture in pictures]
-    async with in_process(settings_for(models, tune=False)) as (client, _):
+    settings = settings_for(models, tune=False)
+    async with in_process(settings, preflight=PatientPreflight(settings)) as (client, _):
         answer = await client.post(f"/{task}", files=files, params={"model": "theirs", **query})
     assert answer.status_code == httpx.codes.OK, answer.text
     found = answer.json()

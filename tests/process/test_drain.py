@@ -10,14 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.helpers.processes import metric, scraped
 from tests.hostile import endless_on_pure_colours
-from tests.process.test_supervisor import metric, scraped
+from tests.process.wire import HEAD, IMAGE
 from tests.serving import Command, commanded, eventually
-from tests.support import encode_image, plain
 
-IMAGE = encode_image(plain("red"))
 TYPE = {"content-type": "image/png"}
-HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(IMAGE)
 LONG = "600"  # seconds: whatever happens in a test happens within the delay
 
 Start = Callable[..., Command]

@@ -13,7 +13,8 @@ import pytest
 
 from emo_serve.process.http_protocol import HttpProtocol
 from tests.attack.supervision import lasting_load
-from tests.process.test_supervisor import IMAGE, connect, connections_of
+from tests.helpers.processes import connect, connections_of
+from tests.process.wire import IMAGE
 from tests.serving import Command, commanded, eventually, running, runs, settings_for
 
 REQUEST = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (

@@ -19,7 +19,8 @@ from emo_serve.process.ipc import Channel
 from emo_serve.process.supervisor import Supervisor
 from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, WorkerHandle
 from emo_serve.settings import Settings
-from tests.process.test_supervisor import HEAD, IMAGE, connect, metric, scraped
+from tests.helpers.processes import connect, metric, scraped
+from tests.process.wire import HEAD, IMAGE
 from tests.serving import Command, commanded, eventually, runs, until
 
 HANG_SECONDS = 3

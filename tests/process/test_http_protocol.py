@@ -5,11 +5,10 @@ import socket
 import struct
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
-from pathlib import Path
 
 import pytest
 
-from tests.serving import commanded
+from tests.serving import Command, commanded
 from tests.support import encode_image, plain
 
 IMAGE = encode_image(plain("red"))
@@ -29,54 +28,53 @@ def read(connection: HTTPConnection) -> tuple[HTTPResponse, bytes]:
     return response, response.read()
 
 
-@contextlib.contextmanager
-def connected(folder: Path, workers: int) -> Iterator[HTTPConnection]:
-    """A connection to a server of its own."""
+@pytest.fixture(scope="module", params=[1, 2])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """With one process and with several."""
+    folder = tmp_path_factory.mktemp("server")
     (folder / "models").mkdir()
-    with (
-        commanded(folder / "models", folder / "log", workers, EMO_TUNE="false") as server,
-        contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection,
-    ):
+    with commanded(folder / "models", folder / "log", request.param, EMO_TUNE="false") as server:
+        yield server
+
+
+@pytest.fixture
+def connection(server: Command) -> Iterator[HTTPConnection]:
+    with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
         connection.connect()
         yield connection
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_answer_is_sent_in_one_piece(tmp_path: Path, workers: int) -> None:
-    with connected(tmp_path, workers) as connection:
-        for number in range(1, 6):
-            connection.request("POST", "/classify", IMAGE, {"Content-Type": "image/png"})
-            response, body = read(connection)
-            assert response.status == 200
-            assert body
-            assert packets(connection) == number
-        connection.request("POST", "/classify", b"no image", {"Content-Type": "image/png"})
-        response, _ = read(connection)
-        assert response.status == 415
-        assert packets(connection) == 6
-        connection.request("GET", "/livez", headers={"Connection": "close"})
+def test_an_answer_is_sent_in_one_piece(connection: HTTPConnection) -> None:
+    for number in range(1, 6):
+        connection.request("POST", "/classify", IMAGE, {"Content-Type": "image/png"})
         response, body = read(connection)
         assert response.status == 200
         assert body
+        assert packets(connection) == number
+    connection.request("POST", "/classify", b"no image", {"Content-Type": "image/png"})
+    response, _ = read(connection)
+    assert response.status == 415
+    assert packets(connection) == 6
+    connection.request("GET", "/livez", headers={"Connection": "close"})
+    response, body = read(connection)
+    assert response.status == 200
+    assert body
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_head_after_which_no_body_comes_is_sent_all_the_same(tmp_path: Path, workers: int) -> None:
-    with connected(tmp_path, workers) as connection:
-        for _ in range(2):  # the connection stays open
-            connection.request("HEAD", "/livez")
-            response, body = read(connection)
-            assert (response.status, body) == (200, b"")
+def test_a_head_after_which_no_body_comes_is_sent_all_the_same(connection: HTTPConnection) -> None:
+    for _ in range(2):  # the connection stays open
+        connection.request("HEAD", "/livez")
+        response, body = read(connection)
+        assert (response.status, body) == (200, b"")
 
 
-def test_who_asks_before_sending_a_body_is_told_to_go_on_at_once(tmp_path: Path) -> None:
-    with connected(tmp_path, workers=1) as connection:
-        link = connection.sock
-        assert link is not None
-        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(IMAGE)}\r\n"
-        link.sendall(f"{head}Content-Type: image/png\r\nConnection: close\r\n\r\n".encode())
-        assert link.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        link.sendall(IMAGE)
-        answer = b"".join(iter(lambda: link.recv(65536), b""))
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert b'"classifications"' in answer
+def test_who_asks_before_sending_a_body_is_told_to_go_on_at_once(connection: HTTPConnection) -> None:
+    link = connection.sock
+    assert link is not None
+    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(IMAGE)}\r\n"
+    link.sendall(f"{head}Content-Type: image/png\r\nConnection: close\r\n\r\n".encode())
+    assert link.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    link.sendall(IMAGE)
+    answer = b"".join(iter(lambda: link.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'"classifications"' in answer

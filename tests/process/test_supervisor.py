@@ -4,20 +4,16 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from emo_serve.process.supervisor import restart_delay
+from tests.helpers.processes import connect, connections_of, metric, scraped
+from tests.process.wire import HEAD, IMAGE
 from tests.serving import Command, commanded, emo_serve, eventually, runs
-from tests.support import encode_image, plain, write_detector
-
-IMAGE = encode_image(plain("red"))
-HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(IMAGE)
+from tests.support import write_detector
 
 
 @pytest.fixture(scope="module")
@@ -41,47 +37,8 @@ def own_server(tmp_path: Path) -> Iterator[Command]:
         yield server
 
 
-def connect(server: Command) -> http.client.HTTPConnection:
-    """A connection that a worker has taken over: it has answered on it."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    connection.request("GET", "/readyz")
-    response = connection.getresponse()
-    assert (response.status, response.read()) == (200, b'{"status":"ready"}')
-    return connection
-
-
-def connections_of(worker: int) -> int:
-    """How many sockets the process has."""
-    folder = Path(f"/proc/{worker}/fd")
-    count = 0
-    for entry in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            count += str(entry.readlink()).startswith("socket:")
-    return count
-
-
 def resident_bytes(process: int) -> int:
     return int(Path(f"/proc/{process}/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
-
-
-def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    families = list(text_string_to_metric_families(text))
-    assert len({family.name for family in families}) == len(families)
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in families
-        for sample in family.samples
-    }
-
-
-def metric(text: str, name: str, **labels: str) -> float:
-    return samples(text)[name, tuple(sorted(labels.items()))]
-
-
-def scraped(server: Command) -> str:
-    response = httpx.get(f"{server.url}/metrics", timeout=20)
-    assert response.status_code == 200
-    return response.text
 
 
 def answered(server: Command) -> float:
@@ -190,12 +147,6 @@ def still_open(connection: http.client.HTTPConnection) -> bool:
         return classify(connection) == 200
     except (ConnectionError, http.client.HTTPException):
         return False
-
-
-def half_an_upload(server: Command) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-    connection.sendall(HEAD + IMAGE[:20])
-    return connection
 
 
 def test_what_was_accepted_is_answered_when_the_server_stops(own_server: Command) -> None:

@@ -34,6 +34,10 @@ def length(body: bytes) -> str:
     return f"Content-Length: {len(body)}"
 
 
+HEAD = post(length(IMAGE))
+"""Of a request with ``IMAGE``, which is to follow it."""
+
+
 def chunked(body: bytes, size: int) -> bytes:
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"

@@ -26,6 +26,7 @@ from tests.vision.files import (
     heif,
     jpeg_segment,
     lossless_jpeg,
+    noise,
     photo,
     png_chunk,
     png_header,
@@ -46,10 +47,6 @@ SIDE = 1000
 """Of most pictures that are accepted: a million pixels."""
 
 LIMITS = ImageLimits()
-
-
-def noise(*shape: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
 
 
 def predicted_png(bits: int, colours: int, *, is_interlaced: bool = False, piece: int = 1 << 30) -> bytes:

@@ -46,6 +46,11 @@ def photo(width: int = 64, height: int = 48) -> PillowImage.Image:
     return PillowImage.fromarray(np.stack([x, y, np.full_like(x, 40)], axis=-1).astype(np.uint8))
 
 
+def noise(*shape: int) -> PillowImage.Image:
+    """Of height, width and perhaps channels."""
+    return PillowImage.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+
+
 def jpeg_segment(marker: int, payload: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
 

@@ -1,0 +1,19 @@
+"""The tests of the PyTorch side."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Where PyTorch is not asked for these files are not even imported, as they cannot be without it."""
+    return True if config.option.markexpr == "not torch" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them are marked."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.torch)
