@@ -29,8 +29,8 @@ class HeadMeter:
     def reset(self) -> None:
         """Start with the head of another request."""
         self.size = 0
-        self._lines = 0  # complete lines
-        self._line = 0  # bytes of the incomplete line
+        self._lines = 0  # that have ended
+        self._line = 0  # bytes of the one that has not
 
     @property
     def room(self) -> int:
@@ -168,9 +168,9 @@ class Framing:
 
 
 def body_length(method: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
-    """Length of a request's body in bytes, None if it is chunked; the head is one that the parser accepts.
+    """The length of a request's body in bytes, None where it is chunked, of a head that the parser lets pass.
 
-    Raises HTTPException 400, 501 or 505 for requests that a server must not process.
+    Raises HTTPException 400, 501 or 505 where a server must not answer such a request as if it were another.
     """
     if version not in _VERSIONS:
         raise HTTPException(505, f"HTTP/{version} is not understood here; HTTP/1.1 is.")

@@ -42,7 +42,7 @@ class CoalescingTransport(asyncio.Transport):
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
         self.lingers = False
-        """Whether its client may still be sending when it is closed."""
+        """True if the client may still be sending when the connection is closed."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send the data; a head waits for what follows."""

@@ -21,7 +21,7 @@ from emo_serve.files import read_regular
 from emo_serve.manifest import VERSION_PATTERN
 
 DEFAULT = "default"
-"""The alias that answers where no version is named; without it the highest version does."""
+"""The alias for requests that name no version; without it the highest version answers."""
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,15}$"  # not a number, so that it cannot hide a version
 
 _MOST_FAULTS = 5  # that an error lists
