@@ -1,4 +1,4 @@
-"""Pascal VOC's XML files, one for each picture, as labelImg writes them too."""
+"""Pascal VOC's XML files, one for each picture, as labelImg also writes them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _PICTURES = ("jpegimages", "images", "image")
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """What one XML says, its corners counted from 1 as they stand there."""
+    """Content of one XML, its corners counted from 1 as in the file."""
 
     file_name: str
     size: tuple[int, int] | None
@@ -24,7 +24,7 @@ class _Described:
 
 @dataclass(frozen=True, slots=True)
 class Voc:
-    """The XML files of a data set by their split; without ``val`` some of ``train`` are to be held out."""
+    """The XML files of a data set by split; without ``val`` some of ``train`` are held out."""
 
     root: Path
     files: dict[str, list[Path]]
@@ -34,7 +34,7 @@ class Voc:
 def find_voc(root: Path) -> Voc | None:
     """The data set at ``root``: ``Annotations/*.xml``, or XML beside the pictures, with or without splits.
 
-    Those are the lists ``ImageSets/Main/train.txt`` and ``val.txt``, or folders.
+    Splits are the lists ``ImageSets/Main/train.txt`` and ``val.txt``, or folders.
     """
     below = subfolder(root, _ANNOTATIONS)
     by_split = {
@@ -73,7 +73,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _named(path: Path, line: str, by_stem: dict[str, Path]) -> Path:
-    """The XML that a line means: a stem, which may hold spaces or be followed by a flag."""
+    """The XML that a line refers to: by its stem, which may contain spaces or be followed by a flag."""
     found = by_stem.get(line) or by_stem.get(line.split(maxsplit=1)[0])
     if not found:
         msg = f"{path} names {line}, of which there is no XML"
@@ -84,9 +84,9 @@ def _named(path: Path, line: str, by_stem: dict[str, Path]) -> Path:
 def read_voc(data: Voc, split: str) -> BoxedImages:
     """The split ``train`` or ``val``; without the latter a fifth of the pictures is held out.
 
-    The classes are all names in all splits, in alphabetical order. What is ``difficult`` counts as VOC has it: it is
-    not learned, need not be found, and may be. Corners are counted from 1, and the last pixel belongs to the box. Raise
-    ValueError, which names the file, for XML that is something else, FileNotFoundError for a split without pictures.
+    The classes are all names in all splits, in alphabetical order. ``difficult`` objects count as in VOC: not learned,
+    need not be found, but may be. Corners are counted from 1, and the last pixel belongs to the box. Raise ValueError,
+    which names the file, for other XML, FileNotFoundError for a split without pictures.
     """
     described = {path: _read(path) for files in data.files.values() for path in files}
     names = tuple(sorted({name for one in described.values() for name, _, _ in one.things}))
@@ -111,9 +111,9 @@ def read_voc(data: Voc, split: str) -> BoxedImages:
 
 
 def _pictures(root: Path, folder: Path) -> dict[Path, dict[str, Path]]:
-    """The folders in which the pictures of the XML files in ``folder`` may be, with their pictures by stem.
+    """Folders that may hold the pictures of the XML files in ``folder``, with their pictures by stem.
 
-    That is beside them, or in a folder for pictures further up, in the same folders below it or in itself.
+    That is beside them, or in a folder for pictures further up, at the same path below it or directly in it.
     """
     places = [folder]
     for above in folder.parents:
@@ -125,7 +125,7 @@ def _pictures(root: Path, folder: Path) -> dict[Path, dict[str, Path]]:
 
 
 def _picture(places: dict[Path, dict[str, Path]], path: Path, one: _Described) -> Path:
-    """The picture of an XML file: with the name that it gives, or else with its stem."""
+    """The picture of an XML file: the one it names, else the one with its stem."""
     name = one.file_name.replace("\\", "/").rsplit("/", 1)[-1]
     if name:
         for place in places:
@@ -137,7 +137,7 @@ def _picture(places: dict[Path, dict[str, Path]], path: Path, one: _Described) -
 
 def _read(path: Path) -> _Described:
     try:
-        tree = ET.fromstring(path.read_bytes())  # noqa: S314  # our own files; expat bounds what entities grow to
+        tree = ET.fromstring(path.read_bytes())  # noqa: S314  # local files; expat limits the expansion of entities
         if tree.tag != "annotation":
             msg = f"its root is <{tree.tag}>"
             raise ValueError(msg)  # noqa: TRY301  # it gets the name of the file

@@ -15,7 +15,7 @@ from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Preproces
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A classifier that was trained before; ``digest`` tells it from all others."""
+    """A trained classifier; ``digest`` identifies it."""
 
     names: tuple[str, ...]
     rule: Preprocessing
@@ -27,7 +27,7 @@ class Teacher:
 def read_teacher(folder: Path) -> Teacher:
     """The classifier in the version folder ``folder`` of a model repository.
 
-    Raise ValueError when it is none, InvalidManifest when the folder holds no model.
+    Raise ValueError if it is not a classifier, InvalidManifest if the folder holds no model.
     """
     manifest = read_manifest(folder / MANIFEST_FILE)
     if manifest.task != "classify":
@@ -43,8 +43,8 @@ def read_teacher(folder: Path) -> Teacher:
 
 
 def find_teacher(name: str, repository: Path) -> Teacher:
-    """The teacher ``name``: a version folder, or a model of the repository, of which it is the highest version.
+    """The teacher ``name``: a version folder, or the highest version of a model of the repository.
 
-    Raise ValueError when there is none.
+    Raise ValueError if there is none.
     """
     return read_teacher(find_version(name, repository))
