@@ -33,7 +33,7 @@ _NAMED = 3  # keys of each kind of mismatch that an error names
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """How a kind of head is recognised, and the tensor whose length is ``(classes + background) * anchors``."""
+    """Recognition of a kind of head, and the tensor whose length is ``(classes + background) * anchors``."""
 
     mark: str
     classes: str

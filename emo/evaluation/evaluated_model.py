@@ -50,7 +50,7 @@ def parameters_for(description: Description) -> ClassifyParameters | DetectParam
 
 
 def query_for(description: Description) -> dict[str, float]:
-    """The same parameters as a query of the server."""
+    """The parameters for the model as a query of the server."""
     parameters = asdict(parameters_for(description))
     return {key: value for key, value in parameters.items() if value is not None and key != "full_decode"}
 

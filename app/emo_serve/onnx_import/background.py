@@ -17,7 +17,7 @@ _MOST = 0.8  # of the boxes: a class that is a sure object in so many of them is
 
 
 def find_background(scores: NDArray[np.float32], options: Options, labels: Labels) -> tuple[Background, list[Finding]]:
-    """Which of the scores (P, A, C) it is, by the number of labels, else by their values."""
+    """Position of the background among the scores (P, A, C), by the number of labels, else by their values."""
     count = scores.shape[-1]
     best = scores.argmax(axis=-1)
     firsts, lasts = float((best == 0).mean()), float((best == count - 1).mean())

@@ -16,7 +16,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def renewed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network in opset 13 or newer; raises StartupError if that fails.
+    """The network converted to opset 13 or newer; raises StartupError if that fails.
 
     The caller has to check that its answers are unchanged: the converter does not handle all semantics of old
     operators.

@@ -102,8 +102,8 @@ def update_serving_config(folder: Path, change: Callable[[ServingConfig], Servin
         raise Conflict(msg) from error
 
 
-def _written(choices: ServingConfig) -> str:
-    content = {"aliases": dict(sorted(choices.aliases.items())), "unloaded": sorted(choices.unloaded, key=int)}
+def _written(config: ServingConfig) -> str:
+    content = {"aliases": dict(sorted(config.aliases.items())), "unloaded": sorted(config.unloaded, key=int)}
     return json.dumps(content, indent=1) + "\n"
 
 
