@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emo_serve.engine.execution.prediction_stats import findings
+from emo_serve.engine.execution.prediction_stats import prediction_stats
 from emo_serve.metrics.definitions import MAX_CLASSES, Metrics
 from emo_serve.metrics.merge import exposition, snapshot
 from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
@@ -26,10 +26,10 @@ def main() -> None:
     objects = Detections(np.zeros((OBJECTS, 4), np.float32), np.zeros(OBJECTS, np.int64), np.ones(OBJECTS, np.float32))
 
     def classified() -> None:
-        classifier.found(*(findings(best, ClassifyParameters()) or ([], [])), NAMES)
+        classifier.found(*(prediction_stats(best, ClassifyParameters()) or ([], [])), NAMES)
 
     def detected() -> None:
-        detector.found(*(findings(objects, DetectParameters()) or ([], [])), NAMES)
+        detector.found(*(prediction_stats(objects, DetectParameters()) or ([], [])), NAMES)
 
     def computed() -> None:
         classifier.observe(STAGES)

@@ -12,10 +12,10 @@ __all__ = ["MODEL_NAMES", "TRAINABLE_NAMES", "create", "load_upstream"]
 
 
 def __getattr__(name: str) -> object:
-    """What needs PyTorch, which is loaded when it is asked for: a command that only says how it is used needs none."""
+    """Import names that need PyTorch on first use, so that commands that need no PyTorch start without it."""
     match name:
         case "create":
-            from emo.models.factory import create as wanted  # noqa: PLC0415  not before
+            from emo.models.factory import create as wanted  # noqa: PLC0415  on first use
         case "load_upstream":
             from emo.checkpoints.upstream import load_upstream as wanted  # type: ignore[assignment]  # noqa: PLC0415
         case _:

@@ -1,6 +1,6 @@
 """The command line of the PyTorch side: ``python -m emo train | export | evaluate | label | import | pull | cut``.
 
-What is needed to compute is imported by what computes, so that help and mistakes need no PyTorch.
+Heavy imports are in the commands that need them, so that help and usage errors need no PyTorch.
 """
 
 import argparse
@@ -29,11 +29,11 @@ _HEAVY = {
     "evaluate": ("emo.evaluation.command", "measure a model, or a running server, on a validation split"),
     "label": ("emo.labelling.command", "photos and detectors -> a COCO JSON to learn from"),
 }
-"""Commands whose options are known only to the module that computes, where ``add_<name>`` adds them."""
+"""Commands whose options are added by ``add_<name>`` of the module that implements them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit status. Mistakes in the arguments end with a message and status 2."""
+    """Run one command; returns the exit status. Usage errors end with a message and status 2."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         options = _parser(given[:1]).parse_args(given)
@@ -146,8 +146,8 @@ def _export(options: argparse.Namespace) -> None:
 
         def measure(trained: "Restored", predict: "Predict", groups: tuple[str, ...] | None) -> dict[str, float]:
             task = task_of(trained.model)
-            truth = read_ground_truth(task, options.data)
-            return predicted_figures(predict, task, trained.labels, trained.rule, truth, groups)
+            ground_truth = read_ground_truth(task, options.data)
+            return predicted_figures(predict, task, trained.labels, trained.rule, ground_truth, groups)
 
     classes = read_labels(options.classes) if options.classes else None
     chosen = Classes(options.labels, options.groups, classes)

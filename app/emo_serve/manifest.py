@@ -78,7 +78,7 @@ class Tensor(_Frozen):
 
 
 class Preprocessing(_Frozen):
-    """How an RGB image becomes the input tensor.
+    """Conversion of an RGB image to the input tensor.
 
     ``crop``: the short side is resized to ``resize`` pixels, then the centre ``height`` x ``width`` is cut out.
     ``stretch``: both sides are resized, the aspect ratio is lost.

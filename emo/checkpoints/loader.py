@@ -1,4 +1,4 @@
-"""A file with weights -> a model: the authors' names or our own, whatever they are wrapped in, or an exported graph."""
+"""Checkpoint loader: weights with the authors' names or our own, in any wrapper, or an exported graph -> a model."""
 
 import pickle
 import re
@@ -26,14 +26,14 @@ from emo_serve.manifest import Preprocessing
 
 _AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "net_E")
 _PLAIN = ("state_dict", "model", "net")
-_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of data parallelism and averaging, of torch.compile, of Lightning
-_COUNTERS = ("n_averaged", "steps")  # beside averaged weights
-_NAMED = 3  # of the keys of each kind that do not fit
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # DataParallel and averaging, torch.compile, Lightning
+_COUNTERS = ("n_averaged", "steps")  # stored beside averaged weights
+_NAMED = 3  # keys of each kind of mismatch that an error names
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """How a kind of head is told apart, and the tensor whose length is ``(classes + background) * anchors``."""
+    """Recognition of a kind of head, and the tensor whose length is ``(classes + background) * anchors``."""
 
     mark: str
     classes: str
@@ -60,7 +60,7 @@ _OWN_BACKBONE = "backbone.stages."
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A model with its weights; ``labels`` is empty where its file has none."""
+    """A model with its weights; ``labels`` is empty if its file has none."""
 
     architecture: str
     model: Model
@@ -73,7 +73,7 @@ def restore(path: Path, side: int | None = None, architecture: str | None = None
     """The model in a file, for an input of ``side`` pixels.
 
     The file is a checkpoint of our own runs, one with the authors' names or those of ``emo.create``, or a classifier
-    that ``torch.onnx`` exported. Raise ValueError when it is none, or not ``architecture``.
+    that ``torch.onnx`` exported. Raise ValueError if it is none, or not ``architecture``.
     """
     if path.suffix == ".onnx":
         restored = _restore_exported(path, side)
@@ -93,9 +93,9 @@ def _restore_exported(path: Path, side: int | None) -> Restored:
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """What a ``.safetensors`` or PyTorch file holds.
+    """The content of a ``.safetensors`` or PyTorch file.
 
-    Raise ValueError for one that is broken, or that would have to run code; that names what it wants.
+    Raise ValueError if it is broken, or would have to run code, which the message names.
     """
     try:
         if path.suffix == ".safetensors":
@@ -117,19 +117,19 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise ValueError(msg) from error
     if not isinstance(content, Mapping):
         msg = f"{path} holds a {type(content).__name__}, wanted is a dict of tensors"
-        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, no argument
+        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not an argument
     return content
 
 
 def is_own(content: Mapping[str, Any]) -> bool:
-    """Whether this is ``weights.pt`` or ``last.pt`` of one of our runs."""
+    """True for ``weights.pt`` or ``last.pt`` of one of our runs."""
     return content.keys() >= {"recipe", "names", "average"}
 
 
 def restore_own(content: Mapping[str, Any], side: int | None = None) -> Restored:
     """The model of ``weights.pt`` or ``last.pt`` of one of our runs: its averaged weights.
 
-    ``side`` (pixels) is that of the input, where not the one that training ended with.
+    ``side`` (pixels) of the input; by default the one that training ended with.
     """
     recipe, names = content["recipe"], tuple(content["names"])
     model = emo.create(recipe["model"], len(names), tuple(recipe.get("anchor_sizes", ANCHOR_SIZES)))
@@ -150,7 +150,7 @@ def own_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
 def restore_state(content: Mapping[str, Any], side: int | None = None, architecture: str | None = None) -> Restored:
     """The model whose tensors have the authors' names or ours, for an input of ``side`` pixels.
 
-    Raise ValueError when it is none, or not ``architecture``.
+    Raise ValueError if it is none, or not ``architecture``.
     """
     state = unwrap(content)
     architecture = architecture or recognise(state)
@@ -162,7 +162,7 @@ def restore_state(content: Mapping[str, Any], side: int | None = None, architect
     model = emo.create(architecture, classes, sizes)
     is_ours = has_own_names(state)
     kinds = misfits(model, state, own_key if is_ours else upstream_key)
-    if any(kinds):  # the wrong size of a model has hundreds
+    if any(kinds):  # with the wrong model size there are hundreds
         first = [fault for kind in kinds for fault in kind[:_NAMED]]
         count = sum(map(len, kinds))
         msg = f"taken for {architecture}: {count} keys of the checkpoint do not fit, the first of each kind are: "
@@ -175,7 +175,7 @@ def restore_state(content: Mapping[str, Any], side: int | None = None, architect
 
 
 def has_own_names(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are tensors of a model that ``emo.create`` made."""
+    """True for tensors of a model that ``emo.create`` made."""
     return any(key.startswith(_OWN_BACKBONE) for key in state)
 
 
@@ -184,8 +184,8 @@ def _heads_in(state: Mapping[str, Tensor]) -> Mapping[str, _Head]:
 
 
 def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors inside, without what wraps their names; averaged weights where there are some, and says so."""
-    # mmengine has exchanged the two when it saves: there the averaged weights are the state dict
+    """The tensors without prefixes of wrappers; averaged weights if there are some, which is printed."""
+    # mmengine swaps the two when saving: the averaged weights are the state dict
     exchanged = "meta" in content and "ema_state_dict" in content and "state_dict" in content
     if exchanged:
         print("taken: 'state_dict', where mmengine puts the averaged weights (EMA)")
@@ -201,7 +201,7 @@ def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def recognise(state: Mapping[str, Tensor]) -> str:
-    """The name of the architecture, as ``emo.create`` takes it; raise ValueError when it is none of them."""
+    """The name of the architecture, as ``emo.create`` takes it; raise ValueError if it is none of them."""
     heads = _heads_in(state)
     found = next((name for name, head in heads.items() if head.mark in state), None)
     if found is None:
@@ -214,9 +214,9 @@ def recognise(state: Mapping[str, Tensor]) -> str:
 
 
 def size_of(state: Mapping[str, Tensor], prefix: str = "") -> str:
-    """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError when it is none.
+    """The name of the backbone whose keys begin with ``prefix``, as ``emo_1m``; raise ValueError if it is none.
 
-    One with our own names has that prefix always, unless it stands alone.
+    With our own names the prefix is always there, unless the backbone is by itself.
     """
     ours = [f"{_OWN_BACKBONE}4.0.shrink.weight", f"{_OWN_BACKBONE}4.0.shrink.weight".removeprefix("backbone.")]
     key = next((key for key in ours if key in state), f"{prefix}stage4.0.proj.conv.weight")

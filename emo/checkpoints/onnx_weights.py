@@ -1,8 +1,8 @@
-"""An ONNX file that ``torch.onnx`` made of an EMO classifier -> the model, to be exported as it is served.
+"""An EMO classifier that ``torch.onnx`` exported -> the model, to be exported again for serving.
 
-Exporters and optimisers name tensors as they like, but keep the order in which layers compute: weights are read in
-that order. A BatchNorm that was folded into the convolution before it becomes one that only adds what was left of it.
-Whether all this is right is not assumed: the model has to answer as the file does.
+Exporters and optimisers rename tensors, but keep the order in which layers compute: weights are read in that order. A
+BatchNorm that was folded into the convolution before it becomes one that only adds the remaining bias. The result is
+verified: the model has to give the file's answers.
 """
 
 from collections import deque
@@ -23,9 +23,9 @@ from emo.models.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
 from emo.models.heads.model import Model
 
 _AGREEMENT = 1e-4
-"""Largest difference of the model's answers to the file's, as a share of the largest answer."""
+"""Largest difference between the model's and the file's answers, relative to the largest answer."""
 
-_USUAL = (2, 3, 224, 224)  # where the file leaves a size open
+_USUAL = (2, 3, 224, 224)  # for dynamic sizes
 
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 _KINDS = {
@@ -38,7 +38,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an ONNX file holds; ``side`` is that of its input in pixels, None where that is open or no square."""
+    """Content of an ONNX file; ``side`` is that of its input in pixels, None if that is dynamic or not square."""
 
     architecture: str
     model: Model
@@ -47,7 +47,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A node with weights, in the order of its kind's inputs."""
+    """A node with weights, in the order of its inputs."""
 
     kind: str
     tensors: tuple[Tensor, ...]
@@ -87,7 +87,7 @@ def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             known[node.output[0]] = node.attribute[0].t
-        elif node.op_type == "Identity" and node.input[0] in known:  # equal weights are stored once
+        elif node.op_type == "Identity" and node.input[0] in known:  # equal weights are stored only once
             known[node.output[0]] = known[node.input[0]]
     scale: Tensor | None = None
     for node in graph.node:
@@ -99,7 +99,7 @@ def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
                 yield _Layer(node.op_type, tensors, values.get("epsilon", 1e-5))
             case "Gemm", (weight, *rest):
                 yield _Layer("Gemm", (weight if values.get("transB") else weight.T, *rest))
-            # Before opset 17 a LayerNorm is many nodes: its scale is the only vector that multiplies, its shift adds.
+            # Before opset 17 a LayerNorm is many nodes: its scale is the only vector in a Mul, its shift in an Add.
             case "Mul", (vector,) if vector.ndim == 1 and len(vector) > 1:
                 scale = vector
             case "Add", (vector,) if scale is not None and vector.shape == scale.shape:
@@ -112,7 +112,7 @@ def _tensor(proto: onnx.TensorProto) -> Tensor:
 
 
 def _size_of(layers: list[_Layer], path: Path) -> str:
-    """The name of the backbone with as many channels behind its last convolution; raise ValueError without any."""
+    """The name of the backbone with that many channels after its last convolution; raise ValueError if none has."""
     width = next((len(layer.tensors[0]) for layer in reversed(layers) if layer.kind == "Conv"), 0)
     if width not in SIZE_OF_WIDTH:
         msg = (
@@ -124,9 +124,9 @@ def _size_of(layers: list[_Layer], path: Path) -> str:
 
 
 def _fill(model: Model, layers: list[_Layer]) -> None:
-    """Give the model's modules the weights of the layers; raise ValueError, which says where they do not fit."""
+    """Copy the weights of the layers to the model's modules; raise ValueError, which names the first mismatch."""
     left = deque(layers)
-    spare: Tensor | None = None  # a bias for which the last convolution has no room
+    spare: Tensor | None = None  # a bias that the last convolution of the model does not have
     for module in _modules_in_order(model):
         kind = next(kind for cls, kind in _KINDS.items() if isinstance(module, cls))
         layer = left[0] if left and left[0].kind == kind else None
@@ -144,7 +144,7 @@ def _fill(model: Model, layers: list[_Layer]) -> None:
             state = {"weight": weight}
             if module.bias is None:
                 spare = bias
-            else:  # exporters leave zeros out
+            else:  # exporters omit zeros
                 state["bias"] = torch.zeros(len(weight)) if bias is None else bias
         if layer is not None:
             left.popleft()
@@ -193,7 +193,7 @@ def _modules_in_order(model: Model) -> list[nn.Module]:
 
 
 def _side_of(graph: onnx.GraphProto) -> int | None:
-    """Of the input (N, 3, side, side), where it is fixed; raise ValueError for an input of another kind."""
+    """The side of the input (N, 3, side, side), if it is fixed; raise ValueError for another kind of input."""
     names = {tensor.name for tensor in graph.initializer}
     inputs = [value.type.tensor_type for value in graph.input if value.name not in names]
     shapes = [[dimension.dim_value for dimension in tensor.shape.dim] for tensor in inputs]
@@ -205,7 +205,7 @@ def _side_of(graph: onnx.GraphProto) -> int | None:
 
 
 def _compare(model: Model, path: Path) -> None:
-    """Raise ValueError unless the model answers as the file does."""
+    """Raise ValueError unless the model gives the file's answers."""
     rng = np.random.default_rng(0)
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -230,5 +230,5 @@ def _compare(model: Model, path: Path) -> None:
 
 
 def _difference(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """The largest, as a share of the largest value that is wanted."""
+    """The largest difference, relative to the largest wanted value."""
     return float(np.abs(found - wanted).max() / np.abs(wanted).max()) if found.shape == wanted.shape else np.inf

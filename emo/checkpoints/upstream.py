@@ -28,7 +28,7 @@ _RETINA_LAST = {"classify": "retina_cls", "regress": "retina_reg"}
 def upstream_key(model: Model, key: str) -> str:
     """The authors' name of one tensor of ``model``.
 
-    That of the classifier's file, mmdetection's for a detector, mmsegmentation's for a segmenter.
+    Names are those of the classifier's file, of mmdetection for a detector, of mmsegmentation for a segmenter.
     """
     part, *names = key.split(".")
     if key == SIZES_KEY:
@@ -49,7 +49,7 @@ def _ssdlite_key(part: str, names: list[str]) -> str:
     match part, names:
         case "neck", [_, level, unit, layer, tensor]:
             return f"neck.extra_layers.{level}.{_EXTRA_PARTS[unit]}.{_UNIT_PARTS[layer]}.{tensor}"
-        case "fine", [_, tensor]:  # of a level that they do not have
+        case "fine", [_, tensor]:  # the authors have no such level
             return f"neck.fine.{tensor}"
         case _, [branch, level, "0", layer, tensor]:
             return f"bbox_head.{_BRANCHES[branch]}.{level}.0.{_UNIT_PARTS[layer]}.{tensor}"
@@ -61,7 +61,7 @@ def _retinanet_key(part: str, names: list[str]) -> str:
     match part, names:
         case "neck", ["lateral", level, tensor]:
             return f"neck.lateral_convs.{level}.conv.{tensor}"
-        case "neck", [kind, level, tensor]:  # the extra levels are counted on from those of the backbone
+        case "neck", [kind, level, tensor]:  # extra levels continue the numbers of the backbone's
             return f"neck.fpn_convs.{int(level) + (3 if kind == 'extras' else 0)}.conv.{tensor}"
         case _, [tower, layer, _, tensor]:
             return f"bbox_head.{_BRANCHES[tower.removesuffix('_tower')]}.{layer}.conv.{tensor}"
@@ -69,7 +69,7 @@ def _retinanet_key(part: str, names: list[str]) -> str:
     return f"bbox_head.{_RETINA_LAST[branch]}.{tensor}"
 
 
-def _segmenter_key(part: str, names: list[str], atrous: bool) -> str:  # noqa: FBT001  # of two kinds of head
+def _segmenter_key(part: str, names: list[str], atrous: bool) -> str:  # noqa: FBT001  # one of two kinds of head
     head = "auxiliary_head" if part == "auxiliary" else "decode_head"
     match names:
         case ["classify", tensor]:
@@ -86,20 +86,20 @@ def _segmenter_key(part: str, names: list[str], atrous: bool) -> str:  # noqa: F
 
 
 def own_key(model: Model, key: str) -> str:
-    """Our own name of one tensor, beside ``upstream_key``."""
+    """Our own name of one tensor; the counterpart of ``upstream_key``."""
     del model
     return key
 
 
 def weights_of(model: Model) -> dict[str, Tensor]:
-    """The state dict without the anchor sizes, which nobody learns and no file of the authors has."""
+    """The state dict without the anchor sizes, which are not learned and in no file of the authors."""
     return {key: tensor for key, tensor in model.state_dict().items() if key != SIZES_KEY}
 
 
 def misfits(
     model: Model, state_dict: Mapping[str, Tensor], name_of: Callable[[Model, str], str] = upstream_key
 ) -> list[list[str]]:
-    """The missing, the extra and the misshapen keys of a state dict with the authors' keys, each kind by itself."""
+    """The missing, the extra and the misshapen keys of a state dict with the authors' keys, a list of each kind."""
     own = weights_of(model)
     wanted = {name_of(model, key): key for key in own}
     return [
@@ -127,7 +127,7 @@ def load_upstream(model: Model, state_dict: Mapping[str, Tensor]) -> None:
 
 
 def _backbone_key(model: Model, names: list[str]) -> str:
-    """Of ``stages.<stage>.<block>.<part...>.<tensor>``."""
+    """The authors' name of ``stages.<stage>.<block>.<part...>.<tensor>``."""
     _, stage, block, *part, tensor = names
     if stage == "0" and block in {"0", "1"}:  # the stem's convolution and norm
         return f"stage0.0.convs.0.{block}.{tensor}"

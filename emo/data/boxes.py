@@ -1,4 +1,4 @@
-"""Pictures with boxes around their objects, in the one form that all layouts are read into."""
+"""Pictures with boxes around their objects: the common form of all data set layouts."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from emo.data.pictures import sizes_of
 
 IGNORED = -1
-"""In the place of a label: there may be an object or not, so neither is learned."""
-_LEAST_SIDE = 1  # pixels of a box that can be learned from
+"""Label of a region in which there may be an object or not, so that neither is learned."""
+_LEAST_SIDE = 1  # pixels of a learnable box
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object: corners in pixels of the picture as shown, the number of its class, and what COCO says beside that.
+    """An object: corners in pixels of the upright picture, class number, and further attributes of COCO.
 
-    Without an ``area`` (pixels) it is that of the box. A crowd is not looked for, but may be found.
+    ``area`` (pixels) is that of the box if None. A crowd need not be found, but may be.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -35,11 +35,11 @@ class BoxedImage:
 
     path: Path
     image_id: int
-    boxes_xyxy: NDArray[np.float64]  # (K, 4) in pixels of the picture as shown
+    boxes_xyxy: NDArray[np.float64]  # (K, 4) in pixels of the upright picture
     labels: NDArray[np.int64]  # (K,)
     areas: NDArray[np.float64]  # (K,) in pixels
     crowds: NDArray[np.bool_]  # (K,)
-    size: tuple[int, int] | None = None  # (width, height) where the data set states it
+    size: tuple[int, int] | None = None  # (width, height) if the data set states it
 
     @classmethod
     def of(cls, path: Path, image_id: int, things: Sequence[Thing], size: tuple[int, int] | None = None) -> Self:
@@ -59,11 +59,11 @@ class BoxedImage:
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """What is learned of each object, (K,): its label, of a crowd ``IGNORED``."""
+        """The training target of each object, (K,): its label, ``IGNORED`` for a crowd."""
         return np.where(self.crowds, IGNORED, self.labels)
 
     def chosen(self, rows: NDArray[np.bool_]) -> Self:
-        """The same picture with some of its objects, (K,)."""
+        """A copy of the picture with the selected objects; ``rows`` (K,)."""
         return replace(
             self,
             boxes_xyxy=self.boxes_xyxy[rows],
@@ -75,7 +75,7 @@ class BoxedImage:
 
 @dataclass(frozen=True, slots=True)
 class BoxedImages:
-    """One split of a detection data set; label i is called ``names[i]``.
+    """One split of a detection data set; class i is called ``names[i]``.
 
     ``root`` is the folder that the names of its pictures are relative to, ``sources`` are the files that it was read
     from.
@@ -87,11 +87,11 @@ class BoxedImages:
     sources: tuple[Path, ...] = ()
 
     def learnable(self) -> Self:
-        """Without boxes of hardly a pixel; crowds stay, as regions where nothing is learned."""
+        """A copy without tiny boxes; crowds stay, as regions where nothing is learned."""
         return replace(self, images=tuple(image.chosen(_can_be_learned(image)) for image in self.images))
 
     def check_objects(self) -> None:
-        """Raise ValueError when there is nothing to find: no average precision is defined then."""
+        """Raise ValueError if there are no objects, as average precision is undefined then."""
         if not any((~image.crowds).any() for image in self.images):
             source = self.sources[0] if len(self.sources) == 1 else self.root
             msg = f"{source}: there are no objects to measure with, in {len(self.images)} pictures"
@@ -105,9 +105,9 @@ def _can_be_learned(image: BoxedImage) -> NDArray[np.bool_]:
 
 
 def size_faults(images: Iterable[BoxedImage]) -> dict[Path, str]:
-    """What is wrong with picture files, by their headers: missing, unreadable, or of another size than is stated.
+    """Faults of picture files by their headers: missing, unreadable, or not of the stated size.
 
-    Boxes that were drawn on a picture before its EXIF orientation was applied lie elsewhere in what is shown.
+    Boxes that were drawn on a picture before its EXIF orientation was applied would be at the wrong place.
     """
     faults: dict[Path, str] = {}
     for image in images:
@@ -133,7 +133,7 @@ def _by(size: tuple[int, int]) -> str:
 
 
 def check_names(names: Collection[str]) -> None:
-    """Raise ValueError, which names the first of them, when classes cannot be told apart by their names."""
+    """Raise ValueError, which names the first duplicate, if class names are not unique."""
     seen: set[str] = set()
     for name in names:
         if not name.strip() or name in seen:

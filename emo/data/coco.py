@@ -1,4 +1,4 @@
-"""COCO's JSON of boxes, as its own tools, Roboflow, CVAT, Label Studio and hand-written scripts make it."""
+"""COCO's JSON of boxes, as written by its own tools, Roboflow, CVAT, Label Studio and scripts."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ _ROBOFLOW = "_annotations.coco.json"
 
 
 class CocoFile(NamedTuple):
-    """A JSON, and the folder that its file names are relative to."""
+    """A COCO JSON, and the folder that its file names are relative to."""
 
     annotations: Path
     images: Path
@@ -22,9 +22,9 @@ class CocoFile(NamedTuple):
 def find_coco(root: Path, split: str) -> CocoFile:
     """The COCO JSON of the split ``train`` or ``val`` of ``root``, and the folder its file names are relative to.
 
-    Either ``instances_<split>.json`` and ``root`` itself, or COCO's own ``annotations/instances_<split>2017.json``
-    (any year, or none) and ``<split>2017`` or ``images/<split>2017``, or Roboflow's ``<split>/_annotations.coco.json``;
-    splits may have any of ``SPLIT_NAMES``. Raise FileNotFoundError when there is none of them, ValueError for several.
+    Either ``instances_<split>.json`` and ``root`` itself, or COCO's own ``annotations/instances_<split>2017.json`` (any
+    year, or none) and ``<split>2017`` or ``images/<split>2017``, or Roboflow's ``<split>/_annotations.coco.json``;
+    splits may have any of ``SPLIT_NAMES``. Raise FileNotFoundError if there is none of them, ValueError for several.
     """
     names = SPLIT_NAMES[split]
     plain = [path for name in names if (path := root / f"instances_{name}.json").exists()]
@@ -49,10 +49,10 @@ def find_coco(root: Path, split: str) -> CocoFile:
 def read_coco(annotations: Path, images: Path, others: tuple[Path, ...] = ()) -> BoxedImages:
     """The objects of a COCO JSON whose file names are relative to ``images``, in its order.
 
-    Read once and for all: labels follow the order of the categories' ids, which may be numbers or text, and annotations
-    get numbers of their own. A missing ``iscrowd`` is 0, a missing ``area`` that of the box. A category that is the
-    ``supercategory`` of others and has no objects, here or in ``others`` (the JSONs of the other splits), is no class.
-    Raise ValueError, which names the file, when it is no COCO JSON of boxes.
+    Class ids follow the order of the categories' ids, which may be numbers or text, and annotations are renumbered. A
+    missing ``iscrowd`` is 0, a missing ``area`` that of the box. A category that is the ``supercategory`` of others and
+    has no objects, here or in ``others`` (the JSONs of the other splits), is not a class. Raise ValueError, which names
+    the file, if it is not a COCO JSON of boxes.
     """
     content = _load(annotations)
     try:
@@ -71,7 +71,7 @@ def read_coco(annotations: Path, images: Path, others: tuple[Path, ...] = ()) ->
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """The content; its encoding is any that JSON may have, with a mark in front or not."""
+    """The content, in any encoding that JSON may have, with or without a byte order mark."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -82,7 +82,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise ValueError(msg)
     if not isinstance(content, dict):
         msg = f"{path}: no COCO JSON of boxes: it holds a {type(content).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, no argument
+        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not an argument
     for key in ("images", "annotations", "categories"):
         entries = content.get(key)
         if entries is None:
@@ -95,19 +95,19 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _id(value: object) -> Hashable:
-    """An id as it is compared: 7, 7.0 and "7" are the same."""
+    """An id for comparison: 7, 7.0 and "7" are equal."""
     if isinstance(value, str):
         return int(value) if value.isdecimal() and str(int(value)) == value else value
     return int(as_number(value, "an id"))
 
 
 def _rank(identity: Hashable) -> tuple[bool, Any]:
-    """Numbers in their order, then texts in theirs."""
+    """Sort key: numbers in numerical order, then texts in alphabetical order."""
     return isinstance(identity, str), identity
 
 
 def _empty_roots(content: Mapping[str, Any]) -> set[Hashable]:
-    """Categories without annotations that stand above others, as Roboflow writes one for the whole data set."""
+    """Supercategories without annotations, such as the one that Roboflow adds for the whole data set."""
     used = {_id(box["category_id"]) for box in content["annotations"]}
     above = {
         category.get("supercategory")
@@ -122,12 +122,12 @@ def _empty_roots(content: Mapping[str, Any]) -> set[Hashable]:
 
 
 def _repeats(content: Mapping[str, Any], name: str) -> bool:
-    """Whether several categories have the name: a class may be called as the whole data set is."""
+    """True if several categories have the name: a class may have the name of the whole data set."""
     return [category["name"] for category in content["categories"]].count(name) > 1
 
 
 def _categories(content: Mapping[str, Any], left_out: set[Hashable]) -> tuple[tuple[str, ...], dict[Hashable, int]]:
-    """The names, and the label of each id."""
+    """The class names, and the class number of each category id."""
     names = {_id(category["id"]): category["name"] for category in content["categories"]}
     if len(names) < len(content["categories"]):
         msg = f"the category id {_repeated(content['categories'])!r} is there twice"
@@ -136,7 +136,7 @@ def _categories(content: Mapping[str, Any], left_out: set[Hashable]) -> tuple[tu
     for identity in ids:
         if not isinstance(names[identity], str):
             msg = f"category {identity!r} is called {names[identity]!r}, wanted is a text"
-            raise ValueError(msg)  # noqa: TRY004  # the file is wrong, no argument
+            raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not an argument
     chosen = tuple(class_name(names[identity]) for identity in ids)
     check_names(chosen)
     return chosen, {identity: label for label, identity in enumerate(ids)}
@@ -205,7 +205,7 @@ def _path(image: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(width, height) in pixels; None where they are missing, null or 0."""
+    """(width, height) in pixels; None if missing, null or 0."""
     stated = [image.get(key) for key in ("width", "height")]
     if not all(stated):
         return None

@@ -1,4 +1,4 @@
-"""Boxes of a COCO data set, cut out as pictures for classification."""
+"""Crops of a COCO data set: its boxes cut out as pictures for classification."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from emo.data.pictures import open_upright
 def cut_boxes(data: BoxedImages, side: int, target: Path) -> int:
     """Write each box, grown to a square with a tenth of context, as ``target/<name>/<picture>_<k>.jpg``.
 
-    Gives the number of files written. Boxes under 16 pixels are too coarse to be worth it. Existing files are kept, so
-    that a second call goes on.
+    Returns the number of files written. Boxes under 16 pixels are skipped as too coarse. Existing files are kept, so
+    that a second call resumes.
     """
     written = 0
     for image in tqdm(data.learnable().images, "cut", unit="img", mininterval=2):

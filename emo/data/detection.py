@@ -1,4 +1,4 @@
-"""Detection data from disk, in whichever layout they lie there."""
+"""Detection data from disk, in any supported layout."""
 
 import contextlib
 from pathlib import Path
@@ -12,8 +12,8 @@ from emo.data.yolo import find_yolo, read_yolo
 def find_detection(root: Path, split: str) -> BoxedImages:
     """The split ``train`` or ``val`` of ``root``: COCO's JSON, YOLO's label files or Pascal VOC's XML.
 
-    In this order, see ``find_coco``, ``find_yolo`` and ``find_voc``. Raise FileNotFoundError where there is none of
-    them, ValueError, which names the file, where it is broken.
+    Searched in this order, see ``find_coco``, ``find_yolo`` and ``find_voc``. Raise FileNotFoundError if there is none
+    of them, ValueError, which names the file, if it is broken.
     """
     try:
         annotations, images = find_coco(root, split)

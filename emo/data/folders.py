@@ -20,7 +20,7 @@ from emo.data.splits import class_name, held_out, split_of
 
 @dataclass(frozen=True, slots=True)
 class LabelledFile:
-    """A rectangle (x, y, width, height in pixels; None for all) of a picture file and its label."""
+    """A rectangle (x, y, width, height in pixels; None for all) of a picture file and its class number."""
 
     path: Path
     rectangle: tuple[int, int, int, int] | None
@@ -29,10 +29,10 @@ class LabelledFile:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFiles:
-    """One split of a classification data set; label i is called ``names[i]``.
+    """One split of a classification data set; class i is called ``names[i]``.
 
-    ``left`` are files in the folders of its classes that are no pictures, or of a kind that is not read here, ``rows``
-    says how many rows of an index are of no split that is used.
+    ``left`` are files in the folders of its classes that are not pictures or not readable, ``rows`` describes the rows
+    of an index that belong to no split in use.
     """
 
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class LabelledFiles:
     def pictures(self, description: str, faults: list[str] | None = None) -> Iterator[tuple[Image.Image, int]]:
         """RGB pictures and labels in file order; a contact sheet is decoded once. Shows a progress bar.
 
-        A file that cannot be read is left out and described in ``faults``; without that, a ValueError is raised.
+        An unreadable file is skipped and described in ``faults``; if that is None, ValueError is raised.
         """
         sheet_path, sheet = None, None
         for file in tqdm(self.files, description, unit="img", mininterval=2):
@@ -63,13 +63,13 @@ class LabelledFiles:
 
 
 def find_classification(root: Path, split: str) -> LabelledFiles:
-    """The split ``train`` or ``val`` of ``root``, which holds one of three layouts.
+    """The split ``train`` or ``val`` of ``root``, in one of three layouts.
 
     Either ``index.csv`` or ``index.csv.gz`` (split, file, x, y, w, h, class_id) with ``classes.csv`` (class_id, name
-    and, if wanted, sensitive: 1 leaves a class out), or one folder ``<split>/<class name>/`` of pictures a class, or,
+    and optionally sensitive: 1 leaves a class out), or one folder ``<split>/<class name>/`` of pictures a class, or,
     without splits, one folder ``<class name>/`` a class, of which the fifth whose names have the smallest SHA-256 is
-    held out for validation. Splits may have any of ``emo.data.splits.SPLIT_NAMES``, class folders sub-folders. Raise
-    FileNotFoundError when there is none of them.
+    held out for validation. Splits may have any of ``emo.data.splits.SPLIT_NAMES``, class folders may have sub-folders.
+    Raise FileNotFoundError if there is none of them.
     """
     for index in (root / "index.csv", root / "index.csv.gz"):
         if index.exists() and (root / "classes.csv").exists():
@@ -85,11 +85,11 @@ def find_classification(root: Path, split: str) -> LabelledFiles:
 
 
 def _class_folders(root: Path) -> tuple[list[Path], list[Path]]:
-    """The folders of the classes to learn from and to measure with; without the latter some are to be held out."""
+    """The folders of the classes for training and for validation; if the latter is empty, pictures are held out."""
     folders = _subfolders(root)
     splits = {folder: split for folder in folders if (split := split_of(folder.name)) and _holds_folders(folder)}
     if "train" not in splits.values():
-        # a class may be called as a split is, and have sub-folders too; a split has the classes that are beside it
+        # a class may be named like a split and have sub-folders; but a split has the same classes as the one beside it
         beside = {class_name(folder.name) for folder in folders if folder not in splits and _holds_pictures(folder)}
         splits = {
             folder: split
@@ -113,7 +113,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _holds_folders(folder: Path) -> bool:
-    """Whether a folder is one of folders rather than one of pictures."""
+    """True for a folder of folders rather than of pictures."""
     beside = sum(is_picture(path) for path in folder.iterdir())
     below = (picture for subfolder in _subfolders(folder) for picture in pictures_below(subfolder))
     return bool(_subfolders(folder)) and sum(1 for _ in islice(below, beside)) >= beside
@@ -124,7 +124,7 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _from_folders(folders: list[Path], split: str | None) -> LabelledFiles:
-    """All of the folders, or what a ``split`` that they do not have gets of them."""
+    """All pictures of the folders, or those held out for a ``split`` that the data set does not have."""
     of_class: dict[str, list[Path]] = {}
     for folder in folders:
         of_class.setdefault(class_name(folder.name), []).append(folder)
@@ -163,7 +163,7 @@ def load_squares(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All pictures of a split as squares (N, side, side, 3) and labels (N,): short side to ``side``, centre cut out.
 
-    With ``faults`` (see ``LabelledFiles.pictures``) the result is of no use where there are some.
+    If ``faults`` (see ``LabelledFiles.pictures``) is not empty afterwards, the result is unusable.
     """
     squares = np.empty((len(files.files), side, side, 3), np.uint8)
     labels = np.empty(len(files.files), np.int64)

@@ -1,4 +1,4 @@
-"""What of a data set is neither learned from nor measured with, in one line."""
+"""One-line summary of the files of a data set that are used neither for training nor for validation."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ _NAMED = 8  # folders
 
 
 def passed_over(root: Path, taken: Iterable[Path], pictures: str) -> str:
-    """``3 .txt, 2 .mov, folder test/ (120 pictures)``: all below ``root`` but ``taken``; empty where that is all.
+    """``3 .txt, 2 .mov, folder test/ (120 pictures)``: everything below ``root`` but ``taken``; may be empty.
 
-    ``pictures`` says of other pictures beside the taken ones why they are not taken.
+    ``pictures`` is the reason why other pictures beside the taken ones are not used.
     """
     used = {Path(normpath(path)) for path in taken}
     entered = {parent for path in used for parent in path.parents}
@@ -36,7 +36,7 @@ def passed_over(root: Path, taken: Iterable[Path], pictures: str) -> str:
 
 
 def counted(paths: list[Path], pictures: str = "") -> list[str]:
-    """``3 .txt``, for each kind of file; of pictures with the reason, which is ``pictures`` for those that are read."""
+    """``3 .txt``, for each kind of file; for pictures with a reason, which is ``pictures`` for readable ones."""
     reasons = unreadable_kinds(sorted(paths))
     kinds = Counter(
         (path.suffix.lower() or path.name, reasons.get(path.suffix.lower()) or (pictures if is_picture(path) else ""))

@@ -1,4 +1,4 @@
-"""Picture files of a data set: which suffixes they have, how they are opened, how large they are shown."""
+"""Picture files of a data set: suffixes, decoding, sizes."""
 
 import os
 from collections import Counter
@@ -15,7 +15,7 @@ from emo_serve.errors import ServiceError, UnsupportedMediaType
 from emo_serve.vision.image import ImageLimits, decode
 
 _MAYBE = frozenset({".heic", ".heif", ".hif", ".avif"})
-"""What phones write and not every installation reads."""
+"""Formats of phones that not every installation can read."""
 PICTURES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif"}
     | {".tif", ".tiff"}
@@ -29,19 +29,19 @@ _ON_THEIR_SIDE = range(5, 9)  # orientations of EXIF whose rows are shown as col
 
 
 class Sizes(NamedTuple):
-    """(width, height) of a picture as it is shown, and as it is stored, before its EXIF orientation is applied."""
+    """(width, height) of an upright picture, and as stored, before its EXIF orientation is applied."""
 
     shown: tuple[int, int]
     stored: tuple[int, int]
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name is that of a picture, whatever the file holds."""
+    """True if the name has the suffix of a picture, whatever the content."""
     return path.suffix.lower() in PICTURES
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is the file system's own business, as what macOS puts into archives."""
+    """True for hidden files and metadata of file systems, such as those of macOS in archives."""
     return name.startswith(".") or name in {"__MACOSX", "@eaDir"}
 
 
@@ -78,17 +78,17 @@ def unreadable_kinds(pictures: Iterable[Path]) -> dict[str, str]:
             tried[suffix] += 1
             continue
         except ServiceError:
-            pass  # a broken file of a kind that is read is named with the other broken ones
+            pass  # a broken file of a readable kind is reported later, with the other broken ones
         reasons.pop(suffix, None)
         tried[suffix] = _TRIED
     return reasons
 
 
 def open_upright(path: Path, least_side: int | None = None) -> Image.Image:
-    """A picture file in RGB as the server decodes it: turned as EXIF says, transparency on white.
+    """A picture file in RGB as the server decodes it: EXIF orientation applied, transparency on white.
 
-    With a ``least_side`` a JPEG may come at a fraction of its size, with that many pixels on both sides.
-    Raise OSError or ValueError, which name the file, when it cannot be read.
+    With a ``least_side`` a JPEG may be decoded at a fraction of its size, with at least that many pixels on both sides.
+    Raise OSError or ValueError, which name the file, if it cannot be read.
     """
     try:
         return decode(path.read_bytes(), _LIMITS, least_side).upright()
@@ -103,7 +103,7 @@ def open_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def sizes_of(path: Path) -> Sizes:
-    """The sizes that the header of a picture file tells; raise as ``open_upright``."""
+    """The sizes from the header of a picture file; raise as ``open_upright``."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -111,7 +111,7 @@ def sizes_of(path: Path) -> Sizes:
             turns_itself = isinstance(image, TiffImagePlugin.TiffImageFile)
     except FileNotFoundError:
         raise
-    except Exception:  # noqa: BLE001  # the server's own decoder decides what is broken, and says how
+    except Exception:  # noqa: BLE001  # the server's own decoder decides what is broken, and why
         size = open_upright(path).size
         return Sizes(size, size)
     across = (height, width)
@@ -121,7 +121,7 @@ def sizes_of(path: Path) -> Sizes:
 
 
 def check_readable(faults: list[str]) -> None:
-    """Raise ValueError, which names the first of them, when there are ``faults``."""
+    """Raise ValueError, which names the first of them, if there are ``faults``."""
     if faults:
         more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         msg = f"{len(faults)} pictures cannot be used, mend or remove them: {'; '.join(faults[:_NAMED])}{more}"

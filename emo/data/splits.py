@@ -1,4 +1,4 @@
-"""What splits and classes are called, and what is held out where there are no splits."""
+"""Names of splits and classes, and held-out pictures for data without splits."""
 
 import hashlib
 import unicodedata
@@ -9,7 +9,7 @@ from typing import Literal
 
 Split = Literal["train", "val"]
 HELD_OUT = 5
-"""One of so many pictures (of a class, where there are classes) is for validation, where data have no splits."""
+"""One picture in this many (of each class, if there are classes) is held out if a data set has no splits."""
 
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -18,16 +18,16 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "test": ("test", "testing", "test_set"),
     }
 )
-"""Of folders, files and columns, in any case. What is called test is never learned from nor measured with."""
+"""Names of splits in folders, files and columns, in any case. A test split is used for nothing."""
 
 
 def split_of(name: str) -> str | None:
-    """``train``, ``val`` or ``test`` for a name of one of them."""
+    """``train``, ``val`` or ``test`` for any of its names, else None."""
     return next((split for split, names in SPLIT_NAMES.items() if name.casefold() in names), None)
 
 
 def subfolder(folder: Path, names: Collection[str]) -> Path | None:
-    """The folder below whose name, in any case, is one of ``names``; raise ValueError when there are several."""
+    """The folder below whose name, in any case, is one of ``names``; raise ValueError if there are several."""
     found = sorted(path for path in folder.glob("*") if path.name.casefold() in names and path.is_dir())
     if len(found) > 1:
         msg = f"{folder} has several of a kind: {', '.join(path.name for path in found)}; leave one of them"
@@ -36,12 +36,12 @@ def subfolder(folder: Path, names: Collection[str]) -> Path | None:
 
 
 def class_name(text: str) -> str:
-    """A name as it is compared and written: macOS and others take letters with accents apart (Unicode's NFD)."""
+    """A name for comparison and output: composed, as macOS and others decompose accents (Unicode's NFD)."""
     return unicodedata.normalize("NFC", text)
 
 
 def existing(folder: Path, name: str) -> Path:
-    """The file that ``name`` means: as it stands, with Windows' separators, or with letters composed otherwise."""
+    """The file that ``name`` refers to: as given, with Windows' separators, or with letters composed differently."""
     plain = folder / name
     if plain.exists():
         return plain
@@ -50,9 +50,9 @@ def existing(folder: Path, name: str) -> Path:
 
 
 def held_out(names: Mapping[Path, str]) -> set[Path]:
-    """A fifth of the pictures, at least one: those whose name in the data set has the smallest digest.
+    """A fifth of the pictures, at least one: those whose names in the data set have the smallest digests.
 
-    That is an order that nobody chose, and that more pictures change but little.
+    The choice is arbitrary, and additional pictures change it little.
     """
     digests = {path: hashlib.sha256(class_name(name).encode()).digest() for path, name in names.items()}
     ordered = sorted(digests, key=lambda path: digests[path])
@@ -60,16 +60,16 @@ def held_out(names: Mapping[Path, str]) -> set[Path]:
 
 
 def is_held_out(name: str, one_of: int) -> bool:
-    """Whether a picture is the one of ``one_of`` that is held out: by its name in the data set, whatever others are."""
+    """True for one in ``one_of`` pictures, by its name in the data set, independently of other pictures."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % one_of == 0
 
 
 def name_in(root: Path, path: Path) -> str:
-    """What a file is called in the data set at ``root``, wherever that lies; the whole path of one elsewhere."""
+    """The name of a file in the data set at ``root``, wherever that is; the whole path for files elsewhere."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def split_apart(pictures: Collection[Path], root: Path, split: str) -> list[Path]:
-    """Those of the split, of pictures that have no classes; ``root`` is where their names begin."""
+    """The pictures of the split, for pictures without classes; their names are relative to ``root``."""
     held = held_out({path: name_in(root, path) for path in pictures})
     return [path for path in pictures if (path in held) == (split == "val")]

@@ -1,4 +1,4 @@
-"""Pascal VOC's XML files, one for each picture, as labelImg writes them too."""
+"""Pascal VOC's XML files, one for each picture, as labelImg also writes them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class _Described:
 
 @dataclass(frozen=True, slots=True)
 class Voc:
-    """The XML files of a data set by their split; without ``val`` some of ``train`` are to be held out."""
+    """The XML files of a data set by split; without ``val`` some of ``train`` are held out."""
 
     root: Path
     files: dict[str, list[Path]]
@@ -38,7 +38,7 @@ class Voc:
 def find_voc(root: Path) -> Voc | None:
     """The data set at ``root``: ``Annotations/*.xml``, or XML beside the pictures, with or without splits.
 
-    Those are the lists ``ImageSets/Main/train.txt`` and ``val.txt``, or folders.
+    Splits are the lists ``ImageSets/Main/train.txt`` and ``val.txt``, or folders.
     """
     below = subfolder(root, _ANNOTATIONS)
     by_split = {
@@ -77,7 +77,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _named(path: Path, line: str, by_stem: dict[str, Path]) -> Path:
-    """The XML that a line means: a stem, which may hold spaces or be followed by a flag."""
+    """The XML that a line refers to: by its stem, which may contain spaces or be followed by a flag."""
     found = by_stem.get(line) or by_stem.get(line.split(maxsplit=1)[0])
     if not found:
         msg = f"{path} names {line}, of which there is no XML"
@@ -128,9 +128,9 @@ def _box(corners: Box, *, is_tools: bool, has_zeros: bool) -> Box:
 
 
 def _pictures(root: Path, folder: Path) -> dict[Path, dict[str, Path]]:
-    """The folders in which the pictures of the XML files in ``folder`` may be, with their pictures by stem.
+    """Folders that may hold the pictures of the XML files in ``folder``, with their pictures by stem.
 
-    That is beside them, or in a folder for pictures further up, in the same folders below it or in itself.
+    That is beside them, or in a folder for pictures further up, at the same path below it or directly in it.
     """
     places = [folder]
     for above in folder.parents:
@@ -142,7 +142,7 @@ def _pictures(root: Path, folder: Path) -> dict[Path, dict[str, Path]]:
 
 
 def _picture(places: dict[Path, dict[str, Path]], path: Path, one: _Described) -> Path:
-    """The picture of an XML file: with the name that it gives, or else with its stem."""
+    """The picture of an XML file: the one it names, else the one with its stem."""
     name = one.file_name.replace("\\", "/").rsplit("/", 1)[-1]
     if name:
         for place in places:
@@ -154,7 +154,7 @@ def _picture(places: dict[Path, dict[str, Path]], path: Path, one: _Described) -
 
 def _read(path: Path) -> _Described:
     try:
-        tree = ET.fromstring(path.read_bytes())  # noqa: S314  # our own files; expat bounds what entities grow to
+        tree = ET.fromstring(path.read_bytes())  # noqa: S314  # local files; expat limits the expansion of entities
         if tree.tag != "annotation":
             msg = f"its root is <{tree.tag}>"
             raise ValueError(msg)  # noqa: TRY301  # it gets the name of the file

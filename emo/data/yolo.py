@@ -1,4 +1,4 @@
-"""YOLO's label files: a text file for each picture, a line for each object, in fractions of the picture as shown."""
+"""YOLO's label files: a text file for each picture, a line for each object, in fractions of the upright picture."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from emo.data.boxes import BoxedImage, BoxedImages, Thing, check_names
 from emo.data.pictures import is_picture, pictures_below, sizes_of
 from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
 
-_SLACK = 0.01  # how far out of the picture a number may point: labelling tools round
+_SLACK = 0.01  # tolerance for numbers outside the picture, as labelling tools round
 
 
 @dataclass(frozen=True, slots=True)
 class Yolo:
-    """A data set; ``places`` is what its ``source``, if that is YAML, says of each split, from ``base`` on."""
+    """A YOLO data set; ``places`` are the entries of its ``source``, if YAML, for each split, relative to ``base``."""
 
     root: Path
     names: tuple[str, ...]
@@ -29,7 +29,7 @@ class Yolo:
 def find_yolo(root: Path) -> Yolo | None:
     """The data set at ``root``: a ``data.yaml`` (or another single one with ``names``), or ``labels/`` somewhere.
 
-    Raise ValueError where that is broken, or where nothing names the classes.
+    Raise ValueError if that is broken, or if nothing names the classes.
     """
     described = [(path, content) for path in sorted(root.glob("*.y*ml")) if (content := _described(path))]
     described = [one for one in described if one[0].name == "data.yaml"] or described
@@ -42,7 +42,7 @@ def find_yolo(root: Path) -> Yolo | None:
             split: [place for name in SPLIT_NAMES[split] for place in _listed(path, content.get(name))]
             for split in ("train", "val")
         }
-        base = root / str(content.get("path", ""))  # not there where Ultralytics' own folder is meant
+        base = root / str(content.get("path", ""))  # missing if it refers to Ultralytics' own folder
         names, has_keypoints = _names(path, content["names"]), "kpt_shape" in content
         return Yolo(root, names, path, places, base if base.is_dir() else root, has_keypoints)
     has_labels = any(subfolder(folder, {"labels"}) for folder in (root, *root.glob("*")) if folder.is_dir())
@@ -57,13 +57,13 @@ def find_yolo(root: Path) -> Yolo | None:
 
 
 def _described(path: Path) -> dict[str, Any] | None:
-    """What a YAML file says of a data set, None where it is of something else."""
+    """The data set in a YAML file, None if the file describes something else."""
     try:
-        # all scalars are text: YAML would take classes called yes, no or 007 for something else
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)  # noqa: S506  # it makes text only
+        # all scalars are text: YAML would convert class names such as yes, no or 007
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)  # noqa: S506  # it creates only text
     except (yaml.YAMLError, ValueError) as error:
         if path.name != "data.yaml":
-            return None  # somebody else's
+            return None  # of another kind
         msg = f"{path}: {error}"
         raise ValueError(msg) from error
     return content if isinstance(content, dict) and "names" in content else None
@@ -78,7 +78,7 @@ def _listed(path: Path, value: object) -> list[str]:
 
 
 def _names(path: Path, value: object) -> tuple[str, ...]:
-    """From a list, or from the number of each; raise ValueError, which names the file, for anything else."""
+    """Class names from a list, or a map by number; raise ValueError, which names the file, for anything else."""
     try:
         if isinstance(value, dict):
             numbered = {int(number): name for number, name in value.items()}
@@ -100,8 +100,8 @@ def _names(path: Path, value: object) -> tuple[str, ...]:
 def read_yolo(data: Yolo, split: str) -> BoxedImages:
     """The split ``train`` or ``val``; without the latter a fifth of the pictures is held out.
 
-    A picture without a label file has no objects. Polygons count with the box around them. Raise FileNotFoundError
-    where there are no pictures, ValueError, which names file and line, for labels that are none.
+    A picture without a label file has no objects. Polygons are replaced by their bounding boxes. Raise
+    FileNotFoundError if there are no pictures, ValueError, which names file and line, for invalid labels.
     """
     pictures = list(dict.fromkeys(_pictures(data, split)))
     if not pictures:
@@ -144,7 +144,7 @@ def _by_folder(root: Path, split: str) -> Iterator[Path]:
 def _at(data: Yolo, place: str) -> Iterator[Path]:
     """The pictures of a folder, or of a text file that lists them."""
     stripped = place
-    while stripped.startswith("../"):  # Roboflow writes ../train/images, which is meant from a folder further down
+    while stripped.startswith("../"):  # Roboflow writes ../train/images, relative to a folder further down
         stripped = stripped.removeprefix("../")
     candidates = [folder / one for one in (place, stripped) for folder in (data.base, data.root)]
     path = next((path for path in candidates if path.exists()), None)
@@ -163,7 +163,7 @@ def _at(data: Yolo, place: str) -> Iterator[Path]:
 
 
 def _label_file(picture: Path) -> Path | None:
-    """In ``labels/`` where the picture is in ``images/``, or beside it."""
+    """The label file in ``labels/`` if the picture is in ``images/``, or beside it."""
     candidates = [picture.with_suffix(".txt")]
     parts = list(picture.parts)
     at = next((place for place in reversed(range(len(parts) - 1)) if parts[place].lower() == "images"), None)
@@ -197,10 +197,10 @@ def _size(picture: Path) -> tuple[int, int]:
     try:
         return sizes_of(picture).shown
     except (OSError, ValueError):
-        return (1, 1)  # with all others that cannot be read it is named later
+        return (1, 1)  # reported later with all unreadable pictures
 
 
-def _parse(line: str, has_keypoints: bool) -> tuple[int, tuple[float, float, float, float]]:  # noqa: FBT001  # of two forms
+def _parse(line: str, has_keypoints: bool) -> tuple[int, tuple[float, float, float, float]]:  # noqa: FBT001  # one of two forms
     """The class and the corners, in fractions."""
     values = [float(word) for word in line.split()]
     if has_keypoints:

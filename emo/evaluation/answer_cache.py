@@ -1,6 +1,6 @@
-"""A file of answers, so that a command that was killed goes on where it stopped.
+"""Answer cache: a file of answers, so that a killed command resumes where it stopped.
 
-JSON lines: first what was asked of whom about what, then an answer each.
+JSON lines: first a header with the model and the pictures, then one answer each.
 """
 
 import hashlib
@@ -23,7 +23,10 @@ _MEANING = {
 
 
 def header_of(description: Description, pictures: Iterable[PictureFile]) -> dict[str, Any]:
-    """What answers depend on: the model's files, its input, what is asked, and names and sizes of the pictures."""
+    """Everything that answers depend on: the model's files, its input, the parameters, and the pictures.
+
+    Pictures are identified by their names and sizes.
+    """
     names = "\n".join(f"{file.key} {file.path.stat().st_size}" for file in pictures)
     return {
         "model": description.digest,
@@ -34,15 +37,15 @@ def header_of(description: Description, pictures: Iterable[PictureFile]) -> dict
 
 
 class AnswerCache:
-    """Answers by the key of their picture, on disk as soon as they are added."""
+    """Answers by the key of their picture, written to disk as soon as they are added."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        """Begin a file, or go on with one of the same ``header``; raise ValueError when it is of another."""
+        """Create a file, or resume one with the same ``header``; raise ValueError if its header differs."""
         self.path = path
         self.answers: dict[str, Answer] = {}
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         if lines and not lines[-1].endswith(b"\n") and (lines[1:] or _line(header).startswith(lines[0])):
-            lines.pop()  # it was cut off in the middle
+            lines.pop()  # it was truncated
         if lines:
             self._read(lines, header)
         else:
@@ -67,7 +70,7 @@ class AnswerCache:
             raise ValueError(msg)
 
     def add(self, key: str, answer: Answer) -> None:
-        """Keep one more."""
+        """Add an answer."""
         self.answers[key] = answer
         given = {name: value for name, value in asdict(answer).items() if value is not None}
         self._file.write(_line({"picture": key, **given}))

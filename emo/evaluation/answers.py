@@ -1,6 +1,6 @@
-"""What a model says about one picture, in the one form in which it is kept and measured.
+"""A model's answer about one picture: the common form for storage and measurement.
 
-Numbers are rounded as the server writes them, so that it does not matter who was asked.
+Numbers are rounded as in the server's responses, so that all sources give the same.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,10 @@ _BOX_DIGITS = 2
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """K classes, objects or areas; ``labels`` are the model's.
+    """K classes, objects or areas; ``labels`` are the model's class numbers.
 
-    A classifier gives scores, best first, and where it has groups the names of the best of them; a detector scores and
-    boxes, best first; a segmenter the ``size`` (height, width) of the picture and the run lengths of each area, as COCO
-    writes them.
+    A classifier gives scores, best first, and, if it has groups, the names of the best; a detector scores and boxes,
+    best first; a segmenter the ``size`` (height, width) of the picture and the RLE of each area in COCO's format.
     """
 
     labels: list[int]

@@ -23,7 +23,7 @@ class Boxed:
 
     @classmethod
     def of(cls, data: BoxedImages) -> "Boxed":
-        """A split as it was read; raise ValueError when it has no objects."""
+        """A split as read from disk; raise ValueError if it has no objects."""
         data.check_objects()
         return cls(data, tuple(PictureFile(key_of(image.path, data.root), image.path) for image in data.images))
 
@@ -33,15 +33,15 @@ class Boxed:
         return self.data.names
 
     def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
-        """What ``coco_figures`` gives."""
+        """The figures of ``coco_figures``."""
         del names
         return coco_figures(self.data, answers)
 
 
 def coco_figures(data: BoxedImages, answers: Sequence[Answer]) -> dict[str, float]:
-    """COCO's ``ap50`` and ``ap`` (mean over IoU 0.5 to 0.95) in [0, 1], and ``ap50 <category>`` where it has objects.
+    """COCO's ``ap50`` and ``ap`` (mean over IoU 0.5 to 0.95) in [0, 1], and ``ap50 <category>`` if it has objects.
 
-    ``answers`` are those about each picture of ``data``, in its order. 0 where nothing was found.
+    ``answers`` are those for each picture of ``data``, in its order. 0 if nothing was found.
     """
     results = [
         {"image_id": image.image_id, "category_id": label + 1, "bbox": _xywh(box), "score": score}
@@ -51,23 +51,23 @@ def coco_figures(data: BoxedImages, answers: Sequence[Answer]) -> dict[str, floa
     if not results:
         return {"ap50": 0.0, "ap": 0.0}
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = document(data)
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        ground_truth = COCO()
+        ground_truth.dataset = document(data)
+        ground_truth.createIndex()
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     figures = {"ap50": float(evaluation.stats[1]), "ap": float(evaluation.stats[0])}
     precision = evaluation.eval["precision"][0, :, :, 0, 2]  # IoU 0.5, (recall, category), all areas, 100 detections
     for column, category in enumerate(evaluation.params.catIds):
-        if precision[:, column].min() >= 0:  # it is -1 where the split has no object of the category
-            figures[f"ap50 {truth.cats[category]['name']}"] = float(precision[:, column].mean())
+        if precision[:, column].min() >= 0:  # -1 if the split has no object of the category
+            figures[f"ap50 {ground_truth.cats[category]['name']}"] = float(precision[:, column].mean())
     return figures
 
 
 def document(data: BoxedImages) -> dict[str, Any]:
-    """The split as COCO's JSON has it, all ids from 1: pycocotools takes an annotation with id 0 for none."""
+    """The split as COCO's JSON, all ids from 1: pycocotools treats an annotation with id 0 as missing."""
     objects = [
         {"image_id": image.image_id, "category_id": label + 1, "bbox": _xywh(box), "area": area, "iscrowd": int(crowd)}
         for image in data.images

@@ -1,4 +1,4 @@
-"""The command ``emo evaluate``: its arguments, and what it prints."""
+"""The command ``emo evaluate``: its arguments and output."""
 
 import argparse
 from collections.abc import Iterator
@@ -32,21 +32,25 @@ def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    subject = choose_model(options.what, options.model, options.side)
-    description = subject.description
-    truth = read_ground_truth(description.task, options.data)
-    figures = measure(subject, truth, options.out)
-    classes = len(truth.names or description.labels)
-    for line in table(figures, published(description.architecture, description.task, classes, len(truth.pictures))):
+    model = choose_model(options.what, options.model, options.side)
+    description = model.description
+    ground_truth = read_ground_truth(description.task, options.data)
+    figures = measure(model, ground_truth, options.out)
+    classes = len(ground_truth.names or description.labels)
+    for line in table(
+        figures, published(description.architecture, description.task, classes, len(ground_truth.pictures))
+    ):
         print(line)
 
 
-def table(figures: dict[str, float], paper: Published | None) -> Iterator[str]:
-    """A line for each figure, with the paper's value and the difference beside the one that it has."""
-    if paper:
+def table(figures: dict[str, float], reference: Published | None) -> Iterator[str]:
+    """A line for each figure, with the published value and the difference beside the figure that has one."""
+    if reference:
         yield f"{'':>16} {'here':>6} {'paper':>6} {'difference':>10}"
     for key, value in figures.items():
-        beside = f" {paper.value:6.4f} {value - paper.value:+10.4f}" if paper and paper.figure == key else ""
+        beside = ""
+        if reference and reference.figure == key:
+            beside = f" {reference.value:6.4f} {value - reference.value:+10.4f}"
         yield f"{key:>16} {value:.4f}{beside}"
-    if paper:
-        yield f"paper: {paper.source}" + (f"; {paper.conditions}" if paper.conditions else "")
+    if reference:
+        yield f"paper: {reference.source}" + (f"; {reference.conditions}" if reference.conditions else "")

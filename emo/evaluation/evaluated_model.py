@@ -1,4 +1,4 @@
-"""What is measured: a model as something that can be asked about pictures."""
+"""Evaluated models: the common interface of exported models, checkpoints and servers."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,15 +10,15 @@ from emo_serve.manifest import DetectionDefaults, Preprocessing, Task
 from emo_serve.vision.results import ClassifyParameters, DetectParameters, SegmentParameters
 
 LEAST_SCORE = 0.01
-"""Average precision wants the whole curve."""
+"""Low, as average precision needs the whole curve."""
 
 Ask = Callable[[Iterable[Encoded]], Iterator[Answer]]
-"""Answers about pictures, in their order. Raises ValueError, which names the picture, or OSError."""
+"""Returns the answers for pictures, in order. Raises ValueError, which names the picture, or OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is known of a model before it is asked; ``digest`` tells it from all others."""
+    """Properties of a model that are known before it runs; ``digest`` identifies it."""
 
     task: Task
     labels: tuple[str, ...]
@@ -28,19 +28,19 @@ class Description:
     digest: str = ""
     groups: tuple[str, ...] | None = None
     least_score: float = LEAST_SCORE
-    """Of the objects that a detector is asked for."""
+    """Score threshold of a detector."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
-    """A model that can be asked."""
+    """A model under evaluation."""
 
     description: Description
     ask: Ask
 
 
 def parameters_for(description: Description) -> ClassifyParameters | DetectParameters | SegmentParameters:
-    """What the model is asked for; of a detector the overlap is the model's own."""
+    """Parameters for the model; a detector's IoU threshold is its own default."""
     if description.task == "classify":
         return ClassifyParameters(top_k=5)
     if description.task == "segment":
@@ -50,12 +50,12 @@ def parameters_for(description: Description) -> ClassifyParameters | DetectParam
 
 
 def query_for(description: Description) -> dict[str, float]:
-    """The same for the server, by the names of its parameters."""
+    """The parameters for the model as a query of the server."""
     parameters = asdict(parameters_for(description))
     return {key: value for key, value in parameters.items() if value is not None and key != "full_decode"}
 
 
 def digest_of(files: Mapping[str, str], groups: Sequence[str] | None = None) -> str:
-    """One digest for those of a model's files and the groups of its classes."""
+    """One digest for the model's files and the groups of its classes."""
     lines = [f"{name} {digest}" for name, digest in sorted(files.items())]
     return hashlib.sha256("\n".join([*lines, *(groups or ())]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A folder of data -> what is true of its pictures."""
+"""A folder of data -> ground truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from emo_serve.manifest import Task
 
 
 class GroundTruth(Protocol):
-    """A validation split; ``names`` are those of its classes, empty where it does not say."""
+    """A validation split; ``names`` are those of its classes, empty if it has none."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ class GroundTruth(Protocol):
         """All pictures."""
 
     def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
-        """Named figures in [0, 1] from the answer about each picture, the one that counts first.
+        """Named figures in [0, 1] from the answers for all pictures, the main one first.
 
         ``names`` are those of the model's classes.
         """
@@ -39,8 +39,8 @@ class GroundTruth(Protocol):
 def read_ground_truth(task: Task, root: Path) -> GroundTruth:
     """The validation split at ``root``.
 
-    Raise FileNotFoundError, which says what is wanted, when there is none, ValueError for pictures with boxes that have
-    another size than is stated.
+    Raise FileNotFoundError, which lists the supported layouts, if there is none, ValueError for pictures with boxes
+    whose size differs from the stated one.
     """
     if task == "classify":
         found = find_classification(root, "val")
@@ -55,10 +55,10 @@ def read_ground_truth(task: Task, root: Path) -> GroundTruth:
 
 
 def match_classes(model: tuple[str, ...], data: tuple[str, ...]) -> list[int]:
-    """The data set's label for each of the model's, -1 where it has none.
+    """The data set's class number for each of the model's, -1 if it has none.
 
-    By name; by their order where one side has no names, only WordNet ids (ImageNet's folders) or numbers (an import
-    without labels), or none at all. Raise ValueError where the model lacks classes of the data set.
+    By name; by their order if one side has no names, only WordNet ids (ImageNet's folders) or numbers (an import
+    without labels). Raise ValueError if the model lacks classes of the data set.
     """
     by_order = list(range(len(model)))
     model, data = tuple(map(class_name, model)), tuple(map(class_name, data))

@@ -1,4 +1,4 @@
-"""The pictures of a validation split, as the bytes of a file each."""
+"""The pictures of a validation split as encoded files."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ Rectangle = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A picture; ``key`` is its name in the data set, ``rectangle`` where in the file it is (None: it is all of it)."""
+    """A picture; ``key`` is its name in the data set, ``rectangle`` its place in the file (None: all of it)."""
 
     key: str
     path: Path
@@ -30,7 +30,7 @@ class Encoded:
 
 
 def key_of(path: Path, root: Path | None, rectangle: Rectangle | None = None) -> str:
-    """What a picture is called in the data set at ``root``, wherever that lies; without one by its whole path."""
+    """The name of a picture in the data set at ``root``, wherever that is; without one its whole path."""
     name = name_in(root, path) if root else path.as_posix()
     return name if rectangle is None else f"{name}#{','.join(map(str, rectangle))}"
 
@@ -38,8 +38,8 @@ def key_of(path: Path, root: Path | None, rectangle: Rectangle | None = None) ->
 def encoded(files: Iterable[PictureFile]) -> Iterator[Encoded]:
     """The bytes of each picture, in order.
 
-    A rectangle of a contact sheet is written as PNG, which loses nothing; a sheet is decoded once as long as its
-    rectangles follow each other.
+    A rectangle of a contact sheet is encoded as lossless PNG; a sheet is decoded once as long as its rectangles are
+    consecutive.
     """
     sheet_path, sheet = None, None
     for file in files:

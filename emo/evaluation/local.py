@@ -1,4 +1,4 @@
-"""A network asked here, by the server's own steps: decode, preprocess, infer, postprocess."""
+"""A local network, run by the server's own steps: decode, preprocess, infer, postprocess."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ _MOST_THREADS = 8
 
 
 def local_model(description: Description, predict: Predict) -> EvaluatedModel:
-    """The model whose network is ``predict``."""
+    """The evaluated model whose network is ``predict``."""
     limits, rule = ImageLimits(), description.rule
     groups = Groups.of(description.groups) if description.groups else None
 

@@ -1,4 +1,4 @@
-"""A model and a validation split -> figures: the one way in which anything is measured."""
+"""Evaluated model and ground truth -> figures: the only implementation of every evaluation."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,30 +18,30 @@ from emo.export.predict import Predict
 from emo_serve.manifest import Preprocessing, Task
 
 
-def measure(subject: EvaluatedModel, truth: GroundTruth, kept: Path | None = None) -> dict[str, float]:
-    """Figures in [0, 1], the one that counts first; shows a progress bar.
+def measure(model: EvaluatedModel, ground_truth: GroundTruth, cache: Path | None = None) -> dict[str, float]:
+    """Figures in [0, 1], the main one first; shows a progress bar.
 
-    With ``kept``, a file, the answers are kept there, and those that it holds already are not asked for again. Raise
-    ValueError when it is of another evaluation, where the split is empty or the model does not know its classes.
+    ``cache`` is an optional file for the answers; those that it already holds are not computed again. Raise ValueError
+    if it belongs to another evaluation, if the split is empty or if the model does not know its classes.
     """
-    if not truth.pictures:
+    if not ground_truth.pictures:
         msg = "the validation split has no pictures"
         raise ValueError(msg)
-    description = subject.description
-    grouped = _of_groups(description, truth)
-    to_truth = [] if grouped else match_classes(description.labels, truth.names)
-    if kept is None:
-        answers = answers_about(subject, truth.pictures, None, "evaluate")
+    description = model.description
+    grouped = _of_groups(description, ground_truth)
+    class_ids = [] if grouped else match_classes(description.labels, ground_truth.names)
+    if cache is None:
+        answers = answers_about(model, ground_truth.pictures, None, "evaluate")
     else:
-        with closing(AnswerCache(kept, header_of(description, truth.pictures))) as file:
-            answers = answers_about(subject, truth.pictures, file, "evaluate")
+        with closing(AnswerCache(cache, header_of(description, ground_truth.pictures))) as file:
+            answers = answers_about(model, ground_truth.pictures, file, "evaluate")
     if grouped:
-        found = [answers[picture.key] for picture in truth.pictures]
+        found = [answers[picture.key] for picture in ground_truth.pictures]
         return {"group_top1": grouped.group_top1(found, dict(enumerate(grouped.names)))}
-    ordered = [_relabelled(answers[picture.key], to_truth) for picture in truth.pictures]
-    figures = truth.figures(ordered, description.labels)
-    if description.groups and isinstance(truth, Labelled):
-        figures["group_top1"] = truth.group_top1(ordered, dict(zip(to_truth, description.groups, strict=True)))
+    ordered = [_relabelled(answers[picture.key], class_ids) for picture in ground_truth.pictures]
+    figures = ground_truth.figures(ordered, description.labels)
+    if description.groups and isinstance(ground_truth, Labelled):
+        figures["group_top1"] = ground_truth.group_top1(ordered, dict(zip(class_ids, description.groups, strict=True)))
     return figures
 
 
@@ -50,33 +50,33 @@ def predicted_figures(
     task: Task,
     labels: tuple[str, ...],
     rule: Preprocessing,
-    truth: GroundTruth,
+    ground_truth: GroundTruth,
     groups: tuple[str, ...] | None = None,
 ) -> dict[str, float]:
-    """The figures of a network that is no file (yet)."""
-    return measure(local_model(Description(task, labels, rule, groups=groups), predict), truth)
+    """The figures of a network that is not a file (yet)."""
+    return measure(local_model(Description(task, labels, rule, groups=groups), predict), ground_truth)
 
 
-def _of_groups(description: Description, truth: GroundTruth) -> Labelled | None:
-    """The split, if its classes are groups of the model and not all classes of it."""
-    if not isinstance(truth, Labelled) or set(truth.names) <= set(description.labels):
+def _of_groups(description: Description, ground_truth: GroundTruth) -> Labelled | None:
+    """The split, if its classes are groups of the model instead of classes."""
+    if not isinstance(ground_truth, Labelled) or set(ground_truth.names) <= set(description.labels):
         return None
-    return truth if set(truth.names) <= set(description.groups or ()) else None
+    return ground_truth if set(ground_truth.names) <= set(description.groups or ()) else None
 
 
 def answers_about(
-    subject: EvaluatedModel, pictures: Sequence[PictureFile], file: AnswerCache | None, title: str
+    model: EvaluatedModel, pictures: Sequence[PictureFile], file: AnswerCache | None, title: str
 ) -> dict[str, Answer]:
-    """The answer about each picture, by its key; asks for those that are not in the file, and adds them to it.
+    """The answer for each picture, by its key; missing ones are computed and added to the file.
 
-    Shows a progress bar of that title. When a ValueError is raised, it is about the first picture without an answer.
+    Shows a progress bar with this title. A ValueError is about the first picture without an answer.
     """
     answers = dict(file.answers) if file else {}
     missing = [picture for picture in pictures if picture.key not in answers]
     done = len(pictures) - len(missing)
     bar = tqdm(desc=title, total=len(pictures), initial=done, unit="img", mininterval=2)
     with bar:
-        for picture, answer in zip(missing, subject.ask(encoded(missing)), strict=True):
+        for picture, answer in zip(missing, model.ask(encoded(missing)), strict=True):
             answers[picture.key] = answer
             if file:
                 file.add(picture.key, answer)
@@ -84,9 +84,9 @@ def answers_about(
     return answers
 
 
-def _relabelled(answer: Answer, to_truth: list[int]) -> Answer:
-    """The answer in the data set's labels; objects of classes that it does not have are left out."""
-    labels = [to_truth[label] for label in answer.labels]
+def _relabelled(answer: Answer, class_ids: list[int]) -> Answer:
+    """The answer with the data set's class numbers; objects of classes that it does not have are removed."""
+    labels = [class_ids[label] for label in answer.labels]
     if answer.boxes_xyxy is None or answer.scores is None:
         return replace(answer, labels=labels)
     rows = [row for row in zip(labels, answer.scores, answer.boxes_xyxy, strict=True) if row[0] >= 0]

@@ -1,4 +1,4 @@
-"""Intersection over union of a segmenter, as mmsegmentation counts: pixels of all pictures together, then the mean."""
+"""Intersection over union of a segmenter, as in mmsegmentation: over the pixels of all pictures, then the mean."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from emo.evaluation.images import PictureFile, key_of
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Pictures with a map of the same size each, whose pixels are a class plus ``first``; ``ignored`` is none."""
+    """Pictures with a map of the same size each, whose pixels are a class plus ``first``; ``ignored`` means none."""
 
     pictures: tuple[PictureFile, ...]
     maps: tuple[Path, ...]
     first: int
     ignored: int
-    names: tuple[str, ...] = ()  # such data sets name their classes nowhere: they are matched by their order
+    names: tuple[str, ...] = ()  # such data sets have no class names: they are matched by order
 
     def figures(self, answers: Sequence[Answer], names: tuple[str, ...]) -> dict[str, float]:
         """``miou``, ``mean_accuracy``, ``pixel_accuracy`` and ``iou <class>``, in [0, 1].
 
-        Means are over the classes that there are: a class that was only found wrongly has an IoU of 0, one that is
-        neither there nor found has none. ``names`` are those of the classes.
+        Means are over the classes that occur: a class that was only predicted has an IoU of 0, one that neither occurs
+        nor is predicted has none. ``names`` are those of the classes.
         """
         count = len(names)
-        pixels = np.zeros((count, count), np.int64)  # [there, found]
+        pixels = np.zeros((count, count), np.int64)  # [true, predicted]
         for picture, path, answer in zip(self.pictures, self.maps, answers, strict=True):
             there, found = self._read(path, count), class_map(answer)
             if there.shape != found.shape:
@@ -53,7 +53,7 @@ class Mapped:
         }
 
     def _read(self, path: Path, count: int) -> NDArray[np.int64]:
-        """The label of every pixel (H, W), -1 where it does not count."""
+        """The class of every pixel (H, W), -1 if it does not count."""
         with Image.open(path) as opened:
             values = np.asarray(opened)
         if values.ndim != 2:
@@ -68,7 +68,7 @@ class Mapped:
 
 
 def class_map(answer: Answer) -> NDArray[np.int64]:
-    """The label of every pixel (H, W), put together from the areas."""
+    """The class of every pixel (H, W), composed of the areas."""
     full = np.zeros(answer.size or (0, 0), np.int64)
     for label, counts in zip(answer.labels, answer.runs or [], strict=True):
         full[mask.decode({"size": answer.size, "counts": counts}).astype(np.bool_)] = label
@@ -79,10 +79,9 @@ def read_mapped(root: Path) -> Mapped:
     """The validation split at ``root``, in one of two layouts.
 
     ADE20K's (of the scene parsing benchmark): ``images/validation/<x>.jpg`` and ``annotations/validation/<x>.png``,
-    whose pixels are the class plus 1, and 0 where there is none. Pascal VOC's: ``JPEGImages/<x>.jpg`` and
+    whose pixels are the class plus 1, and 0 for none. Pascal VOC's: ``JPEGImages/<x>.jpg`` and
     ``SegmentationClass/<x>.png`` for each line x of ``ImageSets/Segmentation/val.txt``, whose pixels are the class
-    (background is one), and 255 where there is none. Raise FileNotFoundError when there is
-    neither, or a map is missing.
+    (background is one), and 255 for none. Raise FileNotFoundError if there is neither, or a map is missing.
     """
     names = root / "ImageSets" / "Segmentation" / "val.txt"
     if names.exists():

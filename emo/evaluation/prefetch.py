@@ -1,4 +1,4 @@
-"""Some work at a time, in threads, answered in order."""
+"""Prefetch: concurrent work in threads with results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +10,9 @@ R = TypeVar("R")
 
 
 def prefetch(work: Callable[[T], R], items: Iterable[T], at_a_time: int) -> Iterator[R]:
-    """``work`` of each item, in order, ``at_a_time`` of them being worked on; as many more are waiting or done.
+    """``work`` of each item, in order, ``at_a_time`` of them concurrently; as many more are queued or done.
 
-    Raise what ``work`` raises; what is waiting is then not begun.
+    Raise what ``work`` raises; queued items are then not started.
     """
     pool = ThreadPoolExecutor(at_a_time)
     running: deque[Future[R]] = deque()

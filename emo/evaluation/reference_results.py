@@ -1,4 +1,4 @@
-"""What the paper says of the same architecture on the same data (arXiv 2301.01146)."""
+"""Published results: the paper's figures for the same architecture and data (arXiv 2301.01146)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from emo_serve.manifest import Task
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A figure in [0, 1], where it stands, and what else differs from how it is measured here."""
+    """A figure in [0, 1], its place in the paper, and differences in how it was measured."""
 
     figure: str
     value: float
@@ -19,7 +19,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """A validation split that is told by its numbers of classes and pictures, and the figure that counts there."""
+    """A validation split, identified by its numbers of classes and pictures, and its main figure."""
 
     task: Task
     classes: int
@@ -61,7 +61,7 @@ _CONDITIONS = (
 
 
 def published(architecture: str, task: Task, classes: int, pictures: int) -> Published | None:
-    """The paper's figure, where the split is one of its own and it measures that architecture there."""
+    """The paper's figure, if it has one for this architecture on a split with these numbers."""
     for split, percent in _PERCENT.items():
         same = (split.task, split.classes, split.pictures) == (task, classes, pictures)
         if same and architecture in percent:

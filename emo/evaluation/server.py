@@ -1,4 +1,4 @@
-"""A running server asked over HTTP, a few pictures at a time."""
+"""A running server under evaluation, with a few concurrent requests."""
 
 import http
 import os
@@ -16,24 +16,24 @@ from emo.evaluation.prefetch import prefetch
 from emo_serve.manifest import DetectionDefaults, Preprocessing
 
 KEY_VARIABLE = "EVALUATE_API_KEY"
-"""Environment variable with the API key; not ``EMO_…``, which a server started beside it would take for a setting."""
+"""Environment variable with the API key; not ``EMO_…``, which a server would take for a setting."""
 AT_A_TIME = 4
 PATIENCE_SECONDS = 300.0
-"""A picture that the server has no time for is asked about again for so long."""
+"""How long a request that a busy server refuses is retried."""
 _TIMEOUT_SECONDS = 120.0
 _BUSY = {http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 def served_model(url: str, model: str | None, least_score: float = LEAST_SCORE) -> EvaluatedModel:
-    """The ``model`` (a name, or name@version) of the server at ``url``; without one the only one that it serves.
+    """The ``model`` (a name, or name@version) of the server at ``url``; by default the only one that it serves.
 
-    Raise ValueError where there is none, ConnectionError where nobody answers.
+    Raise ValueError if there is none, ConnectionError if the server does not answer.
     """
     with _client(url) as client:
         name, _, version = (model or _only_model(client)).partition("@")
         found = _ask(client, "GET", f"/models/{name}", {"version": version} if version else {})
     manifest = found["manifest"]
-    name = manifest["name"]  # as the server writes it
+    name = manifest["name"]  # as the server spells it
     description = Description(
         task=manifest["task"],
         labels=tuple(found["labels"]),
@@ -77,7 +77,7 @@ def _only_model(client: httpx.Client) -> str:
 
 
 def _ask(client: httpx.Client, method: str, path: str, query: dict[str, Any], picture: Encoded | None = None) -> Any:  # noqa: ANN401  # JSON
-    """The JSON of the answer; waits and asks again where the server says when to come back."""
+    """The JSON of the answer; waits and retries if the server says when to come back."""
     content = picture.data if picture else None
     headers = {"Content-Type": "application/octet-stream"} if picture else {}
     end = time.monotonic() + PATIENCE_SECONDS
@@ -95,16 +95,16 @@ def _ask(client: httpx.Client, method: str, path: str, query: dict[str, Any], pi
             return document
         wait = _seconds_to_wait(response, document)
         if wait is None or time.monotonic() + wait > end:
-            subject = f"{picture.key}: " if picture else ""
+            place = f"{picture.key}: " if picture else ""
             reason = document.get("detail", "") if isinstance(document, dict) else ""
             hint = f" ({KEY_VARIABLE} holds the key)" if response.status_code == http.HTTPStatus.UNAUTHORIZED else ""
-            msg = f"{subject}{client.base_url} answers {response.status_code}: {reason}{hint}"
+            msg = f"{place}{client.base_url} answers {response.status_code}: {reason}{hint}"
             raise ValueError(msg)
         time.sleep(wait)
 
 
 def _seconds_to_wait(response: httpx.Response, document: Any) -> float | None:  # noqa: ANN401  # JSON
-    """After how long a busy server wants to be asked again; None where it is not busy or does not say."""
+    """When to retry a request to a busy server; None if it is not busy or does not say."""
     if response.status_code not in _BUSY or "Retry-After" not in response.headers:
         return None
     with suppress(KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What a command names -> the model that is measured: an exported one, a checkpoint, or that of a server."""
+"""The target of a command -> an evaluated model: an exported one, a checkpoint, or that of a server."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,12 +20,11 @@ from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Detection
 def choose_model(
     what: str, model: str | None = None, side: int | None = None, least_score: float = LEAST_SCORE
 ) -> EvaluatedModel:
-    """The model that ``what`` is.
+    """The evaluated model that ``what`` refers to.
 
     A folder of a model repository, an ``.onnx`` file beside its manifest, a checkpoint that ``emo import`` reads, or
-    the URL of a server. ``model`` goes with a server only, ``side`` (pixels of the input) with a checkpoint only. A
-    detector is asked for objects from ``least_score`` on. Raise ValueError, OSError or InvalidManifest where it is none
-    of these.
+    the URL of a server. ``model`` is for servers only, ``side`` (pixels of the input) for checkpoints only. A
+    detector's score threshold is ``least_score``. Raise ValueError, OSError or InvalidManifest if it is none of these.
     """
     is_url = urlsplit(what).scheme in {"http", "https"}
     path = Path(what)
@@ -44,9 +43,9 @@ def choose_model(
 
 
 def find_version(name: str, repository: Path) -> Path:
-    """The version folder ``name``, or of a model of the repository that of its highest version.
+    """The version folder ``name``, or that of the highest version of the model ``name`` in the repository.
 
-    Raise ValueError when there is none.
+    Raise ValueError if there is none.
     """
     folder = Path(name)
     if not (folder / MANIFEST_FILE).exists():
@@ -59,7 +58,7 @@ def find_version(name: str, repository: Path) -> Path:
 
 
 def _exported(file: Path, least_score: float) -> EvaluatedModel:
-    """The ONNX file, as the manifest beside it says."""
+    """The ONNX file, as described by the manifest beside it."""
     manifest = read_manifest(file.parent / MANIFEST_FILE)
     digests = {name: sha256_of(file.parent / name) for name in manifest.sha256}
     if file.name == MODEL_FILE and digests != manifest.sha256:
@@ -82,7 +81,7 @@ def _exported(file: Path, least_score: float) -> EvaluatedModel:
 
 
 def _restored(file: Path, side: int | None, least_score: float) -> EvaluatedModel:
-    """The weights of a checkpoint, on the GPU where there is one."""
+    """The weights of a checkpoint, on the GPU if there is one."""
     restored = restore(file, side)
     task = task_of(restored.model)
     labels = restored.labels or usual_labels(task, restored.model.num_classes)

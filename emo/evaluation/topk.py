@@ -9,7 +9,7 @@ from emo.evaluation.answers import Answer
 from emo.evaluation.images import PictureFile, key_of
 
 LEAST_FOR_TOP5 = 10
-"""Of fewer classes, five are half of them or more, which says nothing."""
+"""With fewer classes, five are more than half of them, so top-5 means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Labelled:
 
     @classmethod
     def of(cls, files: LabelledFiles, root: Path | None = None) -> "Labelled":
-        """A split as it was read, from ``root`` where that is known."""
+        """A split as read from disk, from ``root`` if that is known."""
         pictures = (PictureFile(key_of(f.path, root, f.rectangle), f.path, f.rectangle) for f in files.files)
         return cls(files.names, tuple(pictures), tuple(file.label for file in files.files))
 
@@ -33,6 +33,6 @@ class Labelled:
         return {f"top{k}": sum(label in answer.labels[:k] for label, answer in both) / len(both) for k in ranks}
 
     def group_top1(self, answers: Sequence[Answer], groups: Mapping[int, str]) -> float:
-        """How often the best group is that of the right class, in [0, 1]; ``groups``: that of each label."""
+        """Share of pictures, in [0, 1], whose best group is that of the right class; ``groups`` by class number."""
         both = zip(self.labels, answers, strict=True)
         return sum((answer.groups or [])[:1] == [groups[label]] for label, answer in both) / len(answers)

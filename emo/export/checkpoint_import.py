@@ -1,7 +1,7 @@
-"""Checkpoint and ONNX files of others, and our own -> a version in a model repository.
+"""Checkpoint and ONNX files, of others and our own -> a version in a model repository.
 
 A file is unwrapped to its tensors, the architecture is recognised from their names and shapes, all of them must fit,
-and what comes out is exported as any trained model is.
+and the result is exported like any trained model.
 """
 
 import argparse
@@ -19,14 +19,14 @@ _LABELS = {("classify", 1000): "imagenet", ("detect", 80): "coco", ("segment", 1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A version that is to be made in a model repository."""
+    """A version to be created in a model repository."""
 
     repository: Path
     name: str
     version: str
 
     def check(self) -> None:
-        """Raise ValueError for a name or version that no model can have, FileExistsError for one that is taken."""
+        """Raise ValueError for an invalid name or version, FileExistsError for an existing one."""
         if not re.match(NAME_PATTERN, self.name) or not re.match(VERSION_PATTERN, self.version):
             msg = (
                 f"{self.name!r} version {self.version!r}: a name must match {NAME_PATTERN}, a version {VERSION_PATTERN}"
@@ -38,14 +38,14 @@ class Target:
             raise FileExistsError(msg)
 
     def question(self, task: Task) -> str:
-        """The command that asks the model about a photo, where it is served."""
+        """The command that sends a photo to the model once it is served."""
         url = f"http://localhost:8000/{task}?model={self.name}&version={self.version}"
         return f"curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' '{url}'"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the model card says of weights that were made elsewhere."""
+    """Texts of the model card for weights of others."""
 
     training_data: str = "not known"
     terms: str = "those of the owner of the imported file"
@@ -61,16 +61,15 @@ def import_file(
     groups: Path | None = None,
     side: int | None = None,
 ) -> Path:
-    """Export the weights in ``path`` and give the folder; prints what is found on the way.
+    """Export the weights in ``path`` and return the folder; prints its findings.
 
-    Without ``architecture`` that is recognised; without ``labels`` (one name a line) the classes get the file's own
-    names, those of ImageNet, COCO or ADE20K where their number is right, or else numbers; ``groups`` is a table for
-    ``choose_groups``; without ``side`` (pixels, a multiple of 32) the input is as the authors test. Raise ValueError
-    when the file is not safe to read, no model that is known or not quite the one that it should be, FileExistsError
-    when the version exists.
+    By default the ``architecture`` is recognised; the classes get ``labels`` (one name a line), else the file's own
+    names, else those of ImageNet, COCO or ADE20K if the number matches, else numbers; ``groups`` is a table for
+    ``choose_groups``; ``side`` (pixels, a multiple of 32) is that of the authors' test. Raise ValueError if the file is
+    not safe to read, not a known model or not the expected one, FileExistsError if the version exists.
     """
     from emo.checkpoints.loader import restore  # noqa: PLC0415
-    from emo.export.exporter import export, task_of  # noqa: PLC0415  PyTorch is loaded by who does something
+    from emo.export.exporter import export, task_of  # noqa: PLC0415  PyTorch is loaded on first use
 
     target.check()
     restored = restore(path, side, architecture)
@@ -101,7 +100,7 @@ def import_file(
 
 
 def usual_labels(task: str, count: int) -> tuple[str, ...]:
-    """The names of ImageNet's, COCO's or ADE20K's classes where their number is right, else numbers; says which."""
+    """The names of ImageNet's, COCO's or ADE20K's classes if their number matches, else numbers; prints which."""
     known = _LABELS.get((task, count))
     if known:
         print(f"labels: the {count} names of {known}")
@@ -111,7 +110,7 @@ def usual_labels(task: str, count: int) -> tuple[str, ...]:
 
 
 def parse_side(text: str) -> int:
-    """The side of an input in pixels, on the command line."""
+    """The side of an input in pixels, from the command line."""
     side = int(text)
     if side % 32 or not 32 <= side <= 2048:
         msg = f"{side}: wants a multiple of 32 from 32 to 2048"

@@ -1,4 +1,4 @@
-"""A classifier that knows fewer classes than it learned."""
+"""Removal of classes from a classifier."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,9 +11,9 @@ from emo.models.heads.classifier import Classifier
 
 
 def keep_classes(trained: Restored, names: Sequence[str]) -> Restored:
-    """The classifier with the classes ``names`` alone, in that order; their scores add up to 1 again.
+    """The classifier with only the classes ``names``, in that order; their scores add up to 1 again.
 
-    Raise ValueError for another kind of model, names that it does not know, and fewer than two.
+    Raise ValueError for another kind of model, unknown names, and fewer than two.
     """
     model = trained.model
     if not isinstance(model, Classifier):

@@ -25,16 +25,16 @@ BLOBS: Mapping[str, str] = MappingProxyType(
         "emo_6m": "10a248725247cf18b51e449dbd1a220354457c99",
     }
 )
-"""The git blob id of each file, as the authors' repository has it at that commit."""
+"""The git blob id of each file in the authors' repository at that commit."""
 TIMEOUT_SECONDS = 30.0
 _CHUNK = 2**16
 
 
 def pull(model: str, target: Target, cache: Path, base_url: str = BASE_URL, blob: str | None = None) -> Path:
-    """Download the classifier ``model`` if it is not in ``cache``, export it and give the folder.
+    """Download the classifier ``model`` if it is not in ``cache``, export it and return the folder.
 
-    ``blob`` is the git blob id that the file must have, where it is not the published one. Raise ConnectionError when
-    it cannot be had, ValueError when it is another file, FileExistsError when the version exists.
+    ``blob`` is the expected git blob id, if it is not the published one. Raise ConnectionError if the download fails,
+    ValueError if it is another file, FileExistsError if the version exists.
     """
     target.check()
     model = model_name(model)
@@ -54,15 +54,15 @@ def pull(model: str, target: Target, cache: Path, base_url: str = BASE_URL, blob
 
 
 def default_cache() -> Path:
-    """Where downloads are kept: ``emo`` in the user's cache folder."""
+    """The folder for downloads: ``emo`` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emo"
 
 
 def fetch(url: str, target: Path, blob: str, timeout: float = TIMEOUT_SECONDS) -> None:
-    """See that ``target`` is the file with this git blob id; download it, or the rest of it, where it is not.
+    """Make sure that ``target`` is the file with this git blob id; download it, or the rest of it, if it is not.
 
-    What has arrived lies in ``<target>.partial`` until it is whole and verified. Raise ConnectionError when it did not
-    arrive whole: the next call goes on from there; ValueError when it is another file: then nothing is kept.
+    Partial data is in ``<target>.partial`` until it is complete and verified. Raise ConnectionError if it is
+    incomplete: the next call resumes; ValueError if it is another file: then nothing is kept.
     """
     if urlsplit(url).scheme not in {"http", "https"}:
         msg = f"{url}: only http and https are taken"
@@ -88,19 +88,19 @@ def fetch(url: str, target: Path, blob: str, timeout: float = TIMEOUT_SECONDS) -
 
 
 def _receive(url: str, partial: Path, timeout: float) -> None:
-    """Append what is missing, or write all where the server does not give parts."""
+    """Append the missing part, or write everything if the server does not support ranges."""
     have = partial.stat().st_size if partial.exists() else 0
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310  # scheme checked by fetch
     try:
-        response = build_opener().open(request, timeout=timeout)  # through the proxies of the environment
+        response = build_opener().open(request, timeout=timeout)  # uses the proxies of the environment
     except HTTPError as error:
         error.close()
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        partial.unlink()  # it is no beginning of that file
+        partial.unlink()  # it is not a beginning of that file
         _receive(url, partial, timeout)
         return
-    from tqdm import tqdm  # noqa: PLC0415  comes with PyTorch's extra
+    from tqdm import tqdm  # noqa: PLC0415  installed with PyTorch's extra
 
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
@@ -124,7 +124,7 @@ def _receive(url: str, partial: Path, timeout: float) -> None:
 
 
 def blob_id(path: Path) -> str:
-    """What git calls the content of a file: SHA-1 of its length and bytes, as hex digits."""
+    """The git blob id of a file: SHA-1 of its length and bytes, as hex digits."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -41,10 +41,10 @@ from emo_serve.vision.preprocess import preprocess
 
 OPSET = 20
 PARITY = 1e-5
-"""Largest difference to PyTorch: of scores in [0, 1], of boxes in input sides, of logits as a share of the largest."""
+"""Tolerance relative to PyTorch: scores in [0, 1], boxes in input sides, logits as a share of the largest."""
 
 _OUTPUTS: dict[Task, list[str]] = {"classify": ["scores"], "detect": ["boxes", "scores"], "segment": ["logits"]}
-_MOST_PARITY_BYTES = 32 * 2**20  # of one image's outputs; more are not compared in the largest batch, for their memory
+_MOST_PARITY_BYTES = 32 * 2**20  # of one image's outputs; larger ones are not compared in the largest batch
 
 
 def export(  # noqa: PLR0913  an artefact has many parts
@@ -59,12 +59,11 @@ def export(  # noqa: PLR0913  an artefact has many parts
     *,
     groups: tuple[str, ...] | None = None,
 ) -> Path:
-    """Write the artefact and give its folder; the card's metrics are what ``measure`` finds for the ONNX file.
+    """Write the artefact and return its folder; the card's metrics are what ``measure`` returns for the ONNX file.
 
-    ``groups``: of a classifier, the broad group of each label, where they have some. Prints how closely the ONNX file
-    answers as PyTorch does.
-    Raise FileExistsError when the version exists already (versions are never overwritten), ValueError when labels or
-    outputs do not fit; then nothing is left behind.
+    ``groups``: of a classifier, the broad group of each label, if there are some. Prints how closely the ONNX file
+    agrees with PyTorch. Raise FileExistsError if the version exists (versions are never overwritten), ValueError if
+    labels or outputs do not fit; then nothing is left behind.
     """
     target = repository / name / version
     if target.exists():
@@ -90,7 +89,7 @@ def export(  # noqa: PLR0913  an artefact has many parts
 
 
 def task_of(model: Model) -> Task:
-    """What the model is for."""
+    """The task of the model."""
     if isinstance(model, Classifier):
         return "classify"
     return "segment" if isinstance(model, Segmenter) else "detect"
@@ -129,14 +128,14 @@ def _describe(
 
 
 def write_onnx(graph: ServedGraph, height: int, width: int, output_names: list[str], path: Path) -> None:
-    """Export with a dynamic batch; what the exporter notes about the source tree stays out of the file."""
+    """Export with a dynamic batch; the exporter's notes about the source tree are removed."""
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it warns that torchvision, which we do not use, is missing
+    quiet.setLevel(logging.ERROR)  # it warns about missing torchvision, which is not used
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, about its pytree
+            warnings.simplefilter("ignore", FutureWarning)  # from PyTorch's own code, about pytree
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -163,9 +162,9 @@ def write_onnx(graph: ServedGraph, height: int, width: int, output_names: list[s
 
 
 def _check_parity(model: Model, predict: Predict, rule: Preprocessing) -> dict[int, float]:
-    """The largest difference at batch 1, 2 and 7 between the file and the model as it was trained.
+    """The largest difference at batch 1, 2 and 7 between the file and the trained model.
 
-    Raise ValueError when it is too large.
+    Raise ValueError if it is too large.
     """
     model.eval()
     rng = np.random.default_rng(0)
@@ -191,7 +190,7 @@ def _check_parity(model: Model, predict: Predict, rule: Preprocessing) -> dict[i
 
 
 def _scale(name: str, value: NDArray[np.float32], rule: Preprocessing) -> float:
-    """What a difference is measured by."""
+    """The unit of a difference."""
     if name == "boxes":
         return float(max(rule.height, rule.width))
     return max(1.0, float(np.abs(value).max())) if name == "logits" else 1.0

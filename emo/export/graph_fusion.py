@@ -1,7 +1,7 @@
-"""The same function as a trained model, arranged for ONNX Runtime on a CPU.
+"""Graph fusion: the function of a trained model, rearranged for ONNX Runtime on CPUs.
 
-Nothing is approximated: what is folded or moved gives the same numbers but for rounding. Attempts and their times,
-those that failed too, are in docs/graph.md.
+Nothing is approximated: folding and moving give the same numbers up to rounding. Attempts and their times, including
+failed ones, are in docs/graph.md.
 """
 
 import copy
@@ -21,20 +21,20 @@ from emo.models.layers import ConvNorm, ConvNormReLU, LayerNorm2d
 from emo.models.preprocessing import MEAN, STD
 
 PIECE_CHANNELS = 32
-"""Of a large expanded map at a time: 32 x 112 x 112 floats are 1.6 MB, what a core's cache takes."""
+"""Channels of a large expanded map per piece: 32 x 112 x 112 floats are 1.6 MB, which fit into a core's cache."""
 
 
 class ServedGraph(nn.Module):
-    """What is exported: normalisation, model, final activation."""
+    """The exported module: normalisation, model, final activation."""
 
     def __init__(self, model: Model) -> None:
         """The model is copied, in eval mode."""
         super().__init__()
-        self.model = copy.deepcopy(model).eval()  # else BatchNorms cannot be folded
+        self.model = copy.deepcopy(model).eval()  # otherwise BatchNorms cannot be folded
         self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None])
-        _rewrite_backbone(self.model.backbone)
+        _fuse_backbone(self.model.backbone)
         if isinstance(self.model, Segmenter):
-            del self.model.auxiliary  # training's
+            del self.model.auxiliary  # only for training
         for unit in self.model.modules():
             if isinstance(unit, ConvNorm | ConvNormReLU):
                 convolution, norm, _ = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(unit))
@@ -52,7 +52,7 @@ class ServedGraph(nn.Module):
 
 
 class ServedBlock(nn.Module):
-    """A Meta Mobile Block with its BatchNorms folded, in pieces where its expanded map is large."""
+    """A Meta Mobile Block with its BatchNorms folded, split into pieces if its expanded map is large."""
 
     def __init__(self, block: MetaMobileBlock) -> None:
         """The block's parts are taken over."""
@@ -106,7 +106,7 @@ class Piece(nn.Module):
         return share
 
     def split(self, channels: int) -> list["Piece"]:
-        """Pieces of so many expanded channels each, of a block without squeeze-excite and without a last bias."""
+        """Pieces of this many expanded channels each, of a block without squeeze-excite and without a last bias."""
         expand, mix = self.expand[0], self.mix[0]
         cuts = [slice(start, start + channels) for start in range(0, expand.out_channels, channels)]
         return [
@@ -122,14 +122,14 @@ class Piece(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """EW-MHSA with the channels last: one copy takes the map apart into windows, another puts it together again.
+    """EW-MHSA with the channels last: one copy splits the map into windows, another reassembles it.
 
-    Between them a token is a row. ONNX Runtime's matrix product takes heads and windows where they lie (it merges the
+    Between them a token is a row. ONNX Runtime's matrix product reads heads and windows in place (it merges the
     transposes that come before it), so queries, keys and values are not copied.
     """
 
     def __init__(self, attention: WindowAttention) -> None:
-        """The scale is folded into the queries; a bias of the keys would shift all scores of a query alike."""
+        """The scale is folded into the queries; a bias of the keys would shift all scores of a query equally."""
         super().__init__()
         self.heads, self.window = attention.heads, attention.window
         weight, bias = attention.qk.weight.detach().flatten(1), cast("Tensor", attention.qk.bias)
@@ -141,7 +141,7 @@ class TokenAttention(nn.Module):
             self.key.weight.copy_(weight[channels:])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) -> (N, H, W, C); maps that the window does not divide are padded with zeros for the while."""
+        """(N, H, W, C) -> (N, H, W, C); maps that the window does not divide are padded with zeros."""
         n, height, width, channels = x.shape
         side, heads, depth = self.window, self.heads, channels // self.heads
         bottom, right = -height % side, -width % side
@@ -164,7 +164,7 @@ class TokenAttention(nn.Module):
 
 
 class ServedDilation(nn.Module):
-    """A dilated 3x3 convolution; where its outer taps lie outside of the whole map, only the centre is computed."""
+    """A dilated 3x3 convolution; if its outer taps lie outside of the whole map, only the centre is computed."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         """The convolution is taken over."""
@@ -206,14 +206,14 @@ def _depthwise(whole: nn.Conv2d, cut: slice) -> nn.Conv2d:
     return part
 
 
-def _rewrite_backbone(backbone: EMO) -> None:
+def _fuse_backbone(backbone: EMO) -> None:
     """Replace all blocks; the stem's input becomes pixels less ``MEAN``, not yet divided by ``STD``.
 
     The stem's output is no feature that a head uses, so its last convolution merges into the next block's first.
     """
     stem: Any = backbone.stages[0]
     first = fuse_conv_bn_eval(stem[0], stem[1])
-    with torch.no_grad():  # the mean cannot be folded as well: zeros are padded after it is subtracted
+    with torch.no_grad():  # the mean cannot be folded: zeros are padded after its subtraction
         first.weight /= torch.tensor(STD)[:, None, None]
     stages: Any = backbone.stages[1:]
     blocks = [[ServedBlock(block) for block in stage] for stage in stages]

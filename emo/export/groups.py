@@ -1,4 +1,4 @@
-"""Which broad group each class of a model is in: as a file says, or as the table of ImageNet's classes does.
+"""Broad groups of a model's classes: from a file, or from the table of ImageNet's classes.
 
 ``labels/imagenet.csv`` has ImageNet's classes in their order, and the few others of the models in this repository.
 """
@@ -17,11 +17,11 @@ GROUPS_HELP = (
 
 
 def choose_groups(task: Task, labels: tuple[str, ...], table: Path | None = None) -> tuple[str, ...] | None:
-    """The group of each of the ``labels``, or None where none are known; says which.
+    """The group of each of the ``labels``, or None if none are known; prints which.
 
-    Without a ``table`` of the caller's (columns ``name`` and ``group``) that of ImageNet is taken, if it knows all
-    labels of a classifier. Raise ValueError for a table with a model that is no classifier, InvalidManifest for one
-    that is unreadable or lacks labels.
+    By default the ``table`` (columns ``name`` and ``group``) is that of ImageNet, if it has all labels of a classifier.
+    Raise ValueError for a table with a model that is not a classifier, InvalidManifest for one that is unreadable or
+    lacks labels.
     """
     if task != "classify":
         if table:

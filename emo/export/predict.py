@@ -1,4 +1,4 @@
-"""Networks as functions of a batch of pictures, whatever runs them."""
+"""Networks as functions of a batch of pictures, for any runtime."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import nn
 from emo.models.heads.classifier import Classifier
 from emo.models.preprocessing import normalise
 
-# Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
+# Official builds of ONNX Runtime send usage data unless this is set before import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
@@ -22,7 +22,7 @@ Predict = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], ...]]
 
 
 def torch_predict(model: nn.Module) -> Predict:
-    """Predict with a PyTorch model on the device where it is; what the exported graph adds to it is done here."""
+    """Predict with a PyTorch model on its device, including the steps that the exported graph adds."""
     device = next(model.parameters()).device
 
     def predict(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
@@ -37,7 +37,7 @@ def torch_predict(model: nn.Module) -> Predict:
 
 
 def watched(predict: Predict, first_outputs: list[NDArray[np.float32]]) -> Predict:
-    """The same, which adds the first output of every batch to ``first_outputs``."""
+    """A wrapper of ``predict`` that also appends the first output of every batch to ``first_outputs``."""
 
     def watch(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         outputs = predict(images)

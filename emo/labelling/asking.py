@@ -1,4 +1,4 @@
-"""Detectors, and what they say about photos: asked once, kept in a file for each model, gone on with after a stop."""
+"""Detectors and their answers about photos, cached in a file for each model so that a stopped command resumes."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,37 +16,37 @@ from emo.labelling.photos import Photo, is_readable
 from emo_serve.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
 
 LEAST_SCORE = 0.05
-"""Of the boxes that are asked for; no rule may want lower ones."""
-_DIGITS = 8  # of the digest in a file's name
+"""Score threshold of requests; rules must not be lower."""
+_DIGITS = 8  # of the digest in a file name
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A model that gives boxes; ``title`` is what it is called in the labels."""
+    """A detector; ``title`` is its name in the labels."""
 
     title: str
-    subject: EvaluatedModel
+    evaluated: EvaluatedModel
 
 
 def find_detector(what: str, repository: Path) -> Detector:
-    """The detector that ``what`` is.
+    """The detector that ``what`` refers to.
 
-    A name in the repository, all that ``choose_model`` takes, or ``http://host:port/models/<name>[@<version>]``.
-    Raise ValueError when it is none.
+    A name in the repository, anything that ``choose_model`` takes, or ``http://host:port/models/<name>[@<version>]``.
+    Raise ValueError if it is none.
     """
     if urlsplit(what).scheme in {"http", "https"}:
         server, _, model = what.partition("/models/")
-        title, subject = model or urlsplit(what).netloc, choose_model(server, model or None, least_score=LEAST_SCORE)
+        title, evaluated = model or urlsplit(what).netloc, choose_model(server, model or None, least_score=LEAST_SCORE)
     else:
         path = Path(what)
         if not path.is_file():
             path = find_version(what, repository)
-        subject = choose_model(str(path), least_score=LEAST_SCORE)
+        evaluated = choose_model(str(path), least_score=LEAST_SCORE)
         title = _title(path)
-    if subject.description.task != "detect":
-        msg = f"{what}: boxes come from a detector; this model's task is {subject.description.task}"
+    if evaluated.description.task != "detect":
+        msg = f"{what}: boxes come from a detector; this model's task is {evaluated.description.task}"
         raise ValueError(msg)
-    return Detector(title, subject)
+    return Detector(title, evaluated)
 
 
 def _title(path: Path) -> str:
@@ -58,18 +58,18 @@ def _title(path: Path) -> str:
 
 
 def ask(detector: Detector, photos: Sequence[Photo], folder: Path) -> tuple[dict[Path, Answer], dict[Path, str]]:
-    """The answer about each photo by its path, and what is wrong with those that cannot be decoded.
+    """The answer for each photo by its path, and the faults of those that cannot be decoded.
 
-    Answers are kept in ``folder``, for whatever photos they are asked; one that has changed its size is a new one.
+    Answers are cached in ``folder``, independently of the set of photos; a photo whose size has changed is a new one.
     """
-    header = header_of(detector.subject.description, ())
-    digest = detector.subject.description.digest[:_DIGITS]
+    header = header_of(detector.evaluated.description, ())
+    digest = detector.evaluated.description.digest[:_DIGITS]
     asked = [PictureFile(f"{photo.name} {photo.path.stat().st_size}", photo.path) for photo in photos]
     faults: dict[Path, str] = {}
     with closing(AnswerCache(folder / f"{detector.title.replace('/', '_')}-{digest}.jsonl", header)) as file:
         while True:
             try:
-                answers = answers_about(detector.subject, asked, file, detector.title)
+                answers = answers_about(detector.evaluated, asked, file, detector.title)
             except ValueError as error:
                 failed = next((picture for picture in asked if picture.key not in file.answers), None)
                 if failed is None or is_readable(failed.path):

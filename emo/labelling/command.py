@@ -1,4 +1,4 @@
-"""The command ``emo label``: its arguments, and the way from photos to COCO JSON."""
+"""The command ``emo label``: its arguments, and the steps from photos to COCO JSON."""
 
 import argparse
 from collections import Counter
@@ -8,11 +8,11 @@ from pathlib import Path
 from emo.data.splits import is_held_out
 from emo.labelling.asking import LEAST_SCORE, ask, find_detector
 from emo.labelling.document import Labelled, check_target, write_document
-from emo.labelling.labels import TRUE, Known, Rules, Voice, decide
+from emo.labelling.labels import TRUE, Annotator, Known, Rules, decide
 from emo.labelling.photos import Photos, find_photos, read_ground_truth
 from emo.labelling.sheet import write_sheet
 
-_NAMED = 5  # photos that cannot be read
+_NAMED = 5  # unreadable photos that are named
 
 
 def add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -52,26 +52,28 @@ def add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def run_label(options: argparse.Namespace) -> None:
-    """Ask, decide, write; raise ValueError or OSError for what cannot be done, before anybody is asked if possible."""
+    """Detect, decide, write; raise ValueError or OSError for errors, if possible before any detection."""
     targets = _targets(options)
     detectors = [find_detector(what, options.models) for what in options.model]
     _check_distinct([detector.title for detector in detectors])
     photos = find_photos(options.data)
     renamed = dict(options.rename)
-    voices = [
-        Voice(detector.title, tuple(renamed.get(name, name) for name in detector.subject.description.labels))
+    annotators = [
+        Annotator(detector.title, tuple(renamed.get(name, name) for name in detector.evaluated.description.labels))
         for detector in detectors
     ]
     true_names, known = _read_all(options.true, photos, renamed)
-    names, rules = _names_and_rules(options, [*true_names, *(name for voice in voices for name in voice.names)])
+    names, rules = _names_and_rules(
+        options, [*true_names, *(name for annotator in annotators for name in annotator.names)]
+    )
 
     folder = options.answers or options.out.resolve().with_suffix(".answers")
     asked = [ask(detector, photos.photos, folder) for detector in detectors]
     labelled = []
     for photo in photos.photos:
         if all(photo.path in answers for answers, _ in asked):
-            said = known.get(photo.path, Known())
-            labels = decide(voices, [answers[photo.path] for answers, _ in asked], names, rules, said)
+            truth = known.get(photo.path, Known())
+            labels = decide(annotators, [answers[photo.path] for answers, _ in asked], names, rules, truth)
             labelled.append(Labelled(photo, tuple(labels)))
     undecoded = {path: fault for _, faults in asked for path, fault in faults.items()}
     for line in report(labelled, names, [*photos.faults, *undecoded.values()]):
@@ -86,7 +88,7 @@ def run_label(options: argparse.Namespace) -> None:
 
 
 def report(labelled: Sequence[Labelled], names: Sequence[str], faults: Sequence[str]) -> Iterator[str]:
-    """A line for each class that was found, then how many photos are without objects or cannot be read."""
+    """A line for each class that was found, then the numbers of photos without objects and of unreadable ones."""
     counts: dict[str, Counter[str]] = {"true": Counter(), "labelled": Counter(), "ignored": Counter()}
     for one in labelled:
         for label in one.labels:
@@ -105,7 +107,7 @@ def report(labelled: Sequence[Labelled], names: Sequence[str], faults: Sequence[
 
 
 def _targets(options: argparse.Namespace) -> dict[Path, bool | None]:
-    """The files to write, each with whether it has the photos that are held out; None for all photos."""
+    """The files to write, each with whether it gets the held-out photos; None for all photos."""
     is_folder = options.out.is_dir() or not options.out.suffix
     if is_folder != bool(options.hold_out):
         msg = f"--out {options.out}: wants a file, as in instances.json, or with --hold-out a folder"
@@ -132,18 +134,18 @@ def _check_distinct(titles: Sequence[str]) -> None:
 
 
 def _read_all(paths: Sequence[Path], photos: Photos, renamed: Mapping[str, str]) -> tuple[list[str], dict[Path, Known]]:
-    """The classes of all true JSONs, and what they say of each photo."""
+    """The classes of all true JSONs, and their labels of each photo."""
     names: list[str] = []
     known: dict[Path, Known] = {}
     for path in paths:
-        found, said = read_ground_truth(path, photos, renamed)
+        found, truth = read_ground_truth(path, photos, renamed)
         names += found
-        known |= {photo: known.get(photo, Known()).with_more(more) for photo, more in said.items()}
+        known |= {photo: known.get(photo, Known()).with_more(more) for photo, more in truth.items()}
     return names, known
 
 
 def _names_and_rules(options: argparse.Namespace, known: Sequence[str]) -> tuple[list[str], Rules]:
-    """The classes of the labels, in their order, and how they are decided on; ``known`` are those of all sources."""
+    """The classes of the labels, in their order, and their rules; ``known`` are those of all sources."""
     every = list(dict.fromkeys(known))
     of_class = dict(options.class_threshold)
     for name in [*(options.classes or []), *of_class, *dict(options.rename).values()]:

@@ -12,7 +12,7 @@ from emo.labelling.photos import Photo
 from emo_serve.atomic import atomic_write
 
 _MARK = '{"info": {"description": "emo label"'
-"""How every file begins that the command has written, and may write again."""
+"""Beginning of every file that the command has written, and may overwrite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Labelled:
 
 
 def check_target(path: Path) -> None:
-    """Raise ValueError when there is a file that ``write_document`` has not written."""
+    """Raise ValueError if there is a file that ``write_document`` has not written."""
     if path.exists():
         with path.open(encoding="utf-8", errors="replace") as file:
             if file.read(len(_MARK)) != _MARK:
@@ -33,9 +33,9 @@ def check_target(path: Path) -> None:
 
 
 def write_document(labelled: Sequence[Labelled], names: Sequence[str], path: Path) -> None:
-    """Write all of it or nothing; file names are relative to the folder of ``path``, regions to ignore are crowds.
+    """Write the file atomically; file names are relative to the folder of ``path``, regions to ignore are crowds.
 
-    Beside what COCO has, each annotation has the ``score`` (of a true one 1) and the ``source``.
+    In addition to COCO's members, each annotation has the ``score`` (1 for a true one) and the ``source``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.resolve()

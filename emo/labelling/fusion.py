@@ -1,24 +1,24 @@
-"""What several detectors say about the objects of one class in one picture -> one box for each object.
+"""Detections of one class in one picture by several detectors -> one box for each object.
 
 Weighted boxes fusion (arXiv 1910.13302, section 3): the mean of the boxes, weighted by their scores, instead of the
 best of them. One thing differs: an object has at most one box of each model, so that two people side by side whom both
-models see stay two. It is written here because the package that there is for it, ensemble-boxes, is of 2022, brings a
-compiler along (numba, llvmlite and pandas, 290 MB) and does not tell which models saw what.
+models detect stay two. The package ensemble-boxes is not used: it is of 2022, depends on a compiler (numba, llvmlite
+and pandas, 290 MB) and does not tell which models detected what.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 OVERLAP = 0.55
-"""Boxes with a larger IoU than this are of the same object (the paper's value)."""
+"""IoU above which boxes belong to the same object (the paper's value)."""
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A box of the model number ``model``, with its score in [0, 1]."""
+class Detection:
+    """A box of model number ``model``, with its score in [0, 1]."""
 
     model: int
     box_xyxy: Box
@@ -27,22 +27,22 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """An object that one or several ``models`` see."""
+    """An object that one or several ``models`` detect."""
 
     box_xyxy: Box
     score: float
     models: tuple[int, ...]
 
 
-def fuse(seen: Iterable[Seen], knowing: int) -> list[Fused]:
+def fuse(detections: Iterable[Detection], num_models: int) -> list[Fused]:
     """One box for each object, best first.
 
-    The score is the sum of those of the models that see it, divided by ``knowing``: how many know the class at all.
-    What only one of two models sees has half of its score.
+    The score is the sum of those of the models that detect it, divided by ``num_models``, the number of those that know
+    the class. An object that only one of two models detects has half of its score.
     """
-    clusters: list[list[Seen]] = []
+    clusters: list[list[Detection]] = []
     means: list[Box] = []
-    for one in sorted(seen, key=lambda one: (-one.score, one.model, one.box_xyxy)):
+    for one in sorted(detections, key=lambda one: (-one.score, one.model, one.box_xyxy)):
         overlaps = [
             0.0 if one.model in {other.model for other in cluster} else iou(mean, one.box_xyxy)
             for cluster, mean in zip(clusters, means, strict=True)
@@ -56,7 +56,7 @@ def fuse(seen: Iterable[Seen], knowing: int) -> list[Fused]:
             clusters.append([one])
             means.append(one.box_xyxy)
     fused = [
-        Fused(mean, sum(one.score for one in cluster) / knowing, tuple(sorted(one.model for one in cluster)))
+        Fused(mean, sum(one.score for one in cluster) / num_models, tuple(sorted(one.model for one in cluster)))
         for cluster, mean in zip(clusters, means, strict=True)
     ]
     return sorted(fused, key=lambda one: -one.score)
@@ -75,7 +75,7 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _mean(cluster: list[Seen]) -> Box:
+def _mean(cluster: list[Detection]) -> Box:
     weight = sum(one.score for one in cluster)
     x1, y1, x2, y2 = (sum(one.score * one.box_xyxy[corner] for one in cluster) / weight for corner in range(4))
     return x1, y1, x2, y2

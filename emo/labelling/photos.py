@@ -1,4 +1,4 @@
-"""The photos that get labels, and what is true of them already."""
+"""The photos to label, and their ground truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from emo_serve.vision.image import ImageLimits, decode
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture file; ``name`` is relative to the folder of all of them, ``size`` (width, height) as it is shown."""
+    """A picture file; ``name`` is relative to the common folder, ``size`` is (width, height), upright."""
 
     path: Path
     name: str
@@ -26,7 +26,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """Those that can be read, and what is wrong with the others; ``root`` is the folder that names are relative to."""
+    """Readable photos, and the faults of others; ``root`` is the folder that names are relative to."""
 
     root: Path
     photos: tuple[Photo, ...]
@@ -34,9 +34,9 @@ class Photos:
 
 
 def find_photos(data: Path) -> Photos:
-    """All pictures in a folder and below, or those that a COCO JSON names.
+    """All pictures in a folder and below, or those that a COCO JSON lists.
 
-    Shows a progress bar. Raise ValueError when none can be read.
+    Shows a progress bar. Raise ValueError if none can be read.
     """
     if data.is_file():
         root = images_of(data)
@@ -66,10 +66,10 @@ def images_of(annotations: Path) -> Path:
 def read_ground_truth(
     annotations: Path, photos: Photos, renamed: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[Path, Known]]:
-    """The classes of a COCO JSON, and what it says of those of its pictures that are among the photos, by their path.
+    """The classes of a COCO JSON, and its labels of those pictures that are among the photos, by their path.
 
-    They are looked for where the JSON says, then by the same name among the photos; says how many these are. Raise
-    ValueError when there is none, or one has another size than is stated.
+    Pictures are located by the JSON's paths, then by file name among the photos; prints how many match. Raise
+    ValueError if none does, or one does not have the stated size.
     """
     boxed = read_coco(annotations, images_of(annotations))
     names = tuple(renamed.get(name, name) for name in boxed.names)
@@ -98,7 +98,7 @@ def _labels(image: BoxedImage, names: tuple[str, ...]) -> tuple[Label, ...]:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether the server's decoder takes all of the file."""
+    """True if the server's decoder accepts the whole file."""
     try:
         decode(path.read_bytes(), ImageLimits()).upright()
     except ServiceError:

@@ -1,4 +1,4 @@
-"""A contact sheet of labelled photos, to be looked at before anything learns from them."""
+"""A contact sheet of labelled photos, for inspection before training."""
 
 import random
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from emo.labelling.labels import TRUE, Label
 from emo_serve.vision.draw import colour_of
 
 TILE = 320
-"""Side of a photo's place in pixels."""
+"""Side of a photo's tile in pixels."""
 _COLUMNS = 10
 _MARGIN = 4
 _FONT_SIZE = 12
@@ -20,9 +20,9 @@ _GREY = (150, 150, 150)
 
 
 def write_sheet(labelled: Sequence[Labelled], names: Sequence[str], count: int, path: Path) -> None:
-    """Draw ``count`` photos, chosen by chance but always the same ones.
+    """Draw ``count`` photos, in a random but reproducible selection.
 
-    Boxes of models have the colour of their class, true ones a white edge around it; regions to ignore are hatched.
+    Boxes of models have the colour of their class, true ones a white border; regions to ignore are hatched.
     """
     chosen = sorted(random.Random(0).sample(range(len(labelled)), min(count, len(labelled))))
     columns = min(_COLUMNS, len(chosen))
@@ -36,7 +36,7 @@ def write_sheet(labelled: Sequence[Labelled], names: Sequence[str], count: int, 
 
 
 def draw_labelled(one: Labelled, names: Sequence[str]) -> Image.Image:
-    """The photo, (TILE, TILE) pixels with a margin, with its labels; better ones lie on top."""
+    """The photo, (TILE, TILE) pixels with a margin, with its labels; better ones are on top."""
     photo = open_upright(one.photo.path)
     scale = (TILE - 2 * _MARGIN) / max(photo.size)
     shown = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))

@@ -8,11 +8,11 @@ from torch import Tensor
 
 STRIDES = (16, 32, 64, 107, 160, 320)
 FINE_STRIDE = 8
-"""Of the level that more sizes than SIZES has ask for; it comes last, so that the others stay what they are."""
+"""Stride of an additional level, for one more size than in SIZES; it comes last, so that others keep their index."""
 SIZES = (48, 100, 150, 202, 253, 304, 320)
 """Level k has square anchors of SIZES[k] and of the geometric mean with SIZES[k + 1], in pixels of a 320 px input.
 
-Data with smaller objects, or a larger input, want sizes of their own. One more of them, in front, makes a finer level.
+Data with smaller objects, or a larger input, need other sizes. One more of them, in front, adds a finer level.
 """
 ANCHORS_PER_CELL = 6
 FINE_ANCHORS_PER_CELL = 4
@@ -21,14 +21,14 @@ MAX_LOG_RATIO = math.log(1000 / 16)
 
 
 def has_fine_level(sizes: Sequence[int]) -> bool:
-    """Whether there is a level of stride 8."""
+    """True if there is a level of stride 8."""
     return len(sizes) > len(SIZES)
 
 
 def cell_anchors(level: int, sizes: Sequence[int] = SIZES) -> Tensor:
     """(6, 4) as x1, y1, x2, y2 around the first cell: two squares, then height/width 1/2, 2, 1/3, 3.
 
-    Of the fine level, which is the last one, (4, 4): without the last two.
+    For the fine level, which is the last one, (4, 4): without the last two.
     """
     fine = level == len(STRIDES)
     place = 0 if fine else level + has_fine_level(sizes)

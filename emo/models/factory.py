@@ -1,4 +1,4 @@
-"""The name of a model -> the model."""
+"""Creation of models by name."""
 
 from emo.models.anchors import SIZES as ANCHOR_SIZES
 from emo.models.backbone import SIZES
@@ -13,8 +13,8 @@ from emo.models.names import MODEL_NAMES, model_name
 def create(name: str, num_classes: int | None = None, anchor_sizes: tuple[int, ...] = ANCHOR_SIZES) -> Model:
     """A model with fresh weights, in training mode; ``name`` is one of ``MODEL_NAMES``, also written ``emo-1m``.
 
-    ``num_classes`` is 1000 (ImageNet) for a classifier, 80 (COCO) for a detector and 150 (ADE20K) for a segmenter where
-    not given; ``anchor_sizes`` (see ``anchors.SIZES``) matter to SSDLite only. Its ``state_dict()`` is all that
+    ``num_classes`` defaults to 1000 (ImageNet) for a classifier, 80 (COCO) for a detector and 150 (ADE20K) for a
+    segmenter; ``anchor_sizes`` (see ``anchors.SIZES``) apply to SSDLite only. Its ``state_dict()`` is all that
     ``emo import``, ``emo evaluate`` and ``--init`` need. Raise ValueError for an unknown name and list the known ones.
     """
     if model_name(name) not in MODEL_NAMES:

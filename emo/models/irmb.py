@@ -20,11 +20,11 @@ from emo.models.layers import BACKBONE_EPS, DropPath, LayerNorm2d, SqueezeExcite
 
 @dataclass(frozen=True, slots=True)
 class EfficientOperator:
-    """What mixes pixels between expansion and shrinking.
+    """The operator between expansion and shrinking, which mixes pixels.
 
     ``head_width`` channels a head and strided ``window`` x ``window`` windows for the attention, None without it;
     ``kernel`` and ``stride`` of the depthwise convolution, None without it; ``squeeze_excite`` after it.
-    ``activation`` follows the convolution and ``skip`` leads around it, where the block has a residual.
+    ``activation`` follows the convolution and ``skip`` leads around it, if the block has a residual.
     """
 
     kernel: int | None
@@ -44,7 +44,7 @@ class WindowAttention(nn.Module):
     """
 
     def __init__(self, channels: int, head_width: int, window: int) -> None:
-        """Raise ValueError when the heads do not fill the channels."""
+        """Raise ValueError if the heads do not fill the channels."""
         super().__init__()
         if channels % head_width:
             msg = f"{channels} channels are no multiple of the head width {head_width}"
@@ -55,7 +55,7 @@ class WindowAttention(nn.Module):
         self.qk = nn.Conv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W); maps that the window does not divide are padded with zeros for the while.
+        """(N, C, H, W) -> (N, C, H, W); maps that the window does not divide are padded with zeros.
 
         Padded positions take part in the softmax: their query and key are the bias.
         """

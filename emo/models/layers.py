@@ -48,7 +48,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape; kept samples are scaled up so that the expectation stays."""
+        """A tensor of the same shape; kept samples are scaled up to preserve the expectation."""
         if self.rate == 0.0 or not self.training:
             return x
         kept = 1.0 - self.rate

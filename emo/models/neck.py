@@ -1,4 +1,4 @@
-"""Necks between backbone and detection head: what SSDLite adds to the maps, and the feature pyramid of RetinaNet."""
+"""Necks between backbone and detection head: SSDLite's additional maps, and RetinaNet's feature pyramid."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,7 +35,7 @@ class SSDNeck(nn.Module):
 
 
 class FineMap(nn.Module):
-    """The backbone's map of stride 8, told by the next one what it belongs to: an edge alone says little.
+    """The backbone's map of stride 8, enriched by the coarser one: an edge alone says little about its object.
 
     One step of a feature pyramid (arXiv 1612.03144, section 3).
     """

@@ -1,4 +1,4 @@
-"""How pictures become the input of a model: in training as tensors, when it is served as its manifest says."""
+"""Preprocessing of pictures: as tensors in training, and as described by the manifest in serving."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from emo_serve.manifest import Preprocessing
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-"""ImageNet's, in 0..255."""
+"""ImageNet's mean and standard deviation, in 0..255."""
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def detector_preprocessing(side: int) -> Preprocessing:
 
 
 def authors_preprocessing(architecture: str, side: int | None = None) -> Preprocessing:
-    """How the authors test a model of this architecture, at their input side or at another (pixels).
+    """Preprocessing of the authors' tests of this architecture, at their input side or another (pixels).
 
     RetinaNet is tested with pictures of up to 1333 x 800 pixels, which has no counterpart in a fixed input: they are
     fitted into 800 x 800.

@@ -23,8 +23,8 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
 def vary_sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
     """Float (N, 3, H, W), each blurred or sharpened at random, from a [1 2 1] blur to twice the detail.
 
-    Pictures of different sources were shrunk by different filters; a network that can tell the sources by their
-    sharpness learns that instead of what they show.
+    Pictures of different sources were shrunk by different filters; a network that recognises the source by its
+    sharpness would learn that instead of the content.
     """
     line = images.new_tensor([0.25, 0.5, 0.25])
     kernel = (line[:, None] * line).expand(3, 1, 3, 3)

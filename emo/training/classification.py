@@ -1,4 +1,4 @@
-"""What training needs to know about classification: batches, loss, evaluation."""
+"""The classification task: batches, loss, evaluation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,15 +36,15 @@ class ClassificationTask:
     def load(cls, root: Path, stored_side: int) -> Self:
         """Read both splits of ``root``; training pictures are kept as squares of ``stored_side`` pixels.
 
-        Says what is passed over. Raise ValueError for splits of other classes, fewer than two classes, one without
-        training pictures, and files that cannot be read.
+        Prints what is skipped. Raise ValueError for splits with different classes, fewer than two classes, a class
+        without training pictures, and files that cannot be read.
         """
         training, validation = find_classification(root, "train"), find_classification(root, "val")
         _print_passed_over(root, training, validation)
         _check_classes(root, training, validation)
         faults: list[str] = []
         images, labels = load_squares(training, stored_side, faults)
-        for _ in validation.pictures("check", faults):  # before the training, not after it
+        for _ in validation.pictures("check", faults):  # before training, not after it
             pass
         check_readable(faults)
         return cls(validation, torch.from_numpy(images), torch.from_numpy(labels))
@@ -56,12 +56,12 @@ class ClassificationTask:
 
     @property
     def count(self) -> int:
-        """How many training pictures there are."""
+        """Number of training pictures."""
         return len(self.labels)
 
     @property
     def validation_count(self) -> int:
-        """How many pictures it is measured with."""
+        """Number of validation pictures."""
         return len(self.validation.files)
 
     def order(self, generator: torch.Generator) -> Tensor:
@@ -81,7 +81,7 @@ class ClassificationTask:
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """``top1``, of ten classes or more ``top5``, in [0, 1] over the validation split, and ``val_loss`` there.
 
-        That is the mean cross entropy, without smoothing.
+        The loss is the mean cross entropy, without smoothing.
         """
         outputs: list[NDArray[np.float32]] = []
         figures = self.measure(classifier_preprocessing(side), watched(torch_predict(model), outputs))
@@ -89,7 +89,7 @@ class ClassificationTask:
         return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
-        """The same figures of anything that predicts, without the loss; ``group_top1`` where each class has a group."""
+        """Figures of ``evaluate`` for any predictor, without the loss; ``group_top1`` if each class has a group."""
         return predicted_figures(predict, "classify", self.names, rule, Labelled.of(self.validation), groups)
 
 

@@ -28,12 +28,12 @@ from emo.training.task import Task
 
 SCHEDULES = {"classify": ((128, 30),), "detect": ((320, 30),)}
 MOST_PICTURES = {"classify": 128, "detect": 16}
-"""In a batch, unless told otherwise; then also no more than a tenth of all, for ten steps an epoch, but at least 8."""
+"""Default batch size; at most a tenth of all pictures, for ten steps an epoch, but at least 8."""
 LEARNING_RATES = {"classify": 2.5e-3, "detect": 1e-3}
-"""For batches of that many; of others in proportion to the root of their size."""
+"""For the default batch size; scaled by the square root of the batch size for others."""
 STORED = {"classify": 1, "detect": 2}
-"""How large training pictures are kept, in sides of the largest input: a detector looks at windows of them too."""
-_NAMED = 10  # of the classes
+"""Size of stored training pictures, in sides of the largest input: a detector also learns from windows of them."""
+_NAMED = 10  # classes that an error names
 
 
 def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -121,7 +121,7 @@ def _add_distillation(group: "argparse._ArgumentGroup") -> None:
 
 
 def run_train(options: argparse.Namespace) -> None:
-    """Train, export, measure; raise ValueError or OSError for what cannot be done, before the training if possible."""
+    """Train, export, measure; raise ValueError or OSError for errors, if possible before training."""
     name = options.name or _as_name((options.out or _sources(options)[0].resolve()).name)
     target, folder = Target(options.models, name, options.version), options.out or Path("runs") / name
     target.check()
@@ -135,7 +135,7 @@ def run_train(options: argparse.Namespace) -> None:
                 f"of {len(task.names)} classes: {', '.join(task.names[:_NAMED])}{', …' * (len(task.names) > _NAMED)}"
             )
             _check_names(task.names)
-            if options.groups:  # before the training what publishing would refuse after it
+            if options.groups:  # check before training what publishing would refuse after it
                 choose_groups(options.task, task.names, options.groups)
             recipe = choose_recipe(options, task.count, source, processes)
             initial = None
@@ -159,7 +159,7 @@ def run_train(options: argparse.Namespace) -> None:
 
 
 def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | None, processes: Processes) -> Recipe:
-    """What was asked for, and the defaults for all else."""
+    """The recipe from the options, with defaults for the rest."""
     size = (source.size if source else None) or "emo_1m"
     schedule = options.schedule or SCHEDULES[options.task]
     batch_size, most = options.batch_size, MOST_PICTURES[options.task]
@@ -169,7 +169,7 @@ def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | N
     learning_rate = options.learning_rate
     if learning_rate is None:
         scale = math.sqrt(batch_size / MOST_PICTURES[options.task])
-        learning_rate = float(f"{LEARNING_RATES[options.task] * scale:.2g}")  # a number that can be written down
+        learning_rate = float(f"{LEARNING_RATES[options.task] * scale:.2g}")  # two digits, for the command line
     return Recipe(
         model=options.model or ("ssdlite_" if options.task == "detect" else "") + size,
         schedule=schedule,
@@ -193,7 +193,7 @@ def _distillation(options: argparse.Namespace) -> Distillation:
 
 
 def command_line(options: argparse.Namespace, recipe: Recipe, processes: Processes) -> str:
-    """The command that trains the same again, without the folders of this machine."""
+    """The command that repeats the training, without the folders of this machine."""
     words = ["python", "-m", "emo"]
     if processes.count > 1:
         words = ["torchrun", "--nproc-per-node", str(processes.count), "-m", "emo"]
@@ -244,7 +244,7 @@ def _load(options: argparse.Namespace, folder: Path) -> ClassificationTask | Det
 
 
 def _sources(options: argparse.Namespace) -> list[Path]:
-    """The folders of pictures to learn from; raise ValueError where what goes together is not given together."""
+    """The folders of training pictures; raise ValueError if options that belong together are not given together."""
     if options.teacher and options.task != "classify":
         msg = "--teacher goes with classify"
         raise ValueError(msg)
@@ -259,7 +259,7 @@ def _sources(options: argparse.Namespace) -> list[Path]:
 
 
 def _check_names(names: tuple[str, ...]) -> None:
-    """Before the training what a server would refuse after it, see ``emo_serve.manifest.read_labels``."""
+    """Check before training what a server would refuse after it, see ``emo_serve.labels.read_labels``."""
     for name in names:
         if not name or name != name.strip() or not name.isprintable() or names.count(name) > 1:
             msg = f"{name!r} cannot be a class name: it is empty, padded, unprintable or there twice"
@@ -273,7 +273,7 @@ def _known_texts(
     processes: Processes,
     weights: Path,
 ) -> dict[str, str]:
-    """What a model card can say without asking anyone."""
+    """Texts of the model card that need no input."""
     data = ", ".join(folder.resolve().name for folder in _sources(options))
     kept = torch.load(weights, map_location="cpu", weights_only=True)["epoch"]
     return {
@@ -288,7 +288,7 @@ def _known_texts(
 
 
 def _as_name(text: str) -> str:
-    """A folder's name as a model may be called."""
+    """A folder's name turned into a valid model name."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
 
 

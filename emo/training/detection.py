@@ -1,4 +1,4 @@
-"""What training needs to know about detection: batches, loss, evaluation."""
+"""The detection task: batches, loss, evaluation."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,13 +28,13 @@ from emo_serve.manifest import Preprocessing
 from emo_serve.vision.boxes import areas
 
 MOSAICS = (0.45, 0.4, 0.15)
-"""How often a training picture is one window, 2 x 2 and 3 x 3."""
+"""Probabilities of one window, 2 x 2 and 3 x 3 mosaics."""
 GREY = (124, 116, 104)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a batch should find: label (N, A) and box (N, A, 4) of each anchor are matched from these."""
+    """Objects in a batch, from which the label (N, A) and box (N, A, 4) of each anchor are matched."""
 
     boxes_xyxy: list[Tensor]  # N times (K, 4), in pixels of the input
     labels: list[Tensor]  # N times (K,), ``IGNORED`` for a region
@@ -51,11 +51,11 @@ class DetectionTask:
 
     @classmethod
     def load(cls, root: Path, stored_side: int | None = None) -> Self:
-        """Read both splits of ``root`` (see ``emo.data.detection``), and say what is passed over.
+        """Read both splits of ``root`` (see ``emo.data.detection``), and print what is skipped.
 
-        Training pictures whose longer side has more than ``stored_side`` pixels are kept at that. Raise ValueError for
-        splits of other categories, or without objects, and for files that cannot be read or have not the size that is
-        stated.
+        Training pictures whose longer side has more than ``stored_side`` pixels are stored at that size. Raise
+        ValueError for splits with different categories, or without objects, and for files that cannot be read or do not
+        have the stated size.
         """
         training, validation = find_detection(root, "train"), find_detection(root, "val")
         if training.names != validation.names:
@@ -70,7 +70,7 @@ class DetectionTask:
         _print_passed_over(root, whole, validation)
         faults = size_faults((*training.images, *validation.images))
         shrunk = [_shrink(picture, image, stored_side) for image, picture in _open(training, "load", faults)]
-        sized = [_sized(picture, image) for image, picture in _open(validation, "check", faults)]  # before the training
+        sized = [_sized(picture, image) for image, picture in _open(validation, "check", faults)]  # before training
         check_readable([*faults.values()])
         return cls(
             replace(training, images=tuple(image for _, image in shrunk)),
@@ -85,12 +85,12 @@ class DetectionTask:
 
     @property
     def count(self) -> int:
-        """How many training pictures there are."""
+        """Number of training pictures."""
         return len(self.pictures)
 
     @property
     def validation_count(self) -> int:
-        """How many pictures it is measured with."""
+        """Number of validation pictures."""
         return len(self.validation.images)
 
     def order(self, generator: torch.Generator) -> Tensor:
@@ -108,11 +108,11 @@ class DetectionTask:
             yield inputs, Target([torch.from_numpy(view[1]) for view in views], [torch.from_numpy(v[2]) for v in views])
 
     def _view(self, row: int, seed: int, side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-        """A window of the picture, or a mosaic of 2 x 2 or 3 x 3 windows, this one first: objects far away are rare."""
+        """A window of the picture, or a mosaic of 2 x 2 or 3 x 3 windows, this one first: distant objects are rare."""
         rng = np.random.default_rng(seed)
         grid = int(rng.choice(3, p=MOSAICS)) + 1
         rows, cell = [row, *rng.integers(len(self.pictures), size=grid**2 - 1)], side // grid
-        pixels = np.full((side, side, 3), GREY, np.uint8)  # what a side that cannot be divided leaves over stays grey
+        pixels = np.full((side, side, 3), GREY, np.uint8)  # the remainder of an indivisible side stays grey
         boxes, labels = [], []
         for place, other in enumerate(rows):
             top, left = place // grid * cell, place % grid * cell
@@ -146,7 +146,7 @@ class DetectionTask:
         return {**figures, "val_loss": sum(losses) / len(losses)}
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
-        """The same figures of anything that predicts, without the loss; the classes of a detector have no groups."""
+        """Figures of ``evaluate`` for any predictor, without the loss; the classes of a detector have no groups."""
         del groups
         return predicted_figures(predict, "detect", self.names, rule, Boxed.of(self.validation))
 
@@ -163,7 +163,7 @@ def _loss(raw: tuple[Tensor, Tensor, Tensor], target: Target) -> Tensor:
 
 
 def _target(image: BoxedImage, side: int) -> Target:
-    """What should be found in a picture that is stretched to ``side`` pixels."""
+    """The objects of a picture that is stretched to ``side`` pixels."""
     factors = side / np.array((image.size or (side, side)) * 2, np.float64)
     boxes = torch.from_numpy((image.boxes_xyxy * factors).astype(np.float32))
     return Target([boxes], [torch.from_numpy(image.targets)])
@@ -179,7 +179,7 @@ def _print_passed_over(root: Path, training: BoxedImages, validation: BoxedImage
 def _open(
     data: BoxedImages, description: str, faults: dict[Path, str]
 ) -> Iterator[tuple[BoxedImage, NDArray[np.uint8]]]:
-    """The pictures (H, W, 3) that can be used; of the others those that have none yet get a line in ``faults``."""
+    """The usable pictures (H, W, 3); each other one gets a line in ``faults``, unless it has one."""
     for image in tqdm(data.images, description, unit="img", mininterval=2):
         if image.path in faults:
             continue
@@ -209,9 +209,9 @@ def random_window(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
     """A view (side, side, 3) of the picture with its boxes (K, 4) in view pixels and labels (K,).
 
-    The window is between 0.45 and 1.6 times the picture's sides (grey where it hangs over), stretched by up to 4/3,
-    mirrored half of the time. Objects of which less than 40 % is left are dropped; of a crowd, whose label is
-    ``IGNORED``, any part stays.
+    The window is between 0.45 and 1.6 times the picture's sides (grey outside of it), stretched by up to 4/3, mirrored
+    half of the time. Objects of which less than 40 % is visible are dropped; of a crowd, whose label is ``IGNORED``,
+    any part stays.
     """
     height, width = picture.shape[:2]
     scale, ratio = np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.14, 0.14))

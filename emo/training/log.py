@@ -13,9 +13,9 @@ _NO_CURVE = {"epoch", "side", "seconds", "kept"}
 
 
 def log(folder: Path, row: Mapping[str, float], kept: int) -> None:
-    """Add the line of an epoch to log.csv (replacing those that a kill made us repeat) and draw all of it.
+    """Add the line of an epoch to log.csv (replacing those of epochs repeated after a kill) and draw all of it.
 
-    ``kept`` is the epoch whose weights are the best by now, 0 for none; its line has a 1 in the last column.
+    ``kept`` is the epoch with the best weights so far, 0 for none; its line has a 1 in the last column.
     """
     path = folder / "log.csv"
     rows: list[dict[str, str]] = []
@@ -36,7 +36,7 @@ def log(folder: Path, row: Mapping[str, float], kept: int) -> None:
 def _draw(path: Path, rows: list[dict[str, str]], curves: list[str], kept: int) -> None:
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3), layout="constrained", squeeze=False)
     for axis, key in zip(axes[0], curves, strict=True):
-        # a detector that found nothing has no figures for its classes
+        # a detector without detections has no figures for its classes
         axis.plot([int(row["epoch"]) for row in rows], [float(row.get(key) or "nan") for row in rows], marker=".")
         if kept:
             axis.axvline(kept, color="grey", linewidth=0.8, linestyle=":")

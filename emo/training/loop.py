@@ -1,8 +1,8 @@
 """The training loop, for classification and for detection.
 
-One run is a folder: ``last.pt`` (written after every epoch), ``weights.pt`` (the best epoch's averaged weights: what
-export and a later ``--init`` need of it), ``log.csv`` and ``curves.png``. The same command goes on where a killed run
-stopped; an epoch's random numbers depend on the seed and the epoch alone, so the result is the same.
+One run is a folder: ``last.pt`` (written after every epoch), ``weights.pt`` (the best epoch's averaged weights, for
+export and a later ``--init``), ``log.csv`` and ``curves.png``. The same command resumes a killed run; an epoch's random
+numbers depend on the seed and the epoch alone, so the result is the same.
 
 Commands, times and results of the shipped models are in docs/training.md.
 """
@@ -26,7 +26,7 @@ from emo.training.task import Task
 
 
 class Network(nn.Module):
-    """The loss of a model, as one module: what several processes average the gradients of."""
+    """The loss of a model as one module, whose gradients several processes average."""
 
     def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class Network(nn.Module):
         self.task = task
 
     def forward(self, inputs: Tensor, target: object) -> Tensor:
-        """A scalar."""
+        """The loss, a scalar."""
         return self.task.loss(self.model, inputs, target)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What does not change while a run goes on."""
+    """The constants of a run."""
 
     recipe: Recipe
     task: Task
@@ -58,10 +58,10 @@ def train(
     *,
     compiled: bool = False,
 ) -> Path:
-    """Train, or go on training, in ``folder`` and give the file of the best epoch's averaged weights.
+    """Train, or resume training, in ``folder`` and return the file of the best epoch's averaged weights.
 
-    ``initial`` are tensors, by their names in the model, to start from. Without ``processes`` this one trains alone and
-    on the CPU. Raise ValueError when the folder holds another run, or the recipe cannot be followed here.
+    ``initial`` are tensors to start from, by their names in the model. Without ``processes`` training runs in this
+    process on the CPU. Raise ValueError if the folder holds another run, or the recipe is impossible here.
     """
     processes = processes or Processes()
     run = Run(recipe, task, folder, processes, batch_size(recipe, task.count, processes))
@@ -73,8 +73,8 @@ def train(
     model = emo.create(recipe.model, len(task.names), recipe.anchor_sizes)
     model.load_state_dict(initial or {}, strict=False)
     model.to(processes.device)
-    # as the pictures are: a fifth faster on a CPU
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its types lack this form
+    # like the pictures: a fifth faster on a CPU
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its type stubs
     state = State.start(recipe, model)
     resume(folder, recipe, task.names, task.count, state)
     if state.epoch:
@@ -92,9 +92,9 @@ def train(
 
 
 def batch_size(recipe: Recipe, pictures: int, processes: Processes) -> int:
-    """How many pictures all processes take in a step: as the recipe says, or all that there are if these are fewer.
+    """Number of pictures in a step of all processes: that of the recipe, or that of all pictures if there are fewer.
 
-    Raise ValueError when they cannot be shared evenly, or when a process would get a single one, which BatchNorm cannot
+    Raise ValueError if they cannot be shared evenly, or if a process would get a single one, which BatchNorm cannot
     learn from.
     """
     if recipe.batch_size % processes.count:
@@ -108,13 +108,13 @@ def batch_size(recipe: Recipe, pictures: int, processes: Processes) -> int:
 
 
 def _epoch(run: Run, state: State, network: nn.Module) -> float:
-    """One pass over the data; gives the mean loss over all processes."""
+    """One pass over the data; returns the mean loss over all processes."""
     recipe, processes = run.recipe, run.processes
     seed = recipe.seed * 10_000 + state.epoch
     generator = torch.Generator().manual_seed(seed)
     order = run.task.order(generator)
     batches = order[: len(order) // run.batch_size * run.batch_size].split(run.batch_size)
-    if not processes.leads:  # the same order for all, other views for each
+    if not processes.leads:  # the same order for all, different views for each
         generator.manual_seed(seed + processes.rank * 1_000_003)
     torch.manual_seed(seed + processes.rank * 1_000_003)  # drop path draws from the global generator
     sides, steps, device = recipe.sides(), len(batches), processes.device
@@ -146,12 +146,12 @@ def _epoch(run: Run, state: State, network: nn.Module) -> float:
 
 
 def _close(run: Run, state: State, loss: float, started: float) -> None:
-    """Measure what an epoch has brought, and write it down."""
+    """Evaluate an epoch, and save the results."""
     side = run.recipe.sides()[state.epoch]
     figures = run.task.evaluate(state.average.module.eval(), side)
     state.epoch += 1
     figure, validation_loss = next(iter(figures.values())), figures.get("val_loss", math.inf)
-    # figures at another side than the served one say too little about it
+    # only figures at the served side are meaningful
     if side == run.recipe.schedule[-1][0] and state.judge(
         figure, math.inf if math.isnan(validation_loss) else validation_loss
     ):
@@ -159,7 +159,7 @@ def _close(run: Run, state: State, loss: float, started: float) -> None:
     row = {"epoch": state.epoch, "side": side, "loss": loss, **figures, "seconds": time.monotonic() - started}
     log(run.folder, row, state.best_epoch)
     save(run.folder, run.recipe, run.task.names, run.task.count, state)
-    # not those of each class, of which there may be hundreds
+    # without those of each class, which may be hundreds
     told = [f"loss {loss:.4f}", *(f"{key} {value:.4f}" for key, value in figures.items() if " " not in key)]
     best = ", the best" * (state.best_epoch == state.epoch)
     print(f"epoch {state.epoch}/{len(run.recipe.sides())}: {', '.join(told)}{best}")

@@ -10,7 +10,7 @@ from emo.models.anchors import encode_boxes
 NEGATIVES_PER_POSITIVE = 3
 LEAST_OVERLAP = 0.2
 COVERED = 0.5
-"""An anchor lies in a region when more than this share of its area does."""
+"""An anchor lies in a region if more than this share of its area does."""
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -30,12 +30,12 @@ def _area(boxes_xyxy: Tensor) -> Tensor:
 
 
 def match_anchors(anchors: Tensor, boxes_xyxy: Tensor, labels: Tensor, background: int) -> tuple[Tensor, Tensor]:
-    """The label (A,) of each anchor, ``background`` where no box overlaps by half, and the box (A, 4) it stands for.
+    """The label (A,) of each anchor, ``background`` if no box overlaps by half, and its matched box (A, 4).
 
     Every box also gets the anchor that overlaps it most, however little that is, and the next two if they overlap by a
-    fifth: the smallest anchors are larger than many objects, which would else be learned from a single anchor.
-    A box with the label ``IGNORED`` makes no anchor positive; those that it would have made so, and those that lie in
-    it, are ``IGNORED`` in place of background.
+    fifth: the smallest anchors are larger than many objects, which would otherwise be learned from a single anchor. A
+    box with the label ``IGNORED`` makes no anchor positive; anchors that it would match, and those that lie in it, are
+    ``IGNORED`` instead of background.
     """
     doubted = labels == IGNORED
     targets, matched = _match(anchors, boxes_xyxy[~doubted], labels[~doubted], background)
@@ -54,7 +54,7 @@ def _match(anchors: Tensor, boxes_xyxy: Tensor, labels: Tensor, background: int)
     overlap = pairwise_iou(anchors, boxes_xyxy)
     best, owner = overlap.max(1)
     nearest, columns = overlap.topk(min(3, len(anchors)), 0)
-    for rank in reversed(range(len(columns))):  # a box's best anchor is its own, whoever else wants it
+    for rank in reversed(range(len(columns))):  # last, so that a box's best anchor is its own
         chosen = nearest[rank] > (LEAST_OVERLAP if rank else -1.0)
         best[columns[rank, chosen]] = 1.0
         owner[columns[rank, chosen]] = chosen.nonzero()[:, 0]
@@ -67,7 +67,7 @@ def ssd_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Tensor, b
     """Cross entropy over positives and the hardest negatives plus smooth L1 over positives, a scalar per positive.
 
     Anchors (A, 4), logits (N, A, C + 1), deltas (N, A, 4); targets (N, A) and boxes (N, A, 4) from ``match_anchors``.
-    What an ``IGNORED`` anchor says costs nothing.
+    ``IGNORED`` anchors do not count.
     """
     background = logits.shape[-1] - 1
     ignored = targets == IGNORED
@@ -79,7 +79,7 @@ def ssd_loss(anchors: Tensor, logits: Tensor, deltas: Tensor, targets: Tensor, b
     hardness = entropy.detach().masked_fill(positive | ignored, -1.0)
     rank = hardness.argsort(1, descending=True).argsort(1)
     negative = rank < (NEGATIVES_PER_POSITIVE * positive.sum(1, keepdim=True)).clamp(min=NEGATIVES_PER_POSITIVE)
-    classification = entropy[positive | negative].sum()  # 0 where ignored
+    classification = entropy[positive | negative].sum()  # 0 if ignored
     _, columns = positive.nonzero(as_tuple=True)
     wanted = encode_boxes(anchors[columns], boxes_xyxy[positive])
     regression = functional.smooth_l1_loss(deltas[positive], wanted, reduction="sum")

@@ -1,4 +1,4 @@
-"""What a training run takes from a checkpoint file to start from."""
+"""Pretrained weights that a training run starts from."""
 
 import contextlib
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from emo.checkpoints.loader import is_own, own_weights, read_checkpoint, recogni
 from emo.checkpoints.upstream import upstream_key, weights_of
 from emo.models.heads.model import Model
 
-_NAMED = 3  # of the tensors that do not fit
+_NAMED = 3  # mismatched tensors that an error names
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """The tensors in a file, by our names or the authors'.
 
-    ``architecture`` is None where only a backbone is recognised, ``size`` is that of the backbone, None where there is
-    none; ``names`` are the classes, empty where the file does not tell.
+    ``architecture`` is None if only a backbone is recognised, ``size`` is that of the backbone, None if there is none;
+    ``names`` are the classes, empty if unknown.
     """
 
     path: Path
@@ -30,9 +30,9 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """The weights in any checkpoint that ``emo import`` reads, or of a backbone alone; averaged where there are some.
+    """The weights in any checkpoint that ``emo import`` reads, or of a backbone alone; averaged ones if there are some.
 
-    Raise ValueError for a file that is no checkpoint, or not safe to read.
+    Raise ValueError for a file that is not a checkpoint, or not safe to read.
     """
     if path.suffix == ".onnx":
         msg = (
@@ -54,10 +54,10 @@ def read_source(path: Path) -> Source:
 
 
 def initial_tensors(source: Source, architecture: str, model: Model, names: tuple[str, ...]) -> dict[str, Tensor]:
-    """What the fresh ``model`` takes, by its own names; says how much that is.
+    """The tensors for the fresh ``model``, by its own names; prints how many.
 
-    Always the backbone. Of a model of the same kind and size also the rest, as far as the shapes are the same; what
-    tells the classes apart only where the classes are the same. Raise ValueError when the backbone does not fit.
+    Always the backbone. From a model of the same kind and size also the rest, if the shapes are equal; weights of
+    classes only if the classes are the same. Raise ValueError if the backbone does not fit.
     """
     taken: dict[str, Tensor] = {}
     missing, misshapen = [], []
@@ -71,7 +71,7 @@ def initial_tensors(source: Source, architecture: str, model: Model, names: tupl
                 taken[key] = found
         elif is_backbone and found is not None:
             misshapen.append(f"{key} is {tuple(found.shape)}, wants {tuple(own.shape)}")
-        elif is_backbone and own.is_floating_point():  # counters of batches decide nothing
+        elif is_backbone and own.is_floating_point():  # batch counters are irrelevant
             missing.append(key)
     size = _size(architecture)
     if source.size not in {None, size}:
@@ -100,6 +100,6 @@ def _find(tensors: Mapping[str, Tensor], key: str, upstream: str) -> Tensor | No
 
 
 def _tells_classes(key: str) -> bool:
-    """Whether a tensor's rows are classes: the linear layer of a classifier, the last convolutions of a detector."""
+    """True if a tensor's rows are classes: the linear layer of a classifier, the last convolutions of a detector."""
     part, *names = key.split(".")
     return part == "head" and (len(names) == 1 or (names[0] == "classify" and names[2] == "1"))

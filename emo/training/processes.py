@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun starts them: each has its share of every batch."""
+"""Distributed training by several processes, as torchrun starts them: each has its share of every batch."""
 
 import contextlib
 import datetime as dt
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-_PATIENCE = dt.timedelta(days=1)  # the others wait while the first one measures and exports
+_PATIENCE = dt.timedelta(days=1)  # the others wait while the first one evaluates and exports
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """How many there are, and which this one is; the first one keeps the run's folder and measures."""
+    """The number of processes, and the rank of this one; the first one writes the run's folder and evaluates."""
 
     rank: int = 0
     count: int = 1
@@ -23,7 +23,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the first one."""
+        """True for the first process."""
         return self.rank == 0
 
     def share(self, rows: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class Processes:
         return rows[self.rank :: self.count]
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network, its gradients averaged over all processes; buffers are those of the first one."""
+        """The network with gradients averaged over all processes; buffers are those of the first one."""
         return network if self.count == 1 else DistributedDataParallel(network)
 
     def mean(self, value: float) -> float:
@@ -42,8 +42,8 @@ class Processes:
         distributed.all_reduce(total)
         return total.item() / self.count
 
-    def agree(self, decision: bool) -> bool:  # noqa: FBT001 - a decision is what it is about
-        """What the first process decided; the others wait for it."""
+    def agree(self, decision: bool) -> bool:  # noqa: FBT001 - its only argument
+        """The decision of the first process; the others wait for it."""
         if self.count == 1:
             return decision
         decided = torch.tensor(int(decision), device=self.device)
@@ -53,9 +53,9 @@ class Processes:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Give the processes that torchrun started, or this one alone; only the first one writes to the terminal.
+    """Yield the processes that torchrun started, or this one alone; only the first one writes to the terminal.
 
-    They talk by NCCL where there are GPUs, one for each, and else by Gloo. Raise ValueError for too few GPUs.
+    They communicate by NCCL if there are GPUs, one for each, otherwise by Gloo. Raise ValueError for too few GPUs.
     """
     has_gpu = torch.cuda.is_available()
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -74,12 +74,12 @@ def joined() -> Iterator[Processes]:
         processes = Processes(distributed.get_rank(), count, device)
         with contextlib.nullcontext() if processes.leads else _silence():
             yield processes
-        distributed.barrier()  # nobody leaves before the first one has measured and exported
+        distributed.barrier()  # no process ends before the first one has evaluated and exported
     finally:
         distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):  # noqa: PTH123 - no path of ours
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):  # noqa: PTH123 - not a Path
         yield

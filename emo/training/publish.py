@@ -17,24 +17,24 @@ from emo_serve.labels import read_labels
 from emo_serve.manifest import MANIFEST_FILE, ModelCard, read_manifest
 
 Measure = Callable[[Restored, Predict, tuple[str, ...] | None], dict[str, float]]
-"""Figures of a model that is exported, of what its ONNX file predicts, and of the groups of its classes."""
+"""Returns the figures of an exported model, from its ONNX predictions and the groups of its classes."""
 TEXTS = ("training_data", "recipe", "measured_on", "intended_use", "terms")
 
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """What the classes of an exported model are, where the checkpoint does not say or shall not decide."""
+    """Overrides for the classes of an exported model."""
 
     labels: Path | None = None
-    """A file with their names, one a line; without it they are called as the run, or their number, says."""
+    """A file with their names, one a line; None for those of the run, or the usual ones for their number."""
     groups: Path | None = None
     """A table for ``choose_groups``."""
     kept: Sequence[str] | None = None
-    """The only ones that a classifier shall know."""
+    """The only classes that a classifier keeps."""
 
 
 def read_texts(card: Path) -> dict[str, str]:
-    """The texts of a model card from a TOML file; raise ValueError for a key that is none of them."""
+    """The texts of a model card from a TOML file; raise ValueError for an unknown key."""
     try:
         texts = tomllib.loads(card.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -54,10 +54,10 @@ def publish(
     measure: Measure | None,
     classes: Classes = Classes(),
 ) -> Path:
-    """Export ``weights.pt`` of a run, or any checkpoint, and give the folder; says how to ask for it.
+    """Export ``weights.pt`` of a run, or any checkpoint, and return the folder; prints how to query it.
 
-    The figures on the card, which are printed, are what ``measure`` finds for the ONNX file. Raise ValueError when a
-    text is missing, a class is not known or the file is no checkpoint, FileExistsError when the version exists.
+    The figures on the card, which are printed, are those that ``measure`` returns for the ONNX file. Raise ValueError
+    if a text is missing, a class is unknown or the file is not a checkpoint, FileExistsError if the version exists.
     """
     target.check()
     missing = [key for key in TEXTS if key not in texts]

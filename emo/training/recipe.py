@@ -1,4 +1,4 @@
-"""What decides the result of a training run, beside the data and the weights that it starts from."""
+"""Training recipe: everything that determines the result besides the data and the initial weights."""
 
 import math
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The same recipe, data and first weights give the same model."""
+    """The parameters of a run; the same recipe, data and initial weights give the same model."""
 
     model: str
     schedule: tuple[tuple[int, int], ...]
-    """(input side, epochs), in turn; the last side is the one to serve at."""
+    """(input side, epochs), one after the other; the last side is that of serving."""
     batch_size: int = 128
-    """Of all processes together."""
+    """Total of all processes."""
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    """Share of all steps in which the rate rises linearly."""
+    """Share of all steps during which the rate rises linearly."""
     cooldown: float | None = None
-    """Share of all steps, at the end, in which it falls to 0 along a cosine; None for all after the warm-up."""
+    """Share of all steps, at the end, during which it falls to 0 along a cosine; None for all after the warm-up."""
     ema_decay: float = 0.999
     seed: int = 0
     anchor_sizes: tuple[int, ...] = SIZES
-    """Of a detector, see ``emo.models.anchors``."""
+    """Anchor sizes of a detector, see ``emo.models.anchors``."""
     precision: Precision = "float32"
-    """Of convolutions and matrix products while training; weights and evaluation are float32."""
+    """Precision of convolutions and matrix products in training; weights and evaluation are float32."""
     patience: int | None = None
-    """Stop after so many epochs at the last side without a better first figure; None for never."""
+    """Stop after this many epochs at the last side without improvement of the main figure; None for never."""
     distillation: Distillation | None = None
-    """How the teacher is learned from, where there is one."""
+    """Parameters of distillation, if there is a teacher."""
 
     def sides(self) -> list[int]:
         """The input side of each epoch."""

@@ -1,4 +1,4 @@
-"""All that changes while a run goes on, and its files: ``last.pt`` to go on from, ``weights.pt`` to export."""
+"""The state of a run, and its files: ``last.pt`` to resume from, ``weights.pt`` to export."""
 
 import math
 from collections.abc import Callable
@@ -25,24 +25,24 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     epoch: int = 0
-    """How many are finished."""
+    """Number of finished epochs."""
     best_epoch: int = 0
-    """0 before the first one that counts."""
+    """0 before the first epoch that counts."""
     best_figure: float = 0.0
     best_loss: float = math.inf
-    """Over the validation split, of the best epoch; infinite where none was measured."""
+    """Validation loss of the best epoch; infinite if not measured."""
     improved_epoch: int = 0
-    """The last one that was better than all before it; a later one that is as good is kept and no improvement."""
+    """The last epoch that was better than all before it; a later equal one is kept but no improvement."""
 
     @classmethod
     def start(cls, recipe: Recipe, model: nn.Module) -> "State":
-        """Before the first step."""
+        """The state before the first step."""
         average = AveragedModel(model, avg_fn=moving_average(recipe.ema_decay), use_buffers=True)
         optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), recipe.learning_rate, fused=True)
         return cls(model, average, optimizer, torch.amp.GradScaler(enabled=recipe.precision == "float16"))
 
     def judge(self, figure: float, loss: float) -> bool:
-        """Whether the epoch that has just ended is the best by now: of equal figures the lower validation loss counts.
+        """True if the epoch that has just ended is the best so far: of equal figures the lower validation loss counts.
 
         Of those that are equal in both it is the later one, which has learned for longer.
         """
@@ -56,7 +56,7 @@ class State:
         return True
 
     def out_of_patience(self, recipe: Recipe) -> bool:
-        """Whether the recipe wants no more epochs."""
+        """True if the recipe's patience has run out."""
         since = self.epoch - self.improved_epoch
         return recipe.patience is not None and self.improved_epoch > 0 and since >= recipe.patience
 
@@ -65,7 +65,7 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
     """An exponential moving average that forgets its random start: the decay grows to ``decay`` with the step count."""
 
     def update(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not current.is_floating_point():  # BatchNorm's counter of batches
+        if not current.is_floating_point():  # BatchNorm's batch counter
             return current
         kept = min(decay, (1 + int(count)) / (10 + int(count)))
         return average.lerp(current, 1 - kept)
@@ -74,16 +74,16 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Norms and biases are not decayed."""
+    """Parameter groups of the optimizer: no weight decay for norms and biases."""
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def resume(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, state: State) -> None:
-    """Load the state of a stopped run, where there is one.
+    """Load the state of a stopped run, if there is one.
 
-    Raise ValueError when it is one of another recipe, of other classes or of another number of training pictures.
+    Raise ValueError if its recipe, classes or number of training pictures differ.
     """
     path = folder / LAST_FILE
     if not path.exists():
@@ -108,7 +108,7 @@ def resume(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, 
     state.optimizer.load_state_dict(saved["optimizer"])
     state.scaler.load_state_dict(saved["scaler"])
     state.epoch, state.best_epoch, state.best_figure = saved["epoch"], saved["best_epoch"], saved["best_figure"]
-    state.best_loss = saved.get("best_loss", math.inf)  # a run that was begun before these were kept
+    state.best_loss = saved.get("best_loss", math.inf)  # missing in runs of older versions
     state.improved_epoch = saved.get("improved_epoch", state.best_epoch)
 
 
@@ -132,7 +132,7 @@ def save(folder: Path, recipe: Recipe, names: tuple[str, ...], pictures: int, st
 
 
 def keep(folder: Path, recipe: Recipe, names: tuple[str, ...], state: State) -> None:
-    """Write the averaged weights as they are now to ``weights.pt``."""
+    """Write the current averaged weights to ``weights.pt``."""
     content = {
         "recipe": asdict(recipe),
         "names": list(names),
@@ -143,7 +143,7 @@ def keep(folder: Path, recipe: Recipe, names: tuple[str, ...], state: State) -> 
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
-    """In one step, so that a kill leaves the old file or the new one."""
+    """Write a file in one step, so that a kill leaves the old file or the new one."""
     partial = path.with_suffix(".partial")
     torch.save(content, partial)
     partial.replace(path)

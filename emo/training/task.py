@@ -1,4 +1,4 @@
-"""What differs between classification and detection."""
+"""The common interface of classification, detection and distillation."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from emo_serve.manifest import Preprocessing
 
 
 class Task(Protocol):
-    """A data set with its training pictures in memory, and what is to be learned from it."""
+    """A data set with its training pictures in memory, and its learning objective."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -19,11 +19,11 @@ class Task(Protocol):
 
     @property
     def count(self) -> int:
-        """How many training pictures there are."""
+        """Number of training pictures."""
 
     @property
     def validation_count(self) -> int:
-        """How many pictures it is measured with."""
+        """Number of validation pictures."""
 
     def order(self, generator: torch.Generator) -> Tensor:
         """The row numbers of an epoch's pictures."""
@@ -31,14 +31,14 @@ class Task(Protocol):
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Any]]:
         """For each batch of row numbers: normalised input (N, 3, side, side) and target."""
 
-    def loss(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:  # noqa: ANN401 - what ``batches`` gave
+    def loss(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:  # noqa: ANN401 - from ``batches``
         """A scalar in float32, the mean over the batch."""
 
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
-        """Named figures over the validation split with a model in eval mode, the one that counts first.
+        """Named figures over the validation split with a model in eval mode, the main one first.
 
-        ``val_loss`` is the loss there: of equal epochs the one is kept where it is lower.
+        ``val_loss`` is the loss there, which decides between epochs with equal figures.
         """
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
-        """The same figures of anything that predicts, without the loss; of ``groups``, where each class has one."""
+        """Figures of ``evaluate`` for any predictor, without the loss; those of ``groups``, if each class has one."""

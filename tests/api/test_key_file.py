@@ -102,7 +102,7 @@ async def test_a_new_key_is_let_in_and_a_removed_one_is_not(tmp_path: Path, monk
     (tmp_path / "models").mkdir()
     path = tmp_path / "keys"
     alice, _ = new_key("alice", path)
-    monkeypatch.setattr("emo_serve.api.http.key_file._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("emo_serve.api.http.key_file._CHECK_SECONDS", 0.0)
     async with in_process(settings_for(tmp_path / "models", api_keys_file=path)) as (client, _):
 
         async def ask(key: str) -> int:

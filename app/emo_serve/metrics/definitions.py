@@ -35,19 +35,19 @@ _LAG_INTERVAL_SECONDS = 0.25
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
-"""The label value for what has none of its own."""
+"""The label value for everything without one of its own."""
 
 MAX_CLASSES = 1000
-"""So many classes of a model, the first of its labels, are counted by name."""
+"""Number of classes of a model, the first of its labels, that are counted by name."""
 
 
 class Queue(NamedTuple):
     """The state of a queue that metrics report."""
 
     depth: Callable[[], int]
-    """How many images wait."""
+    """Number of waiting images."""
     age: Callable[[], float]
-    """Seconds that the one which has waited longest has waited; 0 where none waits."""
+    """Seconds that the oldest waiting image has waited; 0 if there is none."""
 
 
 class Metrics:

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 Sample = tuple[str, dict[str, str], float]
-"""Name, labels, value. (JSON gives it back as a list.)"""
+"""Name, labels, value. (A list after a round trip through JSON.)"""
 
 
 class Family(TypedDict):
@@ -24,7 +24,7 @@ class Family(TypedDict):
 
 
 Snapshot = dict[str, Family]
-"""All metrics of a process at one moment, by name; JSON can carry it."""
+"""All metrics of a process at one moment, by name; JSON-serializable."""
 
 _TOTALS = ("counter", "histogram")
 _NO_SUMS = ("emo_queue_age_seconds", "emo_workers_configured", "emo_memory_limit_bytes")

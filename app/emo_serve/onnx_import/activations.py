@@ -1,4 +1,4 @@
-"""Whether scores are probabilities already, and what makes them such."""
+"""Recognition of the final activation: whether scores are probabilities already."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ from emo_serve.onnx_import.model_spec import Activation, ScoreKind
 from emo_serve.onnx_import.origin import Origin
 
 SLACK = 1e-3
-"""How far a probability may lie outside of [0, 1], because float16 is not exact."""
+"""Tolerance for probabilities outside of [0, 1], as float16 is not exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Asked:
 
 
 def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activation, str]:
-    """What makes probabilities of the scores (..., C), and why; raises StartupError where what is told cannot be.
+    """The activation that turns scores (..., C) into probabilities, and why; raises StartupError if --scores is wrong.
 
-    Values within 0..1 alone do not make probabilities: logits are there for some pictures, too.
+    Values within 0..1 are not sufficient: logits may lie there for some pictures, too.
     """
     low, high = float(scores.min()), float(scores.max())
     lie = f"they lie in {low:.3g}..{high:.3g}"

@@ -1,4 +1,4 @@
-"""A wrapped graph -> ``models/<name>/<version>/``, whole and accepted by the server's own self-test, or nothing."""
+"""Served graph -> ``models/<name>/<version>/``, complete and accepted by the server's own self-test, or nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,55 +36,55 @@ from emo_serve.vision.preprocess import preprocess
 
 LIMITS = ImageLimits()
 _FLOAT16_LOOSENESS = 50
-"""Of the golden pair: float16 has 11 bits of precision, and a batch may round otherwise than an image alone."""
+"""For the golden pair: float16 has 11 bits of precision, and a batch may round differently than a single image."""
 
 _ALL_STAY = 1.0
-"""As an IoU threshold: no two boxes overlap more, so none of those that the network kept is suppressed."""
-_CLEARLY_BETTER = 1e-3  # of scores: ten times what a golden pair may be off
+"""IoU threshold above any overlap, so that no box that the network kept is suppressed."""
+_CLEARLY_BETTER = 1e-3  # score difference: ten times the tolerance of a golden pair
 
 
 def write_artefact(
     target: Path,
     graph: bytes,
-    front: InputSpec,
-    end: Head,
+    spec: InputSpec,
+    head: Head,
     labels: tuple[str, ...],
     options: Options,
     sources: Sequence[Path],
 ) -> Artefact:
-    """Write all files into a hidden folder, try them as the server does, then move it; raises StartupError.
+    """Write all files into a hidden folder, test them as the server does, then rename it; raises StartupError.
 
-    The ``sources`` are the files that the graph and its weights were read from.
+    ``sources`` are the files that the graph and its weights were read from.
     """
     try:
         with atomic_folder(target) as draft:
             (draft / MODEL_FILE).write_bytes(graph)
             (draft / LABELS_FILE).write_text("\n".join(labels) + "\n", encoding="utf-8")
-            manifest = _manifest(draft, target, front, end, options, sources)
+            manifest = _manifest(draft, target, spec, head, options, sources)
             write_manifest(manifest, draft / MANIFEST_FILE)
             artefact = Artefact(manifest, read_labels(draft / LABELS_FILE), draft / MODEL_FILE)
             session = OrtSession(artefact.model_path, manifest, SessionOptions())
             self_test(artefact, session, LIMITS, DEFAULT_MAX_BATCH_SIZE)
-    except ValueError as error:  # of the manifest's own rules
+    except ValueError as error:  # from validation of the manifest
         msg = f"{options.file}: cannot be described: {error}"
         raise StartupError(msg) from error
     return read_artefact(target)
 
 
 def _manifest(
-    draft: Path, target: Path, front: InputSpec, end: Head, options: Options, sources: Sequence[Path]
+    draft: Path, target: Path, spec: InputSpec, head: Head, options: Options, sources: Sequence[Path]
 ) -> Manifest:
-    rule = front.rule
-    picture, answers = _golden_answers((draft / MODEL_FILE).read_bytes(), front, end)
-    is_half = front.dtype == "float16"
+    rule = spec.rule
+    picture, answers = _golden_answers((draft / MODEL_FILE).read_bytes(), spec, head)
+    is_half = spec.dtype == "float16"
     return Manifest(
         name=target.parent.name,
         version=target.name,
         task=options.task,
         input=Tensor(name=INPUT, dtype="uint8", shape=(-1, rule.height, rule.width, 3)),
-        outputs=tuple(Tensor(name=name, dtype="float32", shape=(-1, *shape)) for name, shape in shapes(end).items()),
+        outputs=tuple(Tensor(name=name, dtype="float32", shape=(-1, *shape)) for name, shape in shapes(head).items()),
         preprocessing=rule,
-        detection=_defaults(end),
+        detection=_defaults(head),
         groups=read_groups(options.groups, read_labels(draft / LABELS_FILE)) if options.groups else None,
         sha256={file: sha256_of(draft / file) for file in (MODEL_FILE, LABELS_FILE)},
         golden=golden_pair(picture, answers, _FLOAT16_LOOSENESS if is_half else 1),
@@ -101,21 +101,21 @@ def _manifest(
     )
 
 
-def _defaults(end: Head) -> DetectionDefaults | None:
-    if isinstance(end, ClassifierHead):
+def _defaults(head: Head) -> DetectionDefaults | None:
+    if isinstance(head, ClassifierHead):
         return None
-    return DetectionDefaults(iou_threshold=_ALL_STAY) if isinstance(end, NmsHead) else DetectionDefaults()
+    return DetectionDefaults(iou_threshold=_ALL_STAY) if isinstance(head, NmsHead) else DetectionDefaults()
 
 
 def _golden_answers(
-    graph: bytes, front: InputSpec, end: Head
+    graph: bytes, spec: InputSpec, head: Head
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
-    """A picture, and of the outputs for it what is the same everywhere; raises StartupError where there is none."""
+    """A picture, and the reproducible part of the outputs for it; raises StartupError if there is none."""
     served = LooseGraph(graph)
     for picture in (golden_picture(), np.zeros((36, 48, 3), np.uint8)):
-        found = served.answer({INPUT: preprocess(Picture.of(picture), front.rule)[0][None]})
-        answers = {name: found[name][0].astype(np.float32) for name in shapes(end)}
-        steady = _steady_rows(answers["scores"]) if isinstance(end, NmsHead) else None
+        found = served.answer({INPUT: preprocess(Picture.of(picture), spec.rule)[0][None]})
+        answers = {name: found[name][0].astype(np.float32) for name in shapes(head)}
+        steady = _steady_rows(answers["scores"]) if isinstance(head, NmsHead) else None
         if steady != 0 and all(np.isfinite(answer).all() for answer in answers.values()):
             return picture, {name: answer[:steady] for name, answer in answers.items()}
     msg = "no picture made here gives answers that could be compared elsewhere: they are NaN, infinite or all alike"
@@ -123,7 +123,7 @@ def _golden_answers(
 
 
 def _steady_rows(scores: NDArray[np.float32]) -> int:
-    """How many of the first rows of lists, best first (A, C), no rounding can bring into another order."""
+    """The number of first rows, best first (A, C), whose order no rounding can change."""
     best = scores.max(axis=1)
     may_change = (best[:-1] - best[1:] < _CLEARLY_BETTER) & (best[:-1] > 0)
     return int(may_change.argmax()) if may_change.any() else len(best)

@@ -1,4 +1,4 @@
-"""The score that stands for no object, which many detectors have before or after those of their classes."""
+"""Recognition of the background score, which many detectors have before or after those of their classes."""
 
 from typing import Literal
 
@@ -13,11 +13,11 @@ from emo_serve.onnx_import.options import Options
 
 Background = Literal["none", "first", "last"]
 
-_MOST = 0.8  # of the boxes: the last score is a sure object in none of them, so it stands for no object
+_MOST = 0.8  # of the boxes: a class that is a sure object in so many of them is the background
 
 
 def find_background(scores: NDArray[np.float32], options: Options, labels: Labels) -> tuple[Background, list[Finding]]:
-    """Which of the scores (P, A, C) it is, by the number of labels, else by their values."""
+    """Position of the background among the scores (P, A, C), by the number of labels, else by their values."""
     count = scores.shape[-1]
     best = scores.argmax(axis=-1)
     firsts, lasts = float((best == 0).mean()), float((best == count - 1).mean())
@@ -42,8 +42,8 @@ def find_background(scores: NDArray[np.float32], options: Options, labels: Label
         place = "first"
     else:
         if is_first or is_last:
-            end, share = ("first", firsts) if is_first else ("last", lasts)
-            text = f"none, though the {end} score is the best of {share:.0%} of the boxes"
+            position, share = ("first", firsts) if is_first else ("last", lasts)
+            text = f"none, though the {position} score is the best of {share:.0%} of the boxes"
             return "none", [_finding(f"{text}: if that stands for no object, leave out its label")]
         return "none", []
     share = firsts if place == "first" else lasts
@@ -51,7 +51,7 @@ def find_background(scores: NDArray[np.float32], options: Options, labels: Label
 
 
 def _is_sure(scores: NDArray[np.float32]) -> bool:
-    """Whether, taken for a class, they would be an object in most boxes."""
+    """True if, taken for a class, these scores would be an object in most boxes."""
     return float((scores > 0).mean()) >= _MOST and float(np.median(scores)) > 0.5
 
 

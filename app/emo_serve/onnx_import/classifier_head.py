@@ -1,4 +1,4 @@
-"""What a network answers: recognised by the shapes and values of its outputs for some pictures."""
+"""Recognition of a classifier's head by the shapes and values of its outputs for some pictures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,13 +13,13 @@ from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.origin import Origin
 
 Answers = Mapping[str, Sequence[NDArray[np.generic]]]
-"""Output name -> what it was for each picture alone, (1, ...)."""
+"""Output name -> its values for each picture as a single image, (1, ...)."""
 
 
 def recognise_classifier(
     answers: Answers, origins: Mapping[str, Origin], options: Options, labels: Labels
 ) -> tuple[ClassifierHead, list[Finding]]:
-    """The scores among the outputs; raises StartupError where none, or none of that many classes, can be them."""
+    """The scores among the outputs; raises StartupError if none qualifies, or none has that many classes."""
     name, scores = _scores(answers, options, labels)
     wide = scores.shape[1]
     is_pair = wide == 1 and labels.count == 2
@@ -27,15 +27,15 @@ def recognise_classifier(
     activation, text = choose_activation(scores, asked)
     if activation == "softmax" and options.scores is None:
         text += ", for one class at a time (assumed: --scores sigmoid where several may hold)"
-    end = ClassifierHead(name, 2 if is_pair else wide, activation, is_pair, labels.kept)
+    head = ClassifierHead(name, 2 if is_pair else wide, activation, is_pair, labels.served)
     what = f"{name}, {wide} classes" if wide > 1 else f"{name}, one score"
     if is_pair:
         what += f", that of {labels.names[1] if labels.names else ''}; the other label gets the rest of 1"
-    return end, [Finding("output", what, "--score-output"), Finding("scores", text, "--scores")]
+    return head, [Finding("output", what, "--score-output"), Finding("scores", text, "--scores")]
 
 
 def _scores(answers: Answers, options: Options, labels: Labels) -> tuple[str, NDArray[np.float32]]:
-    """The output that holds them, and its values (P, C)."""
+    """Name and values (P, C) of the output with the scores."""
     lines = {name: flat for name, values in answers.items() if (flat := _line(values)) is not None}
     choices = " or ".join(f"{name} ({flat.shape[1]} scores)" for name, flat in lines.items())
     if options.score_output is not None:
@@ -58,17 +58,17 @@ def _scores(answers: Answers, options: Options, labels: Labels) -> tuple[str, ND
 
 
 def _label_counts(scores: int) -> set[int | None]:
-    """A single score may be that of the second of two classes."""
+    """Possible numbers of labels; a single score may be that of the second of two classes."""
     return {None, 1, 2} if scores == 1 else {None, scores}
 
 
 def describe(answers: Answers) -> str:
-    """The outputs and their shapes for one picture, for people."""
+    """The outputs and their shapes for one picture, as text."""
     return ", ".join(f"{name} {values[0].dtype} {values[0].shape}" for name, values in answers.items()) or "none"
 
 
 def _line(values: Sequence[NDArray[np.generic]]) -> NDArray[np.float32] | None:
-    """The output for all pictures, (P, C), where it is one number for each class."""
+    """The output for all pictures, (P, C), if it is one number for each class; otherwise None."""
     shapes = {value.shape for value in values}
     shape = (*values[0].shape, 1) if values[0].shape == (1,) else values[0].shape
     is_float = np.issubdtype(values[0].dtype, np.floating)

@@ -1,4 +1,4 @@
-"""COCO's 80 categories in the order of their ids: what most published detectors find."""
+"""COCO's 80 categories in the order of their ids: the classes of most published detectors."""
 
 COCO: tuple[str, ...] = tuple(
     name.strip()

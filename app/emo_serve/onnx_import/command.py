@@ -1,4 +1,4 @@
-"""``emo-serve add``: any ONNX classifier or detector -> a folder of the model repository, and a first answer."""
+"""``emo-serve add``: any ONNX classifier or detector -> a version in the model repository, and a first answer."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ from emo_serve.onnx_import.labels import labels_of
 from emo_serve.onnx_import.model_spec import Finding, Head, InputSpec, NmsHead
 from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.probes import probe
-from emo_serve.onnx_import.yolox import find_grids, told_grids
+from emo_serve.onnx_import.yolox import declared_grids, find_grids
 from emo_serve.settings import SessionOptions
 from emo_serve.vision.image import decode
 from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
@@ -32,18 +32,18 @@ _SHOWN = 5
 
 
 def add(options: Options) -> int:
-    """Add the model, say what was recognised and what it answers; raises StartupError, and then nothing is left."""
+    """Add the model, print the findings and a first answer; raises StartupError, and then leaves nothing behind."""
     target = _target(options)
     network = read_network(options.file)
     photo = None if options.photo is None else _read(options.photo)
     try:
-        front, end, labels, findings = _recognise(network, options, photo)
+        spec, head, labels, findings = _recognise(network, options, photo)
     except StartupError as error:
         msg = f"{options.file}: {error}"
         raise StartupError(msg) from error
     _say(f"{options.file}:", *_lines(findings))
-    graph = served_graph(network.model, front, end).SerializeToString()
-    artefact = write_artefact(target, graph, front, end, labels, options, network.files)
+    graph = served_graph(network.model, spec, head).SerializeToString()
+    artefact = write_artefact(target, graph, spec, head, labels, options, network.files)
     _say(f"added {target}", *_shown(artefact, photo), *_hints(artefact, network, options.file))
     return 0
 
@@ -76,29 +76,29 @@ def _recognise(
     picture = None if photo is None else decode(photo, LIMITS)
     usual = conventions_of(network, options)
     labels = labels_of(network, options)
-    front, findings = recognise_input(network, options, usual)
-    probes = probe(network, front, picture)
+    spec, findings = recognise_input(network, options, usual)
+    probes = probe(network, spec, picture)
     grids = None
     if options.task == "detect" and options.boxes == "yolox":
-        grids = told_grids(probes.answers, front.rule)
+        grids = declared_grids(probes.answers, spec.rule)
     elif options.task == "detect" and not network.is_ultralytics:
-        grids = find_grids(probes.answers, front.rule, labels.count)
+        grids = find_grids(probes.answers, spec.rule, labels.count)
     if grids is not None:
-        front, findings = recognise_input(network, options, YOLOX)
-        probes = probe(network, front, picture)
-    end: Head
+        spec, findings = recognise_input(network, options, YOLOX)
+        probes = probe(network, spec, picture)
+    head: Head
     if options.task == "classify":
-        end, found = recognise_classifier(probes.answers, network.origins, options, labels)
+        head, found = recognise_classifier(probes.answers, network.origins, options, labels)
     else:
         strides = grids.strides if grids and grids.is_raw and options.boxes in {None, "yolox"} else ()
-        end, found = recognise_detector(network, probes.answers, options, labels, front.rule, strides)
-    front, tried = probes.front, list(probes.findings)
-    if isinstance(end, NmsHead) and end.one_by_one and not front.one_by_one:
-        front = replace(front, one_by_one=True)
+        head, found = recognise_detector(network, probes.answers, options, labels, spec.rule, strides)
+    spec, tried = probes.spec, list(probes.findings)
+    if isinstance(head, NmsHead) and head.one_by_one and not spec.one_by_one:
+        spec = replace(spec, one_by_one=True)
         text = "open, but the lists are those of one picture: they are computed one after the other"
         tried[-1] = Finding("batch", text)
-    names, named = labels.named(end.num_classes)
-    return front, end, names, [*findings, *tried, *found, named]
+    names, named = labels.named(head.num_classes)
+    return spec, head, names, [*findings, *tried, *found, named]
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _shown(artefact: Artefact, photo: bytes | None) -> Iterator[str]:
-    """What the model says about the photo, by the server's own steps."""
+    """The model's answer for the photo, by the server's own steps, as lines of text."""
     manifest = artefact.manifest
     prepared = prepare(photo or manifest.golden.image_bytes(), LIMITS, manifest.preprocessing)
     yield (

@@ -1,4 +1,4 @@
-"""How a kind of network is usually fed: what holds where no option says otherwise."""
+"""Usual inputs of each kind of network: the defaults of options."""
 
 import re
 from dataclasses import dataclass
@@ -11,30 +11,30 @@ from emo_serve.onnx_import.options import Options, Triple
 _NOTHING: Triple = (0.0, 0.0, 0.0)
 _BYTES: Triple = (255.0, 255.0, 255.0)
 _GREY = 114
-"""What Ultralytics and YOLOX fill up with."""
+"""Padding of Ultralytics and YOLOX."""
 _OTHER_TASKS = frozenset({"segment", "semantic", "pose", "obb", "depth"})
 
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """Colours, and the place of the picture in the input; ``why`` is for people."""
+    """Colours, and the place of the picture in the input; ``why`` explains them to the user."""
 
     mean: Triple
     std: Triple
     why: str
     channels: Literal["rgb", "bgr"] = "rgb"
     resize: Literal["short", "cut", "fit", "stretch"] = "stretch"
-    """``short``: a bit more than the input, of which the centre is cut out. ``cut``: no more than the input."""
+    """``short``: resized to a bit more than the input, then the centre is cut out. ``cut``: to exactly the input."""
     padding: int | None = None
     size: tuple[int | None, int | None] = (None, None)
-    """Width and height, for a graph that leaves them open."""
+    """Width and height for a graph with dynamic sizes."""
 
 
 YOLOX = Conventions(_NOTHING, (1.0, 1.0, 1.0), "as YOLOX has it", "bgr", "fit", _GREY)
 
 
 def conventions_of(network: Network, options: Options) -> Conventions:
-    """What is usual for this network, as far as its file tells; raises StartupError for another task."""
+    """The conventions of this network, as far as its metadata tells; raises StartupError for another task."""
     _check_task(network.metadata.get("task", ""), options)
     assumed = "assumed: no file tells"
     if network.is_ultralytics:
@@ -47,12 +47,12 @@ def conventions_of(network: Network, options: Options) -> Conventions:
     return Conventions(_NOTHING, _BYTES, assumed, resize="fit" if len(network.outputs) == 1 else "stretch")
 
 
-def _check_task(told: str, options: Options) -> None:
-    if told in _OTHER_TASKS:
-        msg = f"its metadata says task: {told}; classifiers and detectors can be added, and this is neither"
+def _check_task(task: str, options: Options) -> None:
+    if task in _OTHER_TASKS:
+        msg = f"its metadata says task: {task}; classifiers and detectors can be added, and this is neither"
         raise StartupError(msg)
-    if told in {"classify", "detect"} and told != options.task:
-        msg = f"its metadata says task: {told}; add it with --task {told}"
+    if task in {"classify", "detect"} and task != options.task:
+        msg = f"its metadata says task: {task}; add it with --task {task}"
         raise StartupError(msg)
 
 

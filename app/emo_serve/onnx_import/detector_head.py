@@ -1,4 +1,4 @@
-"""What a detector answers: boxes and scores, or one table of both, as YOLO networks have it; or lists of its own."""
+"""Recognition of a detector's head: boxes and scores, one table of both as in YOLO networks, or an NMS head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from emo_serve.onnx_import.options import Options
 from emo_serve.onnx_import.origin import Origin
 
 Table = NDArray[np.float32]
-"""An output for all pictures, (P, A, F) once it is turned."""
+"""An output for all pictures, (P, A, F), or (P, F, A) before it is transposed."""
 
 _TABLES = "boxes (N, A, 4) and scores (N, A, C), or one table (N, 4 + C, A) or (N, A, 5 + C)"
 _LISTS = (
@@ -32,8 +32,8 @@ _LISTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """One way to understand the outputs."""
+class _Candidate:
+    """One interpretation of the outputs."""
 
     words: str
     boxes: Columns
@@ -49,52 +49,55 @@ def recognise_detector(
     rule: Preprocessing,
     strides: tuple[int, ...],
 ) -> tuple[DetectorHead | NmsHead, list[Finding]]:
-    """Boxes and scores among the outputs; raises StartupError where there are none, or of another number of classes.
+    """Boxes and scores among the outputs; raises StartupError if there are none, or the number of classes is wrong.
 
-    The ``strides`` are those of YOLOX's raw head, or none where it is not that.
+    ``strides`` are those of YOLOX's raw head, empty for other networks.
     """
-    lists = None
+    nms = None
     if options.nms != "none" and not strides:
-        lists = find_candidates(answers, options, labels.count, may_select=network.selects)
-    if lists is not None:
-        return recognise_nms_head(lists, answers, options, labels, rule)
+        nms = find_candidates(answers, options, labels.count, may_select=network.selects)
+    if nms is not None:
+        return recognise_nms_head(nms, answers, options, labels, rule)
     if options.nms == "inside" or options.class_output:
         msg = f"no outputs are lists of boxes, scores and classes: {describe(answers)}; allowed are {_LISTS}"
         raise StartupError(msg)
     tables = _tables(answers)
-    readings = [reading for pair in permutations(tables, 2) for reading in _pairs(tables, *pair)]
-    readings = readings or [reading for name in tables for reading in _singles(name, tables[name])]
+    candidates = [candidate for pair in permutations(tables, 2) for candidate in _from_pair(tables, *pair)]
+    candidates = candidates or [candidate for name in tables for candidate in _from_table(name, tables[name])]
     if strides:
-        readings = [reading for reading in readings if reading.objectness is not None]
-    if not readings:
+        candidates = [candidate for candidate in candidates if candidate.objectness is not None]
+    if not candidates:
         msg = f"a detector has {_TABLES}, or {_LISTS}; this graph has {describe(answers)}"
         raise StartupError(msg)
-    fitting = [reading for reading in readings if labels.count in {None, *_label_counts(reading)}]
+    fitting = [candidate for candidate in candidates if labels.count in {None, *_label_counts(candidate)}]
     if not fitting:
-        counts = ", ".join(f"{_width(reading.scores)} ({reading.words})" for reading in readings)
+        counts = ", ".join(f"{_width(candidate.scores)} ({candidate.words})" for candidate in candidates)
         msg = f"there are {labels.count} labels, but the graph gives scores for {counts}; the two must be as many"
-        told = replace(options, nms="inside")
-        if options.nms is None and find_candidates(answers, told, labels.count, may_select=network.selects) is not None:
+        forced = replace(options, nms="inside")
+        if (
+            options.nms is None
+            and find_candidates(answers, forced, labels.count, may_select=network.selects) is not None
+        ):
             msg += ", unless they are lists of what is left after non-maximum suppression (--nms inside)"
         raise StartupError(msg + labels.advice)
-    chosen = _chosen(fitting, options)
-    return _finish(chosen, tables, _Known(options, labels, network.origins, rule, strides))
+    chosen = _choose(fitting, options)
+    return _finish(chosen, tables, _Context(options, labels, network.origins, rule, strides))
 
 
-def _chosen(readings: list[_Reading], options: Options) -> _Reading:
-    """The most usual reading; where several outputs may be the boxes or the scores, their names or the options tell."""
-    outputs = sorted({reading.boxes.output for reading in readings})
+def _choose(candidates: list[_Candidate], options: Options) -> _Candidate:
+    """The most usual candidate; between outputs that may be boxes or scores, names or options decide."""
+    outputs = sorted({candidate.boxes.output for candidate in candidates})
     telling = [name for name in outputs if _sounds_like_boxes(name)]
     name = options.box_output or (telling or outputs)[0]
     if name not in outputs or (options.box_output is None and len(outputs) > 1 and len(telling) != 1):
         msg = f"which output holds the boxes? Say it with --box-output; it may be {' or '.join(outputs)}"
         raise StartupError(msg)
-    readings = [reading for reading in readings if reading.boxes.output == name]
-    scores = sorted({reading.scores.output for reading in readings})
+    candidates = [candidate for candidate in candidates if candidate.boxes.output == name]
+    scores = sorted({candidate.scores.output for candidate in candidates})
     if (options.score_output or scores[0]) not in scores or (options.score_output is None and len(scores) > 1):
         msg = f"which output holds the scores of the boxes in {name}? Say it with --score-output; it may be "
         raise StartupError(msg + " or ".join(scores))
-    return next(reading for reading in readings if reading.scores.output == (options.score_output or scores[0]))
+    return next(candidate for candidate in candidates if candidate.scores.output == (options.score_output or scores[0]))
 
 
 def _tables(answers: Answers) -> dict[str, Table]:
@@ -111,21 +114,21 @@ def _sounds_like_boxes(name: str) -> bool:
     return any(word in name.lower() for word in ("box", "loc"))
 
 
-def _pairs(tables: dict[str, Table], boxes: str, scores: str) -> list[_Reading]:
-    readings = []
+def _from_pair(tables: dict[str, Table], boxes: str, scores: str) -> list[_Candidate]:
+    candidates = []
     for turned, scores_turned in product((False, True), repeat=2):
         anchors, sides = _shape(tables[boxes], transposed=turned)
         scored, classes = _shape(tables[scores], transposed=scores_turned)
         if sides == 4 and anchors == scored:
             words = f"boxes in {boxes}, scores in {scores}"
             found = Columns(boxes, 0, 4, turned), Columns(scores, 0, classes, scores_turned)
-            readings.append(_Reading(words, *found))
-    return readings
+            candidates.append(_Candidate(words, *found))
+    return candidates
 
 
-def _singles(name: str, table: Table) -> list[_Reading]:
-    """The ways to read one table, the usual ones first: (N, 4 + C, A) and (N, A, 5 + C)."""
-    readings = []
+def _from_table(name: str, table: Table) -> list[_Candidate]:
+    """Interpretations of one table, the usual ones first: (N, 4 + C, A) and (N, A, 5 + C)."""
+    candidates = []
     for turned, objectness in ((True, 0), (False, 1), (False, 0), (True, 1)):
         anchors, wide = _shape(table, transposed=turned)
         if wide < 5 + objectness or wide > anchors:
@@ -134,8 +137,8 @@ def _singles(name: str, table: Table) -> list[_Reading]:
             f"{name} holds 4 coordinates, {'an objectness, ' * objectness}then the scores of each of {anchors} boxes"
         )
         boxes, scores = Columns(name, 0, 4, turned), Columns(name, 4 + objectness, wide, turned)
-        readings.append(_Reading(words, boxes, scores, Columns(name, 4, 5, turned) if objectness else None))
-    return readings
+        candidates.append(_Candidate(words, boxes, scores, Columns(name, 4, 5, turned) if objectness else None))
+    return candidates
 
 
 def _shape(table: Table, *, transposed: bool) -> tuple[int, int]:
@@ -143,10 +146,10 @@ def _shape(table: Table, *, transposed: bool) -> tuple[int, int]:
     return (columns, rows) if transposed else (rows, columns)
 
 
-def _label_counts(reading: _Reading) -> set[int | None]:
-    """As many labels as scores; one less where a score may stand for the background."""
-    count = _width(reading.scores)
-    return {count} if reading.boxes.output == reading.scores.output else {count, count - 1}
+def _label_counts(candidate: _Candidate) -> set[int | None]:
+    """Possible numbers of labels: that of the scores, or one less if there may be a background score."""
+    count = _width(candidate.scores)
+    return {count} if candidate.boxes.output == candidate.scores.output else {count, count - 1}
 
 
 def _width(columns: Columns) -> int:
@@ -160,8 +163,8 @@ def _cut(tables: dict[str, Table], columns: Columns) -> Table:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What else than the outputs there is to judge them by."""
+class _Context:
+    """Information besides the outputs for recognising the head."""
 
     options: Options
     labels: Labels
@@ -170,16 +173,16 @@ class _Known:
     strides: tuple[int, ...]
 
 
-def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple[DetectorHead, list[Finding]]:
-    boxes, scores = _cut(tables, reading.boxes), _cut(tables, reading.scores)
+def _finish(candidate: _Candidate, tables: dict[str, Table], known: _Context) -> tuple[DetectorHead, list[Finding]]:
+    boxes, scores = _cut(tables, candidate.boxes), _cut(tables, candidate.scores)
     unit_values, options = scores, known.options
-    if reading.objectness is not None:
-        unit_values = np.concatenate([scores, _cut(tables, reading.objectness)], axis=-1)
+    if candidate.objectness is not None:
+        unit_values = np.concatenate([scores, _cut(tables, candidate.objectness)], axis=-1)
     background, background_finding = find_background(scores, options, known.labels)
-    is_alone = reading.scores.output != reading.boxes.output
+    is_alone = candidate.scores.output != candidate.boxes.output
     asked = Asked(
         options.scores,
-        known.origins.get(reading.scores.output) if is_alone else None,
+        known.origins.get(candidate.scores.output) if is_alone else None,
         scores.shape[-1],
         "sigmoid" if background == "none" else "softmax",
         is_complete=background != "none",
@@ -193,24 +196,24 @@ def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple
         text = f"YOLOX's raw head: offsets and logarithms of sizes in cells of {cells} pixels"
         box_format, box_findings = BoxFormat("cxcywh", normalised=False), [Finding("boxes", text, "--boxes")]
     else:
-        # One table is how YOLO networks answer, and `pred_boxes` how DETR calls its boxes.
-        usual: Order | None = None if is_alone and "pred_boxes" not in reading.boxes.output else "cxcywh"
+        # YOLO networks have one table, and DETR calls its boxes `pred_boxes`.
+        usual: Order | None = None if is_alone and "pred_boxes" not in candidate.boxes.output else "cxcywh"
         box_format, box_findings = recognise_boxes(boxes, options, known.rule, usual)
-    end = DetectorHead(
-        reading.boxes,
-        reading.scores,
-        reading.objectness,
+    head = DetectorHead(
+        candidate.boxes,
+        candidate.scores,
+        candidate.objectness,
         anchors=boxes.shape[1],
         box_format=box_format,
         activation=activation,
         background=background,
-        kept=_kept(known.labels, background, scores.shape[-1]),
+        served=_served_classes(known.labels, background, scores.shape[-1]),
         strides=known.strides,
     )
-    return end, [
+    return head, [
         Finding(
             "output",
-            f"{reading.words}; {boxes.shape[1]} boxes, {end.num_classes} classes",
+            f"{candidate.words}; {boxes.shape[1]} boxes, {head.num_classes} classes",
             "--nms, --box-output, --score-output",
         ),
         Finding("scores", scores_text, "--scores"),
@@ -219,9 +222,9 @@ def _finish(reading: _Reading, tables: dict[str, Table], known: _Known) -> tuple
     ]
 
 
-def _kept(labels: Labels, background: Background, scores: int) -> tuple[int, ...] | None:
-    """Places of the classes that are served, among the scores without a background."""
-    if labels.kept is None or background == "none" or labels.count != scores:
-        return labels.kept
-    moved = tuple(place - (background == "first") for place in labels.kept)  # its own name was one that says nothing
+def _served_classes(labels: Labels, background: Background, scores: int) -> tuple[int, ...] | None:
+    """Indices of the served classes, among the scores without a background."""
+    if labels.served is None or background == "none" or labels.count != scores:
+        return labels.served
+    moved = tuple(place - (background == "first") for place in labels.served)  # its own label was missing
     return None if len(moved) == scores - 1 else moved

@@ -1,4 +1,4 @@
-"""An ONNX file, checked and described; what else knows ``onnx`` are ``opset``, ``origin``, ``nodes`` and ``wrap``."""
+"""An ONNX file, checked and described; ``onnx`` is only used here and in opset, origin, nodes and graph_builder."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,47 +21,47 @@ _DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float
 
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """An input or output of the graph; None in ``shape`` is a dimension that the graph leaves open."""
+    """An input or output of the graph; None in ``shape`` is a dynamic dimension."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Text for messages."""
         shape = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name} {self.dtype} ({shape})"
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A graph that may be wrapped."""
+    """A graph that can be wrapped."""
 
     model: onnx.ModelProto
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
     origins: Mapping[str, Origin]
-    """Of each output."""
+    """Origin of each output."""
     selects: bool
-    """Whether it may choose among what it finds."""
+    """True if the graph may select among candidates (NMS, top-k)."""
     metadata: Mapping[str, str]
-    """What exporters write beside the graph."""
+    """Metadata written by exporters."""
     files: tuple[Path, ...]
-    """Where all this was read: the graph, then weights beside it."""
+    """Files of the network: the graph, then external weights."""
     opset: int
-    """Of the file."""
+    """The file's opset, before conversion."""
     before_conversion: bytes | None
-    """The graph as it was read, where ``model`` is not that."""
+    """The original graph if ``model`` was converted from it, otherwise None."""
 
     @property
     def is_ultralytics(self) -> bool:
-        """Whether its metadata is what Ultralytics writes, of which YOLOv5 wrote no more than two keys."""
+        """True if its metadata is that of Ultralytics, of which YOLOv5 wrote only two keys."""
         is_signed = "ultralytics" in self.metadata.get("author", "").lower()
         return is_signed or {"stride", "names"} <= self.metadata.keys() or {"task", "names"} <= self.metadata.keys()
 
 
 def read_network(path: Path) -> Network:
-    """The network in the file; raises StartupError where it is none, too large, incomplete or too old."""
+    """The network in the file; raises StartupError if it is invalid, too large, incomplete or too old."""
     model, files = _load(path)
     try:
         onnx.checker.check_model(model)
@@ -90,14 +90,14 @@ def read_network(path: Path) -> Network:
 
 
 def begins_as_emo(model: onnx.ModelProto) -> bool:
-    """Whether its first convolutions are those of EMO's stem (arXiv 2301.01146, table 2), as exporters write them."""
+    """True if its first convolutions are those of EMO's stem (arXiv 2301.01146, table 2), as exporters write them."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     found = [shapes.get(node.input[1]) for node in model.graph.node if node.op_type == "Conv"]
     return tuple(found[: len(_EMO_STEM)]) == _EMO_STEM
 
 
 def _load(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
-    """The graph with all its weights, and the files that held them."""
+    """The graph with all its weights, and the files that hold them."""
     _check_size([path])
     try:
         model = onnx.load(path, load_external_data=False)
@@ -127,7 +127,7 @@ def _load(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
 
 
 def _check_size(files: list[Path] | tuple[Path, ...]) -> None:
-    """Raise StartupError unless all are regular files, together not too large."""
+    """Raise StartupError unless all are regular files, within the size limit together."""
     for file in files:
         if not file.is_file():
             msg = f"{file}: {'is no regular file' if file.exists() else 'cannot be read: No such file or directory'}"

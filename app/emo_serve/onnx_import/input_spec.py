@@ -1,4 +1,4 @@
-"""What a network wants to be given: recognised by its input's shape and type, else what is usual for the task."""
+"""Recognition of a network's input by its shape and type, with the task's conventions as defaults."""
 
 import math
 from dataclasses import replace
@@ -13,13 +13,13 @@ from emo_serve.onnx_import.options import Options, Triple
 
 _AS_IT_IS: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 Shape = tuple[int | None, ...]
-"""Of the input (N, 3, H, W) or (N, H, W, 3), even where it lacks the N."""
-_SHORT_SIDE = 256 / 224  # of the crop: what most classifiers are evaluated with
-_MAX_SIDE = 4096  # of the manifest
+"""Shape of the input (N, 3, H, W) or (N, H, W, 3), with N added if it is missing."""
+_SHORT_SIDE = 256 / 224  # relative to the crop, as most classifiers are evaluated
+_MAX_SIDE = 4096  # the manifest's limit
 
 
 def recognise_input(network: Network, options: Options, usual: Conventions) -> tuple[InputSpec, list[Finding]]:
-    """How pictures go in; raises StartupError, which names the flag, where that cannot be known."""
+    """The input spec; raises StartupError, which names the flag, if it cannot be determined."""
     given, sizes = _inputs(network)
     is_lone = len(given.shape) == 3
     shape = (1, *given.shape) if is_lone else given.shape
@@ -39,15 +39,15 @@ def recognise_input(network: Network, options: Options, usual: Conventions) -> t
     if channels == "grey":
         usual = replace(usual, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
     rule, findings = _rule(options, usual, width, height, is_bytes=dtype == "uint8")
-    told = None if sizes is None else (sizes.name, sizes.dtype)
-    front = InputSpec(given.name, dtype, channels_first, channels, rule, batch == 1, is_lone, told)
+    size_input = None if sizes is None else (sizes.name, sizes.dtype)
+    spec = InputSpec(given.name, dtype, channels_first, channels, rule, batch == 1, is_lone, size_input)
     if sizes is not None:
         found.append(Finding("sizes", f"{sizes} is told {width}, {height} of every picture"))
-    return front, [Finding("input", str(given)), *found, size, *findings]
+    return spec, [Finding("input", str(given)), *found, size, *findings]
 
 
 def _inputs(network: Network) -> tuple[GraphTensor, GraphTensor | None]:
-    """The picture, and the sizes that RT-DETR and D-FINE want to be told."""
+    """The image input, and the input for sizes that RT-DETR and D-FINE have."""
     pictures = [tensor for tensor in network.inputs if len(tensor.shape) in {3, 4}]
     others = [tensor for tensor in network.inputs if tensor not in pictures]
     if len(pictures) == 1 and not others:
@@ -69,7 +69,7 @@ def _are_sizes(tensor: GraphTensor) -> bool:
 def _layout(
     given: GraphTensor, shape: Shape, options: Options, usual: Conventions
 ) -> tuple[bool, Channels, list[Finding]]:
-    """Whether the channels come first, and what they are."""
+    """True if channels come first; the channels; and findings."""
     places = {"nchw": shape[1], "nhwc": shape[3]}
     allowed = {"grey": {1}, "rgb": {3}, "bgr": {3}}.get(options.channels or "", {3, 1})
     if options.layout is not None:
@@ -77,8 +77,10 @@ def _layout(
     fitting = [layout for layout, count in places.items() if count in allowed]
     fitting = fitting or [layout for layout, count in places.items() if count is None]
     if not fitting:
-        told = "".join(f", as --{name} {value} says" for name, value in _told(options) if value)
-        msg = f"the input {given} has no axis of 3 colours, or of 1 for grey, first or last{told}; no others are served"
+        flags = "".join(f", as --{name} {value} says" for name, value in _flags(options) if value)
+        msg = (
+            f"the input {given} has no axis of 3 colours, or of 1 for grey, first or last{flags}; no others are served"
+        )
         raise StartupError(msg)
     three = [layout for layout in fitting if places[layout] == 3]
     fitting = three if len(three) == 1 else fitting
@@ -99,7 +101,7 @@ def _layout(
     )
 
 
-def _told(options: Options) -> tuple[tuple[str, str | None], ...]:
+def _flags(options: Options) -> tuple[tuple[str, str | None], ...]:
     return ("layout", options.layout), ("channels", options.channels)
 
 
@@ -168,7 +170,7 @@ def _why(given: object, usual: Conventions) -> str:
 
 
 def _colours(options: Options, usual: Conventions, *, is_bytes: bool) -> tuple[Triple, Triple, Finding]:
-    """Mean and standard deviation in 0..255."""
+    """Mean and standard deviation in 0..255, and a finding."""
     flag = "--mean, --std"
     if (options.mean is None) != (options.std is None):
         msg = "--mean and --std go together; --mean 0 --std 1 leaves pixels as they are, 0..255"
@@ -183,7 +185,7 @@ def _colours(options: Options, usual: Conventions, *, is_bytes: bool) -> tuple[T
         if not (min(std) > 0 and all(map(math.isfinite, (*mean, *std)))):
             msg = "--mean and --std must be finite, and --std above 0"
             raise StartupError(msg)
-        if max(map(abs, mean)) <= 1 and max(std) <= 1 and min(std) < 1:  # of colours in 0..1
+        if max(map(abs, mean)) <= 1 and max(std) <= 1 and min(std) < 1:  # for colours in 0..1
             red, green, blue = (255 * value for value in mean)
             mean = red, green, blue
             red, green, blue = (255 * value for value in std)

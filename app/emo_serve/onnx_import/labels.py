@@ -1,4 +1,4 @@
-"""What the classes are called: by a file of people's, by the network's own, or by nobody."""
+"""Class names: from the user's file, from the network's metadata, or made up."""
 
 import codecs
 import shlex
@@ -17,36 +17,36 @@ from emo_serve.onnx_import.options import Options
 _MAX_BYTES = 4 * 1024**2
 _BACKGROUND = frozenset({"background", "bg", "no object", "no-object", "no_object"})
 _MISSING = frozenset({"n/a", "???"})
-"""How lists with the numbers of COCO's papers write a number that stands for nothing."""
+"""Placeholders for unused numbers in lists with COCO's original numbering."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The names, where anybody gives them; a background, which is no class, is not among them."""
+    """Class names, if known; a background, which is not a class, is not among them."""
 
     names: tuple[str, ...] | None
-    """Of the scores, or the numbers of classes, in order; some may stand for nothing."""
+    """Names by score or class number; some may be placeholders."""
     source: str
     advice: str = ""
-    """What to do where they are not as many as the scores."""
+    """Advice for an error if their number differs from that of the scores."""
     background: Literal["first", "last"] | None = None
-    """Where the background was among them."""
+    """Former position of the background among the names, if it was there."""
     may_be_coco: bool = False
-    """They are those of a detector."""
+    """True for a detector without names."""
 
     @property
     def count(self) -> int | None:
-        """How many there are, those that stand for nothing included."""
+        """The number of names, placeholders included; None if unknown."""
         return None if self.names is None else len(self.names)
 
     @property
-    def kept(self) -> tuple[int, ...] | None:
-        """Places of those that stand for a class; None where all do."""
+    def served(self) -> tuple[int, ...] | None:
+        """Indices of the names that are no placeholders; None if all are."""
         places = tuple(place for place, name in enumerate(self.names or ()) if not is_missing(name))
         return None if len(places) == len(self.names or ()) else places
 
     def named(self, num_classes: int) -> tuple[tuple[str, ...], Finding]:
-        """The names of all classes that are served, made up if need be; raises StartupError where two are the same."""
+        """The names of all served classes, made up if necessary, and a finding."""
         names, source = self.names, self.source
         if names is None and self.may_be_coco and num_classes == len(COCO):
             names, source = COCO, "COCO's (assumed: there are as many)"
@@ -59,12 +59,12 @@ class Labels:
 
 
 def is_missing(name: str) -> bool:
-    """Whether a name says that there is no such class."""
+    """True if the name is a placeholder for a missing class."""
     return name.lower() in _MISSING
 
 
 def labels_of(network: Network, options: Options) -> Labels:
-    """Those that are given, or that the file holds; raises StartupError where they are unreadable or not unique."""
+    """The names given by the user, else those in the file; raises StartupError if unreadable or not unique."""
     if options.labels is not None:
         names, was_numbered = _read(options.labels)
         source = "of --labels" + ", without the numbers before them" * was_numbered
@@ -85,7 +85,7 @@ def labels_of(network: Network, options: Options) -> Labels:
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], bool]:
-    """One class name a line, and whether numbers before them were left out: ``0: cat``, ``1: dog``, ..."""
+    """Class names, one a line, and whether numbers before them were removed: ``0: cat``, ``1: dog``, ..."""
     try:
         if not path.is_file():
             msg = f"{path}: {'is no regular file' if path.exists() else 'cannot be read: No such file or directory'}"
@@ -117,7 +117,7 @@ def _decoded(content: bytes, path: Path) -> str:
 
 
 def _check(names: Sequence[str], path: Path | None) -> None:
-    """Raise StartupError, which says where and how to mend it, unless each is a name of its own, or for nothing."""
+    """Raise StartupError, which says where and how to fix it, unless each name is unique or a placeholder."""
     where = f"{path}: line" if path else "the file holds class names, of which number"
     mend = "" if path else "; give others with --labels"
     first = int(path is not None)

@@ -1,4 +1,4 @@
-"""What was recognised of a network: all that its wrapper has to build, and the reasons for people."""
+"""The model spec: everything recognised about a network that the graph builder needs, and the findings."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,7 @@ Activation = Literal["sigmoid", "softmax", "percent"] | None
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was recognised or assumed, and the flag that says otherwise."""
+    """One thing that was recognised or assumed, and the flag that overrides it."""
 
     subject: str
     text: str
@@ -24,7 +24,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """How pixels uint8 (N, H, W, 3), RGB, become the network's inputs."""
+    """Conversion of pixels uint8 (N, H, W, 3), RGB, to the network's inputs."""
 
     name: str
     dtype: Literal["uint8", "float32", "float16"]
@@ -32,11 +32,11 @@ class InputSpec:
     channels: Channels
     rule: Preprocessing
     one_by_one: bool
-    """The network takes one image at a time, not a batch."""
-    lone: bool = False
-    """Its input is a picture (3, H, W), without an axis for the batch."""
+    """True if the network takes one image at a time, not a batch."""
+    is_unbatched: bool = False
+    """True if its input is a picture (3, H, W), without a batch axis."""
     sizes: tuple[str, str] | None = None
-    """Name and type of a second input (N, 2), which is told width and height of the pictures."""
+    """Name and type of a second input (N, 2) for the width and height of the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +48,31 @@ class Columns:
     last: int
     transposed: bool = False
     missing: tuple[int, ...] = ()
-    """Axes of (N, A, F) that the output lacks: 0 the batch, 2 the columns, of which it then is the only one."""
+    """Axes of (N, A, F) that the output lacks: 0 the batch, 2 the columns, of which there is then one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierHead:
-    """How an output (N, C, 1, 1, ...) becomes ``scores`` (N, C)."""
+    """Conversion of an output (N, C, 1, 1, ...) to ``scores`` (N, C)."""
 
     output: str
     scores: int
-    """C of the output."""
+    """Number of scores in the output."""
     activation: Activation
     is_pair: bool = False
-    """The output is one score, that of the second of two classes."""
-    kept: tuple[int, ...] | None = None
-    """The classes that are served, where not all are."""
+    """True if the output is one score, that of the second of two classes."""
+    served: tuple[int, ...] | None = None
+    """Indices of the served classes, None for all."""
 
     @property
     def num_classes(self) -> int:
-        """C of what is served."""
-        return self.scores if self.kept is None else len(self.kept)
+        """Number of served classes."""
+        return self.scores if self.served is None else len(self.served)
 
 
 @dataclass(frozen=True, slots=True)
 class BoxFormat:
-    """What four coordinates mean."""
+    """Meaning of four coordinates."""
 
     order: Order
     normalised: bool
@@ -80,7 +80,7 @@ class BoxFormat:
 
 @dataclass(frozen=True, slots=True)
 class DetectorHead:
-    """How outputs become ``boxes`` (N, A, 4) and ``scores`` (N, A, C)."""
+    """Conversion of outputs to ``boxes`` (N, A, 4) and ``scores`` (N, A, C)."""
 
     boxes: Columns
     scores: Columns
@@ -90,21 +90,21 @@ class DetectorHead:
     activation: Activation
     background: Literal["none", "first", "last"] = "none"
     strides: tuple[int, ...] = ()
-    """Of a raw head over grids with cells of so many pixels: boxes are offsets in cells and logarithms of sizes."""
+    """Pixels a cell of the grids of a raw head, whose boxes are offsets in cells and logarithms of sizes."""
 
-    kept: tuple[int, ...] | None = None
-    """The classes that are served, counted without a background, where not all are."""
+    served: tuple[int, ...] | None = None
+    """Indices of the served classes, counted without a background, None for all."""
 
     @property
     def num_classes(self) -> int:
-        """C, without a background."""
+        """Number of served classes, without a background."""
         wide = self.scores.last - self.scores.first - (self.background != "none")
-        return wide if self.kept is None else len(self.kept)
+        return wide if self.served is None else len(self.served)
 
 
 @dataclass(frozen=True, slots=True)
 class NmsOutputs:
-    """Where an object a row has its box, its score and its class, and the output (N,) that counts the rows."""
+    """Columns with the boxes, scores and classes of objects, one a row, and the output (N,) with their number."""
 
     boxes: Columns
     scores: Columns
@@ -113,33 +113,33 @@ class NmsOutputs:
 
     @property
     def outputs(self) -> tuple[str, str, str]:
-        """The names of those that hold boxes, scores and classes."""
+        """Names of the outputs with boxes, scores and classes."""
         return self.boxes.output, self.scores.output, self.classes.output
 
     @property
     def for_one_image(self) -> bool:
-        """They have no axis for the batch."""
+        """True if the outputs have no batch axis."""
         return 0 in self.boxes.missing
 
 
 @dataclass(frozen=True, slots=True)
 class NmsHead:
-    """How lists of what was found become ``boxes`` (N, A, 4) and ``scores`` (N, A, C).
+    """Conversion of lists of objects to ``boxes`` (N, A, 4) and ``scores`` (N, A, C).
 
-    The ``anchors`` best of each list are kept, and a shorter one is filled up with scores of 0.
+    The ``anchors`` best of each list are kept; shorter lists are padded with scores of 0.
     """
 
-    lists: NmsOutputs
+    nms: NmsOutputs
     anchors: int
     box_format: BoxFormat
     classes: tuple[int, ...]
-    """What the network calls each class that is served."""
+    """The network's number of each served class."""
     one_by_one: bool
-    """The network takes one image at a time, or is not known to take a batch."""
+    """True if the network takes one image at a time, or is not known to take a batch."""
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """Number of served classes."""
         return len(self.classes)
 
 

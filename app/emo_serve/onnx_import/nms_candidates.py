@@ -1,4 +1,4 @@
-"""NmsOutputs of what was found, of graphs with non-maximum suppression inside: which outputs, or columns, hold them."""
+"""Search for the outputs, or columns, with the objects of a graph that contains non-maximum suppression."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from emo_serve.onnx_import.classifier_head import Answers
 from emo_serve.onnx_import.model_spec import Columns, NmsOutputs
 from emo_serve.onnx_import.options import Options
 
-_CORNERS = 0.9  # of the boxes of lists: they are nearly always given by corners
+_CORNERS = 0.9  # of the boxes: those of an NMS head are nearly always given by corners
 
 
 @dataclass(frozen=True, slots=True)
 class NmsCandidates:
-    """All that was found, in all pictures: (K, 4), (K,) and (K,); scores are above 0."""
+    """Objects in all pictures: boxes (K, 4), scores (K,), which are above 0, and classes (K,)."""
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
@@ -28,34 +28,36 @@ class NmsCandidates:
 def find_candidates(
     answers: Answers, options: Options, num_labels: int | None, *, may_select: bool
 ) -> NmsOutputs | None:
-    """The likeliest of the readings that the values allow; raises StartupError where only an option can tell.
+    """The likeliest interpretation that the values allow; raises StartupError if an option has to decide.
 
-    A graph that ``may_select`` has an operator that lists of what was found come from.
+    ``may_select``: the graph contains an operator that can produce such lists.
     """
     for lacks_batch in (False, True):
-        readings = [lists for lists in _readings(answers, lacks_batch=lacks_batch) if _is_plausible(lists, answers)]
+        candidates = [nms for nms in _candidates(answers, lacks_batch=lacks_batch) if _is_plausible(nms, answers)]
         if options.nms != "inside":
-            readings = [lists for lists in readings if _is_list(lists, answers, num_labels, may_select=may_select)]
-        if readings:
-            return _chosen(readings, answers, options)
+            candidates = [nms for nms in candidates if _is_list(nms, answers, num_labels, may_select=may_select)]
+        if candidates:
+            return _choose(candidates, answers, options)
     return None
 
 
-def candidates_of(lists: NmsOutputs, answers: Answers) -> NmsCandidates:
-    """What the lists hold."""
-    boxes, scores, classes = (_rows(columns, answers) for columns in (lists.boxes, lists.scores, lists.classes))
-    counts = _lengths(scores) if lists.count is None else _numbers(answers[lists.count])
-    kept = [(values[:, 0] > 0) & (np.arange(len(values)) < count) for values, count in zip(scores, counts, strict=True)]
+def candidates_of(nms: NmsOutputs, answers: Answers) -> NmsCandidates:
+    """The objects in the lists."""
+    boxes, scores, classes = (_rows(columns, answers) for columns in (nms.boxes, nms.scores, nms.classes))
+    counts = _lengths(scores) if nms.count is None else _numbers(answers[nms.count])
+    is_object = [
+        (values[:, 0] > 0) & (np.arange(len(values)) < count) for values, count in zip(scores, counts, strict=True)
+    ]
     everything = [
-        np.concatenate([values[mask] for values, mask in zip(rows, kept, strict=True)])
+        np.concatenate([values[mask] for values, mask in zip(rows, is_object, strict=True)])
         for rows in (boxes, scores, classes)
     ]
     return NmsCandidates(everything[0], everything[1][:, 0], everything[2][:, 0])
 
 
-def longest(lists: NmsOutputs, answers: Answers) -> int:
-    """Rows of the longest list, objects or not."""
-    return max(_lengths(_rows(lists.scores, answers)))
+def longest(nms: NmsOutputs, answers: Answers) -> int:
+    """Number of rows of the longest list, objects or not."""
+    return max(_lengths(_rows(nms.scores, answers)))
 
 
 def _rows(columns: Columns, answers: Answers) -> list[NDArray[np.float64]]:
@@ -72,8 +74,8 @@ def _numbers(values: Sequence[NDArray[np.generic]]) -> list[float]:
     return [float(value.item()) for value in values]
 
 
-def _readings(answers: Answers, *, lacks_batch: bool) -> Iterator[NmsOutputs]:
-    """All that the shapes and types of the outputs allow, the usual order of columns first."""
+def _candidates(answers: Answers, *, lacks_batch: bool) -> Iterator[NmsOutputs]:
+    """All interpretations that shapes and types allow, those with the usual order of columns first."""
     missing = (0,) if lacks_batch else ()
     tables = [name for name, values in answers.items() if _has_rank(values, 3 - lacks_batch, lacks_batch=lacks_batch)]
     lines = [name for name, values in answers.items() if _has_rank(values, 2 - lacks_batch, lacks_batch=lacks_batch)]
@@ -92,7 +94,7 @@ def _readings(answers: Answers, *, lacks_batch: bool) -> Iterator[NmsOutputs]:
         elif width == 6 and len(tables) == 1:
             yield NmsOutputs(box, columns[4], columns[5])
             yield NmsOutputs(box, columns[5], columns[4])
-        elif width == 7 and lacks_batch:  # the first is the number of the picture
+        elif width == 7 and lacks_batch:  # the first is the index of the picture
             box = Columns(name, 1, 5, missing=missing)
             yield NmsOutputs(box, columns[6], columns[5])
             yield NmsOutputs(box, columns[5], columns[6])
@@ -106,23 +108,23 @@ def _is_float(values: Sequence[NDArray[np.generic]]) -> bool:
     return np.issubdtype(values[0].dtype, np.floating)
 
 
-def _is_plausible(lists: NmsOutputs, answers: Answers) -> bool:
-    """As many boxes as scores and classes, scores in 0..1, classes 0, 1, 2, ..."""
-    boxes, scores, classes = (_rows(columns, answers) for columns in (lists.boxes, lists.scores, lists.classes))
+def _is_plausible(nms: NmsOutputs, answers: Answers) -> bool:
+    """True for equal numbers of boxes, scores and classes, scores in 0..1, and classes 0, 1, 2, ..."""
+    boxes, scores, classes = (_rows(columns, answers) for columns in (nms.boxes, nms.scores, nms.classes))
     if not _lengths(boxes) == _lengths(scores) == _lengths(classes):
         return False
     everything = np.concatenate(scores)
-    found = candidates_of(lists, answers).classes
+    found = candidates_of(nms, answers).classes
     return bool(
         ((everything >= 0) & (everything <= 1 + SLACK)).all() and ((found >= 0) & (found == np.round(found))).all()
     )
 
 
-def _is_list(lists: NmsOutputs, answers: Answers, num_labels: int | None, *, may_select: bool) -> bool:
-    """Whether what passes for classes are such, and no probabilities that float16 rounds to 0 and 1."""
-    if not _is_float(answers[lists.classes.output]):
+def _is_list(nms: NmsOutputs, answers: Answers, num_labels: int | None, *, may_select: bool) -> bool:
+    """True if the supposed classes are class numbers, not probabilities that float16 rounds to 0 and 1."""
+    if not _is_float(answers[nms.classes.output]):
         return True
-    objects = candidates_of(lists, answers)
+    objects = candidates_of(nms, answers)
     if not objects.scores.size:
         return may_select
     are_corners = bool((objects.boxes[:, 2:] >= objects.boxes[:, :2]).all(axis=1).mean() > _CORNERS)
@@ -130,14 +132,14 @@ def _is_list(lists: NmsOutputs, answers: Answers, num_labels: int | None, *, may
     return are_corners and may_select if is_only_class else are_corners or may_select
 
 
-def _chosen(readings: list[NmsOutputs], answers: Answers, options: Options) -> NmsOutputs:
-    """The one that the options, else names, types and values speak for."""
+def _choose(candidates: list[NmsOutputs], answers: Answers, options: Options) -> NmsOutputs:
+    """The interpretation that options, else names, types and values suggest."""
     given = (options.box_output, options.score_output, options.class_output)
-    fitting = [lists for lists in readings if all(map(_fits, given, lists.outputs))]
-    signs = [_signs(lists, answers) for lists in fitting]
-    likely = [lists for lists, sign in zip(fitting, signs, strict=True) if sign == max(signs)]
-    if len({lists.outputs for lists in likely}) != 1:
-        choices = "; ".join(", ".join(lists.outputs) for lists in readings)
+    fitting = [nms for nms in candidates if all(map(_fits, given, nms.outputs))]
+    hints = [_hints(nms, answers) for nms in fitting]
+    likely = [nms for nms, count in zip(fitting, hints, strict=True) if count == max(hints)]
+    if len({nms.outputs for nms in likely}) != 1:
+        choices = "; ".join(", ".join(nms.outputs) for nms in candidates)
         msg = (
             "which outputs hold boxes, scores and classes? Say it with --box-output, --score-output and "
             f"--class-output; they may be {choices}"
@@ -150,22 +152,22 @@ def _fits(given: str | None, output: str) -> bool:
     return given in {None, output}
 
 
-def _signs(lists: NmsOutputs, answers: Answers) -> int:
-    """How much speaks for it."""
+def _hints(nms: NmsOutputs, answers: Answers) -> int:
+    """Number of hints that support this interpretation."""
     words = (("box", "det", "loc"), ("score", "conf", "prob"), ("class", "label", "categ"))
     sounds = sum(
-        any(word in output.lower() for word in wanted) for output, wanted in zip(lists.outputs, words, strict=True)
+        any(word in output.lower() for word in wanted) for output, wanted in zip(nms.outputs, words, strict=True)
     )
-    scores = candidates_of(lists, answers).scores
+    scores = candidates_of(nms, answers).scores
     has_fractions = bool((scores != np.round(scores)).any())
-    return sounds + has_fractions + (not _is_float(answers[lists.classes.output]))
+    return sounds + has_fractions + (not _is_float(answers[nms.classes.output]))
 
 
-def _count(lists: NmsOutputs, answers: Answers) -> str | None:
-    """The output with the number of objects that some exporters give beside lists of a fixed length."""
+def _count(nms: NmsOutputs, answers: Answers) -> str | None:
+    """The output with the number of objects that some exporters add to lists of a fixed length."""
     for name, values in answers.items():
         sounds = any(word in name.lower() for word in ("num", "count", "valid"))
-        is_one = name not in lists.outputs and all(value.size == 1 for value in values)
+        is_one = name not in nms.outputs and all(value.size == 1 for value in values)
         if sounds and is_one and all(count >= 0 and count.is_integer() for count in _numbers(values)):
             return name
     return None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 NETWORK = "network/"
-"""Stands before all names of the network, so that the nodes around it have names of their own."""
+"""Prefix of all names of the network, to keep them apart from those of added nodes."""
 
 _TYPES = {
     "uint8": TensorProto.UINT8,
@@ -21,13 +21,13 @@ _TYPES = {
 
 @dataclass(slots=True)
 class Nodes:
-    """A graph, or the body of a Scan; a tensor is known by its name."""
+    """Nodes of a graph or of the body of a Scan; tensors are referred to by name."""
 
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
 
     def op(self, kind: str, inputs: Sequence[str], **attributes: int | list[int]) -> str:
-        """Add a node with one output; give its name."""
+        """Add a node with one output; returns its name."""
         return self.named(kind, inputs, f"serving/{len(self.nodes)}", **attributes)
 
     def named(self, kind: str, inputs: Sequence[str], output: str, **attributes: int | list[int]) -> str:
@@ -42,7 +42,7 @@ class Nodes:
         self.nodes.append(node)
 
     def constant(self, value: NDArray[np.generic]) -> str:
-        """Add a constant; give its name."""
+        """Add a constant; returns its name."""
         name = f"serving/constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(value, name))
         return name
@@ -64,5 +64,5 @@ class Nodes:
         return self.op("Cast", [values], to=_TYPES[dtype])
 
     def columns(self, table: str, first: int, last: int) -> str:
-        """Cut columns out of the last axis."""
+        """Slice columns out of the last axis."""
         return self.op("Slice", [table, self.numbers(first), self.numbers(last), self.numbers(-1)])

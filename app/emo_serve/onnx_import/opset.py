@@ -1,4 +1,4 @@
-"""A graph in an opset that can be wrapped, by ``onnx``'s own converter where its own is too old."""
+"""Conversion of graphs in old opsets, by ``onnx``'s own converter."""
 
 import numpy as np
 import onnx
@@ -7,18 +7,19 @@ from onnx import helper, numpy_helper, version_converter
 from emo_serve.errors import StartupError
 
 OLDEST_OPSET = 13
-"""The first in which the operators of ``emo_serve.onnx_import.graph_builder`` have their present form."""
+"""The first opset in which all operators that ``graph_builder`` uses have their present form."""
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
+    """The opset of the standard operators."""
     return next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), OLDEST_OPSET)
 
 
 def renewed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network in opset 13 or newer; raises StartupError where that fails.
+    """The network converted to opset 13 or newer; raises StartupError if that fails.
 
-    Whether it still gives the same answers has to be tried: the converter does not know all that an operator meant.
+    The caller has to check that its answers are unchanged: the converter does not handle all semantics of old
+    operators.
     """
     opset = opset_of(model)
     if opset >= OLDEST_OPSET:
@@ -34,7 +35,7 @@ def renewed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _keep_corners(model: onnx.ModelProto) -> None:
-    """Let Resize measure from the corner of a pixel, as up to opset 10, where the converter leaves it the middle."""
+    """Make Resize measure from the corner of a pixel, as up to opset 10; the converter leaves its centre."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
@@ -44,7 +45,7 @@ def _keep_corners(model: onnx.ModelProto) -> None:
         scales = np.ones(1) if given is None else numpy_helper.to_array(given)
         kept = [entry for entry in node.attribute if entry.name == "mode"]
         del node.attribute[:]
-        rounding = "ceil" if scales.min() < 1 else "floor"  # of ONNX Runtime, which the old standard left open
+        rounding = "ceil" if scales.min() < 1 else "floor"  # as in ONNX Runtime; the old standard left it open
         node.attribute.extend(
             [
                 *kept,

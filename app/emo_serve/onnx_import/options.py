@@ -1,4 +1,4 @@
-"""What ``emo-serve add`` is told: a value that is not given is recognised, or taken from what is usual."""
+"""Options of ``emo-serve add``: missing values are recognised, or taken from conventions."""
 
 import argparse
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line; ``size`` is width and height, ``mean`` and ``std`` are R, G, B in 0..255 or in 0..1."""
+    """The options; ``size`` is width and height, ``mean`` and ``std`` are R, G, B in 0..255 or in 0..1."""
 
     file: Path
     name: str
@@ -41,13 +41,13 @@ class Options:
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> "Options":
-        """What the parser found; None stands for what was not given."""
+        """The options from the parser; None stands for missing ones."""
         values = {field.name: getattr(given, field.name, None) for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if value is not None})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add everything that ``Options`` holds, but for ``models``, which is a setting."""
+    """Add an argument for every option, except ``models``, which is a setting."""
     parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the network")
     parser.add_argument("--name", required=True, help="what the model is called here")
     parser.add_argument("--task", required=True, choices=("classify", "detect"))

@@ -1,4 +1,4 @@
-"""What the operators of a graph tell of its outputs, where values for some pictures leave it open."""
+"""Origin of a graph's outputs by its operators, if the values for some pictures leave it open."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -48,7 +48,7 @@ def origin_of(model: onnx.ModelProto, output: str) -> Origin:
 
 
 def selects(model: onnx.ModelProto) -> bool:
-    """Whether anything in the graph may choose among what was found: without that there are no lists of objects."""
+    """True if any operator may select among candidates: without one there are no lists of objects."""
     return any(node.op_type in _SELECTING or node.domain not in {"", "ai.onnx"} for node in _nodes(model.graph))
 
 

@@ -1,4 +1,4 @@
-"""Some pictures, and what a network answers to them: alone, together, and before its conversion."""
+"""Probing of a network: its answers for some pictures, single, in a batch, and before its conversion."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +18,8 @@ from emo_serve.vision.picture import Picture
 from emo_serve.vision.preprocess import preprocess
 
 _TOGETHER = 5
-"""So many pictures are tried as a batch."""
-_SAME = 1e-4  # of the largest answer: what a conversion may change
+"""Number of pictures in the probed batch."""
+_SAME = 1e-4  # of the largest value: tolerance for a conversion
 _SAME_HALF = 1e-2
 
 Answer = Mapping[str, NDArray[np.generic]]
@@ -27,19 +27,19 @@ Answer = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What was found out by running the network."""
+    """Results of probing a network."""
 
-    front: InputSpec
-    """With what was learnt of batches."""
+    spec: InputSpec
+    """The input spec, with ``one_by_one`` updated."""
     answers: Answers
-    """For the pictures whose answers are finite."""
+    """Answers for the pictures whose answers are finite."""
     findings: tuple[Finding, ...]
 
 
-def probe(network: Network, front: InputSpec, photo: Picture | None) -> Probes:
-    """Run the network on some pictures; raises StartupError where it fails, or where nothing can be learnt of it."""
-    tensors = dict(_tensors(front, photo))
-    graph = LooseGraph(probe_graph(network.model, front).SerializeToString())
+def probe(network: Network, spec: InputSpec, photo: Picture | None) -> Probes:
+    """Run the network on some pictures; raises StartupError if it fails, or gives no finite answer."""
+    tensors = dict(_tensors(spec, photo))
+    graph = LooseGraph(probe_graph(network.model, spec).SerializeToString())
     everything = {name: graph.answer({INPUT: tensor[None]}) for name, tensor in tensors.items()}
     alone = {name: answer for name, answer in everything.items() if _is_finite(answer)}
     if not alone:
@@ -47,7 +47,7 @@ def probe(network: Network, front: InputSpec, photo: Picture | None) -> Probes:
         raise StartupError(msg)
     findings = []
     if network.before_conversion is not None:
-        findings.append(_compare(network, front, {name: tensors[name] for name in alone}, alone))
+        findings.append(_compare(network, spec, {name: tensors[name] for name in alone}, alone))
     if len(alone) < len(everything):
         bad = ", ".join(name for name in everything if name not in alone)
         text = f"NaN or infinity for {bad}: such pictures cannot be answered, and tell nothing here"
@@ -55,12 +55,12 @@ def probe(network: Network, front: InputSpec, photo: Picture | None) -> Probes:
     names = [output.name for output in network.outputs]
     held = [name for name in names if all(output_name(name) in answer for answer in alone.values())]
     answers = {name: [answer[output_name(name)] for answer in alone.values()] for name in held}
-    front, batch = _batch(graph, front, [tensors[name] for name in alone], list(alone.values()))
-    return Probes(front, answers, (*findings, batch))
+    spec, batch = _batch(graph, spec, [tensors[name] for name in alone], list(alone.values()))
+    return Probes(spec, answers, (*findings, batch))
 
 
-def _tensors(front: InputSpec, photo: Picture | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Much, too much and nothing to see; and mirrored, so that nothing is more often on the left than on the right."""
+def _tensors(spec: InputSpec, photo: Picture | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Pictures with much, too much and no content; and mirrored ones, to balance left and right."""
     made = {
         "a picture of colours": golden_picture(),
         "a made landscape": _landscape(),
@@ -69,7 +69,7 @@ def _tensors(front: InputSpec, photo: Picture | None) -> Iterator[tuple[str, NDA
         "a grey picture": np.full((48, 64, 3), 128, np.uint8),
     }
     pictures = {name: Picture.of(pixels) for name, pixels in made.items()} | ({"the photo": photo} if photo else {})
-    prepared = {name: preprocess(picture, front.rule)[0] for name, picture in pictures.items()}
+    prepared = {name: preprocess(picture, spec.rule)[0] for name, picture in pictures.items()}
     yield from prepared.items()
     for name in ("a picture of colours", "a made landscape", "the photo"):
         if name in prepared:
@@ -77,7 +77,7 @@ def _tensors(front: InputSpec, photo: Picture | None) -> Iterator[tuple[str, NDA
 
 
 def _landscape() -> NDArray[np.uint8]:
-    """A picture (96, 128, 3) with the statistics of photos: the finer a detail, the fainter."""
+    """A picture (96, 128, 3) with the statistics of photos: the finer a detail, the weaker."""
     rng = np.random.default_rng(1)
     height, width = 96, 128
     distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
@@ -94,10 +94,10 @@ def _is_finite(answer: Answer) -> bool:
 
 
 def _compare(
-    network: Network, front: InputSpec, tensors: Mapping[str, NDArray[np.uint8]], alone: Mapping[str, Answer]
+    network: Network, spec: InputSpec, tensors: Mapping[str, NDArray[np.uint8]], alone: Mapping[str, Answer]
 ) -> Finding:
-    """Raise StartupError where the file as it was read answers otherwise than after its conversion."""
-    feeding = LooseGraph(preprocessing_graph(network.model, front).SerializeToString())
+    """Raise StartupError if the original file answers differently than after its conversion."""
+    feeding = LooseGraph(preprocessing_graph(network.model, spec).SerializeToString())
     original = LooseGraph(network.before_conversion or b"")
     for picture, tensor in tensors.items():
         fed = feeding.answer({INPUT: tensor[None]})
@@ -117,23 +117,23 @@ def _compare(
 
 
 def _difference(wanted: NDArray[np.generic], found: NDArray[np.generic]) -> float:
-    """The largest, as a share of the largest value, or of 1."""
+    """The largest difference, relative to the largest value, or to 1."""
     wide, other = wanted.astype(np.float64), found.astype(np.float64)
     return float(np.abs(wide - other).max(initial=0)) / max(1.0, float(np.abs(wide).max(initial=0)))
 
 
 def _batch(
-    graph: LooseGraph, front: InputSpec, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]
+    graph: LooseGraph, spec: InputSpec, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]
 ) -> tuple[InputSpec, Finding]:
-    if front.one_by_one:
+    if spec.one_by_one:
         text = (
             "1: the graph computes the pictures of a batch one after the other; export it with an open batch if you can"
         )
-        return front, Finding("batch", text)
+        return spec, Finding("batch", text)
     if _goes_together(graph, tensors[:_TOGETHER], alone[:_TOGETHER]):
-        return front, Finding("batch", "open")
+        return spec, Finding("batch", "open")
     text = "open, but pictures together are answered otherwise than alone: they are computed one after the other"
-    return replace(front, one_by_one=True), Finding("batch", text)
+    return replace(spec, one_by_one=True), Finding("batch", text)
 
 
 def _goes_together(graph: LooseGraph, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]) -> bool:

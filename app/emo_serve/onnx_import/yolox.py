@@ -1,4 +1,4 @@
-"""The rows of YOLOX, one a cell of grids; raw, their boxes are offsets within a cell and logarithms of sizes."""
+"""YOLOX heads: one row a grid cell; raw boxes are offsets within a cell and logarithms of sizes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from emo_serve.onnx_import.classifier_head import Answers
 from emo_serve.onnx_import.coco import COCO
 
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-"""Pixels a cell of each grid, the finest first: of all sizes of YOLOX, and of those for large inputs."""
-_GROWS = 0.5  # correlation of a decoded centre with the place of its cell; measured with YOLOX-nano: 1.00, and raw -0.2
+"""Pixels a cell of each grid, the finest first: of YOLOX in all sizes, and of its variants for large inputs."""
+_GROWS = 0.5  # correlation of a decoded centre with its cell's position; measured with YOLOX-nano: 1.00, raw -0.2
 _FAR = 3.0  # cells; measured: 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grids:
-    """What rows of an output are of: cells of these ``strides``, whose boxes are raw or decoded already."""
+    """The grids behind the rows of an output: ``strides`` of their cells, and whether boxes are raw."""
 
     strides: tuple[int, ...]
     is_raw: bool
@@ -29,8 +29,8 @@ class Grids:
 def find_grids(answers: Answers, rule: Preprocessing, num_labels: int | None) -> Grids | None:
     """The grids of YOLOX, if an output (N, A, 5 + C) has a row for each cell of them, and scores in 0..1.
 
-    Boxes are raw where their first two values do not grow with the place of the cell. A network with such rows that are
-    decoded is YOLOX only if it has an objectness, which the number of labels tells, else that of COCO's categories.
+    Boxes are raw if their first two values do not grow with the position of the cell. A network with decoded rows is
+    YOLOX only if it has an objectness, which follows from the number of labels, else from that of COCO's categories.
     """
     for tables, strides in _tables(answers, rule):
         cells = cells_of(strides, rule)
@@ -44,8 +44,8 @@ def find_grids(answers: Answers, rule: Preprocessing, num_labels: int | None) ->
     return None
 
 
-def told_grids(answers: Answers, rule: Preprocessing) -> Grids:
-    """Those of a raw head, as --boxes says; raises StartupError where no output has as many rows."""
+def declared_grids(answers: Answers, rule: Preprocessing) -> Grids:
+    """The grids of a raw head, as --boxes says; raises StartupError if no output has that many rows."""
     for _, strides in _tables(answers, rule):
         return Grids(strides, is_raw=True)
     numbers = " or ".join(str(len(cells_of(strides, rule))) for strides in _STRIDES)
@@ -71,7 +71,7 @@ def cells_of(strides: Sequence[int], rule: Preprocessing) -> NDArray[np.float32]
 
 
 def _are_offsets(boxes: NDArray[np.float64], cells: NDArray[np.float32]) -> bool:
-    """Whether boxes (P, A, 4) are small numbers that do not grow with the place of their cells, nor fractions."""
+    """True if boxes (P, A, 4) are small numbers, not fractions, that do not grow with the position of their cells."""
     places = cells[:, :2] * cells[:, 2:]  # (A, 2)
     grows = any(_correlation(boxes[..., axis].mean(axis=0), places[:, axis]) > _GROWS for axis in (0, 1))
     are_fractions = bool(((boxes >= 0) & (boxes <= 1)).all())

@@ -11,18 +11,18 @@ _LENGTH_BYTES = 4
 
 REQUESTS = b"\0"
 ADMINISTRATION = b"\1"
-"""What a connection is for that is handed over; the byte that its file descriptor comes with."""
+"""Purpose of a connection, sent as the byte that accompanies its file descriptor."""
 
 Message = tuple[str, Any]
-"""A word that says what it is, and its content.
+"""The kind of the message, and its content.
 
-From the supervisor: ``settings`` (all of them), ``collect`` (a question for the worker's metrics), ``gathered`` (those
-of all workers), ``leave`` (say that the server stops, and serve on), ``state`` (a question for what it serves, perhaps
-after a rescan), ``states`` (that of all workers), ``news`` (what another worker said under this word), ``shed`` (let no
-more than so many connections stay). From a worker: ``alive`` (its event loop runs, every second), ``failed`` (why it
-cannot serve), ``ready`` (its models), ``draining``, ``connections`` (how many it has taken over and
-how many of them have ended, since its start), ``collected`` (its metrics), ``gather`` (a question for those of all),
-``state`` (what it serves), ``ask`` (a question for that of all), ``news`` (of booked moments, for all others).
+From the supervisor: ``settings`` (all of them), ``collect`` (asks for the worker's metrics), ``gathered`` (those of all
+workers), ``leave`` (report that the server stops, and serve on), ``state`` (asks for its state, optionally after a
+rescan), ``states`` (those of all workers), ``news`` (another worker's message of this kind), ``shed`` (keep at most so
+many connections). From a worker: ``alive`` (heartbeat of its event loop, every second), ``failed`` (the reason why it
+cannot serve), ``ready`` (its models), ``draining``, ``connections`` (numbers of connections taken over and ended since
+its start), ``collected`` (its metrics), ``gather`` (asks for those of all), ``state`` (its state), ``ask`` (asks for
+those of all), ``news`` (reservations in its retry schedules, for all others).
 """
 
 

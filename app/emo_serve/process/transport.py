@@ -9,7 +9,7 @@ _STATUS_LINE = b"HTTP/1.1 "
 _INFORMATION = b"1"  # as in 100 Continue: not the response yet, nothing follows it
 _LINGER_SECONDS = 5.0
 _STALL_SECONDS = 30.0
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 _CLOSE_WAIT = 8  # in Linux's tcp_states.h: the client has shut down its sending side only
 
 
@@ -42,7 +42,7 @@ class CoalescingTransport(asyncio.Transport):
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
         self.lingers = False
-        """Whether its client may still be sending when it is closed."""
+        """True if the client may still be sending when the connection is closed."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send the data; a head waits for what follows."""
@@ -117,13 +117,13 @@ class CoalescingTransport(asyncio.Transport):
         if not has_begun and not self._has_begun:
             self._has_begun = True
             self._transport.write(_STATUS_LINE)
-        self._look()
+        self._check_client()
 
-    def _look(self) -> None:
+    def _check_client(self) -> None:
         if self.is_closing():
             return
         connection: socket.socket = self._transport.get_extra_info("socket")
         if connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT:
-            self._loop.call_later(_LOOK_SECONDS, self._look)
+            self._loop.call_later(_CHECK_SECONDS, self._check_client)
         else:
             self.abort()

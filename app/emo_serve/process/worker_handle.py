@@ -154,7 +154,7 @@ class WorkerHandle:
         self._asked.clear()
 
     async def ended(self) -> End:
-        """How the process ended, once it has."""
+        """The kind and reason of the worker's end, once it has ended."""
         status = await self._process.wait()
         await self._channel.close()
         return self._how(status)

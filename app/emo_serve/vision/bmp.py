@@ -1,4 +1,4 @@
-"""BMP: what Pillow takes too long over, gets wrong, or does not look at."""
+"""BMP: variants that Pillow decodes slowly or wrongly, or does not check."""
 
 import struct
 
@@ -10,7 +10,7 @@ from emo_serve.vision.bmp_rle import decode_run_lengths
 
 MAX_RLE_BMP_BYTES = 4 * 1024 * 1024
 
-_HEADER = 14  # where the second header starts, which has the size
+_HEADER = 14  # offset of the second header, which has the size
 _RLE4 = 2
 _NEGATIVE = 0xFF  # in the highest byte of a height: the first row is the upper one
 _RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
@@ -18,9 +18,9 @@ _EMBEDDED = (b"\4\0\0\0", b"\5\0\0\0")
 
 
 def check_bmp(data: bytes) -> None:
-    """Raises UnsupportedMediaType for a JPEG or PNG in a BMP, ImageTooLarge for a very long run-length code."""
+    """Raise UnsupportedMediaType for a JPEG or PNG inside a BMP, ImageTooLarge for a very long run-length code."""
     compression = data[30:34]
-    if data[14:15] == b"\x0c":  # the oldest header knows none
+    if data[14:15] == b"\x0c":  # the oldest header has none
         return
     if compression in _EMBEDDED:
         msg = "The BMP image holds a JPEG or PNG image, which is not supported; either is without the BMP around it."
@@ -31,7 +31,7 @@ def check_bmp(data: bytes) -> None:
 
 
 def bmp_profile(data: bytes) -> bytes:
-    """The colour profile of version 5, empty where there is none."""
+    """The colour profile of a version 5 header, empty if there is none."""
     if int.from_bytes(data[14:18], "little") < 124 or data[70:74] != b"DEBM":
         return b""
     place, length = struct.unpack_from("<II", data, 126)
@@ -39,9 +39,10 @@ def bmp_profile(data: bytes) -> bytes:
 
 
 def load_bmp(image: BmpImageFile, data: bytes) -> PillowImage.Image:
-    """The pixels of a picture whose header is read.
+    """The pixels of an image whose header is read.
 
-    Where all of them would be transparent, none is: so viewers show what programs write that know of no transparency.
+    If all of them are transparent, all become opaque, as in viewers: programs that ignore transparency write such
+    files.
     """
     if image.tile[0].codec_name == "bmp_rle":
         return _from_run_lengths(image, data)

@@ -45,9 +45,9 @@ def areas(boxes_xyxy: Boxes) -> NDArray[np.float32]:
 def non_maximum_suppression(
     boxes_xyxy: Boxes, labels: NDArray[np.int64], iou_threshold: float, max_kept: int
 ) -> NDArray[np.int64]:
-    """Indices of the boxes that stay, in order, at most ``max_kept``; (K, 4) boxes, best first, and (K,) labels.
+    """Indices of the boxes that are kept, in order, at most ``max_kept``; (K, 4) boxes, best first, (K,) labels.
 
-    Greedy: each box that stays suppresses later ones of its label whose IoU with it is above the threshold.
+    Greedy: each kept box suppresses later ones of its label whose IoU with it is above the threshold.
     """
     x0, y0, x1, y1 = np.ascontiguousarray(boxes_xyxy.T)
     area = areas(boxes_xyxy)

@@ -12,19 +12,19 @@ from emo_serve.vision.results import Classification, ClassifyParameters, GroupSc
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The broad groups of a model's classes: their names, and the position among them of each class's."""
+    """The broad groups of a model's classes: their names, and the index of each class's group."""
 
     names: tuple[str, ...]  # (G,), in the order of their first classes
     of_class: NDArray[np.intp]  # (C,)
 
     @classmethod
     def of(cls, group_of_class: Sequence[str]) -> Self:
-        """The groups that are named for each class (C,)."""
+        """The groups for the group names of the classes (C,)."""
         positions = {name: position for position, name in enumerate(dict.fromkeys(group_of_class))}
         return cls(tuple(positions), np.array([positions[name] for name in group_of_class], np.intp))
 
     def sums(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum (G,) of each group's (C,) scores; 1 at most, though independent scores may sum to more."""
+        """The sum (G,) of each group's (C,) scores, at most 1 even if independent scores sum to more."""
         return np.minimum(np.bincount(self.of_class, scores, len(self.names)), np.float32(1)).astype(np.float32)
 
 
@@ -33,8 +33,8 @@ def top_classes(
 ) -> Classification:
     """The ``top_k`` best of (C,) scores that reach ``score_threshold``, best first, ties by label.
 
-    A ``top_k`` above C gives C classes; none may reach the threshold. Of ``groups`` as many are given, by the sums over
-    all their classes: one may reach the threshold though no class of it does.
+    A ``top_k`` above C gives C classes; there may be none. As many ``groups`` are returned, by the sums over all their
+    classes: a group may reach the threshold although none of its classes does.
     """
     labels = best_indices(scores, parameters.top_k)
     labels = labels[scores[labels] >= parameters.score_threshold]

@@ -1,8 +1,8 @@
-"""What AV1 and HEVC code of one picture says about itself: how large it is, and how many pictures it really holds."""
+"""Sizes and number of pictures in AV1 and HEVC bitstreams, from the headers of the code itself."""
 
 from emo_serve.errors import ImageUndecodable
 
-_LOOKED_AT = 512  # bytes of a header
+_LOOKED_AT = 512  # bytes of a header that are read
 _MAX_UNITS = 4096
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
@@ -10,7 +10,7 @@ _PARAMETER_SET, _FIRST_NON_PICTURE = 33, 32
 
 
 class _Bits:
-    """Bits one after the other, the highest of a byte first; zeros behind the end."""
+    """A bit reader, most significant bit first; returns zeros behind the end."""
 
     def __init__(self, data: bytes) -> None:
         self._number = int.from_bytes(data[:_LOOKED_AT].ljust(_LOOKED_AT, b"\0"), "big")
@@ -34,7 +34,7 @@ def _broken() -> ImageUndecodable:
 
 
 def read_av1(code: bytes) -> tuple[tuple[int, int], int]:
-    """(width, height) of the largest picture in ``code``, and how many there are; raises ImageUndecodable."""
+    """(width, height) of the largest picture in ``code``, and the number of pictures; raises ImageUndecodable."""
     sizes, frames, position = [], 0, 0
     for _ in range(_MAX_UNITS):
         if position >= len(code):
@@ -55,7 +55,7 @@ def read_av1(code: bytes) -> tuple[tuple[int, int], int]:
 
 
 def _leb128(code: bytes, position: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, the lowest first, and where it ends."""
+    """A number of 7 bits a byte, the lowest first, and the position behind it."""
     value = 0
     for index, byte in enumerate(code[position : position + 8]):
         value |= (byte & 0x7F) << 7 * index
@@ -96,9 +96,9 @@ def _skip_operating_points(bits: _Bits) -> None:
 
 
 def read_hevc(configuration: bytes, code: bytes) -> tuple[tuple[int, int], int]:
-    """(width, height) of the largest picture in ``code``, and how many there are; raises ImageUndecodable.
+    """(width, height) of the largest picture in ``code``, and the number of pictures; raises ImageUndecodable.
 
-    ``configuration`` is the content of the box hvcC, which holds the parameter sets that are not in the code.
+    ``configuration`` is the content of the hvcC box, which holds parameter sets that are not in the code.
     """
     sizes = [_hevc_size(unit) for unit in _configured(configuration) if unit[0] >> 1 & 63 == _PARAMETER_SET]
     length_size = (configuration[21:22] or b"\3")[0] % 4 + 1

@@ -1,7 +1,7 @@
-"""Colour profiles (ICC): which of them matter, and what they make of the pixels.
+"""Colour profiles (ICC): which pictures need a conversion, and the conversion to sRGB.
 
-Networks are trained on sRGB. A picture of another colour space (Display P3 of phones, Adobe RGB of cameras, inks of
-printers) is converted; one whose profile says sRGB, or nothing that can be read, is left as it is.
+Networks are trained on sRGB. A picture of another colour space (Display P3 of phones, Adobe RGB of cameras, CMYK for
+printing) is converted; one whose profile equals sRGB, or is unreadable, is left unchanged.
 """
 
 import functools
@@ -25,9 +25,9 @@ _SAME_COLOUR, _SAME_LIGHT = 0.003, 0.0015
 
 @functools.lru_cache(maxsize=4)
 def needed_profile(profile: bytes, mode: str) -> bytes:
-    """The profile where pixels of ``mode`` have to be converted by it, else nothing.
+    """The profile if pixels of ``mode`` have to be converted by it, otherwise empty.
 
-    ``mode`` is that of the pixels as the file has them, "L", "RGB" or "CMYK". A profile of RGB also speaks for greys.
+    ``mode`` is that of the stored pixels, "L", "RGB" or "CMYK". An RGB profile also applies to grey pixels.
     """
     if not _HEADER < len(profile) <= MAX_PROFILE_BYTES or profile[36:40] != b"acsp" or profile[12:16] not in _DEVICES:
         return b""
@@ -41,26 +41,26 @@ def needed_profile(profile: bytes, mode: str) -> bytes:
 
 
 def to_srgb(image: PillowImage.Image, profile: bytes) -> PillowImage.Image:
-    """An RGB or CMYK image as sRGB; what a broken profile is about stays as it is.
+    """An RGB or CMYK image as sRGB; unchanged if the profile is broken.
 
-    That of greys is applied to the first of three equal channels.
+    A grey profile is applied to the first of three equal channels.
     """
     mode = _MODES[profile[16:20]]
     try:
         transform = _transform(profile, mode)
         return ImageCms.applyTransform(image.getchannel(0) if mode == "L" else image, transform) or image
-    except Exception:  # noqa: BLE001  a broken profile must not fail a good picture, whatever it makes of itself
+    except Exception:  # noqa: BLE001  a broken profile must not fail a good picture
         return image.convert("RGB")
 
 
-@functools.lru_cache(maxsize=4)  # to make one takes as long as to decode a photo, and photos mostly share theirs
+@functools.lru_cache(maxsize=4)  # building one takes as long as decoding a photo, and most photos share a profile
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def _tags(profile: bytes) -> dict[bytes, tuple[int, int]]:
-    """Name -> place and length; none where the table is broken, or a tag is a program and no table of values."""
+    """Name -> (offset, length); empty if the table is broken, or a tag is a program instead of a table of values."""
     count = int.from_bytes(profile[_HEADER : _HEADER + 4], "big")
     if count > _MAX_TAGS or len(profile) < _HEADER + 4 + _TAG * count:
         return {}
@@ -71,7 +71,7 @@ def _tags(profile: bytes) -> dict[bytes, tuple[int, int]]:
 
 
 def _is_srgb(profile: bytes, tags: Mapping[bytes, tuple[int, int]]) -> bool:
-    """Whether it says what sRGB says, up to rounding; judged by its numbers, since there are many that do."""
+    """True if the profile equals sRGB up to rounding; by its numbers, since there are many versions."""
     if b"A2B0" in tags:
         return False
     for name, wanted in _SRGB:
@@ -93,7 +93,7 @@ def _is_srgb(profile: bytes, tags: Mapping[bytes, tuple[int, int]]) -> bool:
 
 
 def _light(profile: bytes, place: int, value: float) -> float:
-    """What a curve makes of a value, both 0 to 1."""
+    """Value of a tone curve; input and output in 0..1."""
     kind = profile[place : place + 4]
     if kind == b"curv":
         count = struct.unpack_from(">I", profile, place + 8)[0]

@@ -1,4 +1,4 @@
-"""Boxes and scores of all anchors -> the objects found."""
+"""Boxes and scores of all anchors -> detected objects."""
 
 from typing import TypeVar
 
@@ -14,9 +14,9 @@ from emo_serve.vision.results import Detections, DetectParameters, Geometry
 T = TypeVar("T")
 
 MAX_CANDIDATES = 1000
-"""So many of the best scored boxes enter non-maximum suppression."""
+"""Number of best scored boxes that enter non-maximum suppression."""
 _LEAST_SCORE = float(np.finfo(np.float32).tiny)
-"""A score of 0 stands for no object, even where the threshold is 0."""
+"""A score of 0 means no object, even if the threshold is 0."""
 
 
 def select_detections(
@@ -30,7 +30,7 @@ def select_detections(
     """The objects of one image, best first, boxes in its pixels.
 
     ``boxes`` (A, 4) are xyxy in input pixels, ``scores`` (A, C) in [0, 1], ``labels`` the C class names. An anchor may
-    give an object of several classes; suppression works within a class, with ``class_agnostic`` among all. Boxes
+    give an object of several classes; suppression works within a class, with ``class_agnostic`` across all. Boxes
     without area in the image are dropped.
     Raises InvalidParameter for a class that is not among the labels.
     """
@@ -40,7 +40,7 @@ def select_detections(
     columns = _wanted_columns(parameters.classes, labels)
 
     wanted = scores if parameters.classes is None else scores[:, columns]
-    # in two dimensions NumPy looks for them ten times as long
+    # NumPy's search in two dimensions takes ten times as long
     anchors, places = np.divmod(np.flatnonzero(wanted >= score_threshold), len(columns))
     classes = columns[places]
     best = best_indices(scores[anchors, classes], MAX_CANDIDATES)

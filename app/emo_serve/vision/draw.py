@@ -1,4 +1,4 @@
-"""An image with what was found drawn on it, and its encoding."""
+"""Drawing of results on images, and image encoding."""
 
 import colorsys
 import io
@@ -19,10 +19,10 @@ _LINE_PER_SIDE = 1 / 300
 _TEXT_PER_SIDE = 1 / 40
 _LEAST_TEXT = 12
 _OPACITY = 0.5
-_NAMED_SHARE = 0.02  # smaller regions get no name: it would hide them
+_NAMED_SHARE = 0.02  # smaller regions would be hidden by their name
 
 PictureType = Literal["image/png", "image/jpeg"]
-"""What pictures can be encoded as."""
+"""Media types of encoded images."""
 
 
 def draw_found(
@@ -32,7 +32,7 @@ def draw_found(
     names: tuple[str, ...],
     media_type: PictureType,
 ) -> bytes:
-    """The encoded image ``data`` with what was found in it drawn on it, encoded again; raises as ``decode``."""
+    """The encoded image ``data`` with its result drawn on it, encoded again; raises as ``decode``."""
     image = decode(data, limits).upright()
     if isinstance(result, Segmentation):
         return encode(draw_segmentation(image, result, names), media_type)
@@ -60,7 +60,7 @@ def draw_detections(image: PillowImage.Image, detections: Detections, names: tup
 def draw_segmentation(
     image: PillowImage.Image, segmentation: Segmentation, names: tuple[str, ...]
 ) -> PillowImage.Image:
-    """``image`` (RGB) under the colours of its classes, with the names of those that cover 2 % or more."""
+    """``image`` (RGB) with an overlay in the colours of its classes, and the names of those that cover 2 % or more."""
     colours = _coloured(segmentation.class_map, len(names)).convert("RGB")
     page = PillowImage.blend(image, colours.resize(image.size, PillowImage.Resampling.NEAREST), _OPACITY)
     draw = ImageDraw.Draw(page)
@@ -69,7 +69,7 @@ def draw_segmentation(
     for region in segmentation.regions:
         if region.pixels >= _NAMED_SHARE * page.width * page.height:
             places = np.flatnonzero(segmentation.class_map == region.label)
-            row, column = divmod(int(places[len(places) // 2]), width)  # one of its own, about in the middle
+            row, column = divmod(int(places[len(places) // 2]), width)  # a pixel of the region, about in its middle
             corner = (column * page.width / width, row * page.height / height)
             colour = colour_of(region.label)
             lettering.write(draw, names[region.label], corner, colour, _ink(colour))
@@ -77,7 +77,7 @@ def draw_segmentation(
 
 
 def encode_class_map(segmentation: Segmentation, names: tuple[str, ...]) -> bytes:
-    """A PNG file of the image's size whose pixels are class ids, each shown in the colour of its class (a palette)."""
+    """A PNG file of the image's size whose pixels are class ids, with a palette of the class colours."""
     return encode(_coloured(enlarged(segmentation.class_map, segmentation.image), len(names)), "image/png")
 
 
@@ -91,18 +91,18 @@ def encode(image: PillowImage.Image, media_type: PictureType) -> bytes:
     """The image as a PNG or JPEG file."""
     buffer = io.BytesIO()
     if media_type == "image/png":
-        image.save(buffer, "PNG", compress_level=1)  # a photo gets hardly smaller with more, and far slower
+        image.save(buffer, "PNG", compress_level=1)  # higher levels are far slower and hardly smaller
     else:
         image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
 def colour_of(label: int) -> Colour:
-    """Neighbouring labels get hues far apart."""
+    """The colour of a class; neighbouring class ids get distant hues."""
     red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _ink(background: Colour) -> str:
-    """Black or white, whichever can be read on it."""
+    """Black or white, whichever is readable on the background."""
     return "black" if np.dot(background, (0.299, 0.587, 0.114)) > 140 else "white"

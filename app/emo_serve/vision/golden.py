@@ -1,4 +1,4 @@
-"""The golden pair of a manifest: a small picture, and some values of what the graph answers to it."""
+"""The golden pair of a manifest: a small picture, and some values of the graph's outputs for it."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ _TOLERANCES: Mapping[str, float] = MappingProxyType({"boxes": 0.05, "scores": 1e
 
 
 def golden_picture() -> NDArray[np.uint8]:
-    """A colourful picture (36, 48, 3): gradients with a bright disc and a dark bar, the same everywhere."""
+    """A colourful picture (36, 48, 3), always the same: gradients with a bright disc and a dark bar."""
     y, x = np.mgrid[0:36, 0:48]
     picture = np.stack((x * 5, y * 7, 255 - x * 3 - y * 2), -1)
     picture[(x - 30) ** 2 + (y - 14) ** 2 < 81] = (250, 210, 40)
@@ -25,9 +25,9 @@ def golden_picture() -> NDArray[np.uint8]:
 
 
 def golden_pair(picture: NDArray[np.uint8], answers: Mapping[str, NDArray[np.float32]], looseness: float = 1) -> Golden:
-    """The pair of a picture (H, W, 3) and the outputs (...) for it alone, by name.
+    """The golden pair for a picture (H, W, 3) and the outputs (...) for it as a single image, by name.
 
-    The tolerance is that of float32, times the ``looseness``.
+    The tolerance is that of float32, times ``looseness``.
     """
     buffer = io.BytesIO()
     PillowImage.fromarray(picture).save(buffer, "PNG", optimize=True)
@@ -38,7 +38,7 @@ def golden_pair(picture: NDArray[np.uint8], answers: Mapping[str, NDArray[np.flo
 
 
 def _some_of(name: str, answer: NDArray[np.float32], looseness: float) -> GoldenOutput:
-    """The largest values and as many spread over the rest, enough to show any change of weights or preprocessing."""
+    """The largest values and as many spread over the rest, to reveal any change of weights or preprocessing."""
     flat = answer.ravel()
     largest = np.argsort(-np.abs(flat))[: _VALUES // 2]
     spread = np.linspace(0, flat.size - 1, _VALUES // 2).astype(int)

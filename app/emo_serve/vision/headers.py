@@ -1,9 +1,9 @@
-"""What an encoded image says about itself, read in bounded time before any decoder sees it.
+"""Header checks of encoded images, in bounded time, before any decoder sees them.
 
 Pixel limits do not catch every expensive file: a progressive JPEG of 58 kB with thousands of scans, a PNG with
-thousands of compressed profiles or a TIFF with millions of strips keep a decoder busy for seconds. Each reader here and
-in the modules of the single formats walks the structure of one, refuses what no camera and no program writes, and
-leaves all else to the decoder.
+thousands of compressed profiles or a TIFF with millions of strips keep a decoder busy for seconds. Each reader here
+and in the modules of the single formats parses the structure of one, refuses structures that no camera or program
+writes, and leaves the rest to the decoder.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,11 @@ MAX_GIF_BLOCKS = 50_000
 
 
 class Header(NamedTuple):
-    """What the decoder is given, and what is known before it is made.
+    """Input of the decoder, and facts known before decoding.
 
-    ``size`` is (width, height), None where the decoder can say it as well; that of a TIFF counts all of its tiles.
-    ``profile`` is the colour profile where the decoder does not look for it, ``sample_bytes`` what all samples take
-    where they may be deep, ``tiff`` how the pixels of one are stored.
+    ``size`` is (width, height), None if the decoder reports it itself; for a TIFF it covers all of its tiles.
+    ``profile`` is the colour profile if the decoder does not read it, ``sample_bytes`` the size of all samples if they
+    may be deep, ``tiff`` the pixel layout of a TIFF.
     """
 
     data: bytes
@@ -33,9 +33,9 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes, name: str) -> Header:
-    """The header of ``data``, an image of the format ``name``, which is not JPEG.
+    """The header of ``data``, an image of the format ``name``, except JPEG.
 
-    Raises ImageTooLarge, ImageUndecodable and UnsupportedMediaType for a structure outside of the limits.
+    Raises ImageTooLarge, ImageUndecodable or UnsupportedMediaType for a structure outside the limits.
     """
     if name == "PNG":
         png = read_png(data)
@@ -71,7 +71,7 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _check_gif(data: bytes) -> None:
-    """Walk the extensions before the first picture; what follows it is never read."""
+    """Check the extensions before the first picture; the rest is never read."""
     flags = data[10] if len(data) > 10 else 0
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     blocks = 0

@@ -1,7 +1,7 @@
 """AVIF and HEIC: pictures coded as one frame of a video.
 
-A small file can hold a frame far larger than it says, or many that are decoded and never shown. So the headers of the
-code itself are read before it is decoded.
+A small file can hold a frame far larger than it states, or many that are decoded and never shown. So the headers of
+the code itself are read before decoding.
 """
 
 import io
@@ -19,27 +19,27 @@ except ImportError:  # the optional extra `heic`
     HAS_HEIC = False
 else:
     HAS_HEIC = True
-    # A request has one core, and nothing but the picture itself is wanted.
+    # A request has one core, and only the picture itself is needed.
     pillow_heif.options.DECODE_THREADS = 1
     pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
 HAS_AVIF: bool = features.check("avif") is True
-"""Pillow's own packages have it; one that was built elsewhere may not."""
+"""Included in Pillow's own packages; other builds may lack it."""
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _CODES = {"AVIF": b"av01", "HEIC": b"hvc1"}
 _GRID = b"grid"
-_BLOCK = 64  # pixels that a coded side may be longer than the shown one
-_MOST_CODED = 4  # pixels for each that is shown: tiles that are filled up, transparency, a coarse picture before
+_BLOCK = 64  # pixels by which a coded side may exceed the shown one
+_MOST_CODED = 4  # coded pixels for each shown one: padded tiles, transparency, a preview
 _LEAST_CODED = 1_000_000
-_LEAST_BYTES = 1_000_000  # a byte costs these decoders as much as two pixels, so there may be one for each pixel
+_LEAST_BYTES = 1_000_000  # a byte costs these decoders as much as two pixels, so one per pixel is allowed
 
 
 def read_heif_size(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) of the picture of an AVIF or HEIC, not turned.
+    """(width, height) of the picture of an AVIF or HEIC, before rotation.
 
-    Raises UnsupportedMediaType for another code, ImageTooLarge where more is coded than shown, ImageUndecodable.
+    Raises UnsupportedMediaType for other codecs, ImageTooLarge if more is coded than shown, or ImageUndecodable.
     """
     found = read_items(data)
     primary = found.items.get(found.primary)
@@ -60,7 +60,7 @@ def read_heif_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def _decoded_items(found: Items, primary: Item, name: str) -> list[Item]:
-    """Each that is decoded for the picture, as often as it is; raises UnsupportedMediaType, ImageTooLarge."""
+    """The items that are decoded for the picture, once per use; raises UnsupportedMediaType or ImageTooLarge."""
     shown = _tiles(found, primary)
     for item in shown:
         if item.kind != _CODES[name]:
@@ -76,7 +76,7 @@ def _decoded_items(found: Items, primary: Item, name: str) -> list[Item]:
 
 
 def _tiles(found: Items, item: Item) -> list[Item]:
-    """Those that an item is put together from; itself where it is coded as it is."""
+    """The tiles of a grid item; the item itself if it is coded directly."""
     return [found.items.get(number, Item()) for number in item.parts] if item.kind == _GRID else [item]
 
 
@@ -89,13 +89,13 @@ def _coded_pixels(item: Item, name: str) -> int:
 
 
 def open_avif(data: bytes) -> ImageFile:
-    """The picture, not decoded yet; of a sequence the still one, which is mostly its first."""
-    if data[8:12] == b"avis":  # such a file is read as a sequence; as a still picture by the name of one
+    """The picture, not decoded yet; of a sequence the still picture, which is mostly its first frame."""
+    if data[8:12] == b"avis":  # decoded as a sequence unless renamed to a still picture
         data = data[:8] + b"avif" + data[12:]
     return AvifImagePlugin.AvifImageFile(io.BytesIO(data))
 
 
 def open_heic(data: bytes) -> ImageFile:
-    """The same for HEIC."""
+    """The picture, not decoded yet."""
     image: ImageFile = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return image

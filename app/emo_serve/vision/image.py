@@ -1,4 +1,4 @@
-"""Encoded image bytes -> RGB pixels as a person sees them, within limits."""
+"""Encoded image bytes -> upright RGB pixels, within limits."""
 
 import io
 import warnings
@@ -24,15 +24,15 @@ from emo_serve.vision.picture import Picture
 from emo_serve.vision.samples import is_deep, read_samples
 from emo_serve.vision.shown import mend_transparency, shown
 
-# Pillow warns about odd metadata in good pictures. Nobody reads that in a server, so it must not reach its log. The
-# filter is set once, here, because a filter around each call would not be safe with threads.
+# Pillow warns about odd metadata in good pictures, which is of no use in a server's log. The filter is set once, here,
+# because a filter around each call would not be thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# Pillow itself takes the strips of an uncompressed TIFF one by one in Python: 0.2 seconds for 30,000 of one pixel.
+# Pillow itself reads the strips of an uncompressed TIFF one by one in Python: 0.2 seconds for 30,000 of one pixel.
 TiffImagePlugin.READ_LIBTIFF = True
 
-# The one reader of each format but JPEG is called directly and not through `PIL.Image.open`: nothing can be taken for
-# another format, and Pillow's process-wide pixel limit does not mix with ours.
+# The reader of each format but JPEG is called directly and not through `PIL.Image.open`: no file can be taken for
+# another format, and Pillow's process-wide pixel limit does not interfere with ours.
 _READERS: dict[str, Callable[[bytes], ImageFile]] = {
     "PNG": lambda data: PngImageFile(io.BytesIO(data)),
     "WEBP": lambda data: WebPImageFile(io.BytesIO(data)),
@@ -43,20 +43,20 @@ _READERS: dict[str, Callable[[bytes], ImageFile]] = {
     "HEIC": open_heic,
 }
 
-MAX_SIDE = 65_535  # what a JPEG can have; memory and time of thinner pictures follow their rows, not their pixels
+MAX_SIDE = 65_535  # as in JPEG; very thin pictures cost memory and time by rows, not pixels
 _MAX_EXIF_BYTES = 1024 * 1024
-_LEAST_SCAN_PIXELS = 10_000  # a scan costs something even where there is nothing to decode
-_SAMPLE_BYTES = 4  # for each of the pixels that are allowed: with 16 bits a sample there may be fewer
-_UNKNOWN_KINDS = ("Unsupported BMP", "unknown pixel mode", "unknown data organization")  # as Pillow says it
-_FRACTIONS = (8, 4, 2)  # of its sides at which a JPEG can be decoded, for far less work
+_LEAST_SCAN_PIXELS = 10_000  # minimal cost of a scan, even of an empty one
+_SAMPLE_BYTES = 4  # for each allowed pixel: images of 16 bits a sample may have fewer
+_UNKNOWN_KINDS = ("Unsupported BMP", "unknown pixel mode", "unknown data organization")  # Pillow's messages
+_FRACTIONS = (8, 4, 2)  # at which a JPEG can be decoded with far less work
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What one encoded image may cost.
+    """Limits on the cost of one encoded image.
 
     ``max_scans`` bounds the work of decoding: a JPEG may make this many passes at ``max_pixels`` and more when it is
-    smaller, in proportion. Usual progressive files have about 10. With them and the limits of ``headers`` no file
+    smaller, in proportion. Typical progressive files have about 10. With them and the limits of ``headers`` no file
     takes much more than 60 ms of one core for a million pixels and 40 ms for a megabyte.
     """
 
@@ -68,9 +68,9 @@ class ImageLimits:
 def decode(data: bytes, limits: ImageLimits, least_side: int | None = None) -> Picture:
     """The first picture in ``data``, transparency shown on white.
 
-    Formats: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF and, with its package, HEIC, told apart by content. Deep samples are
-    scaled to 8 bits, other colour spaces become sRGB. With a ``least_side`` a JPEG is decoded at 1/2, 1/4 or 1/8 of its
-    sides, if both keep that many pixels; limits are those of the whole image all the same. Thread-safe. Raises
+    Formats: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF and, with its package, HEIC, detected by content. Deep samples are
+    scaled to 8 bits, other colour spaces converted to sRGB. With a ``least_side`` a JPEG is decoded at 1/2, 1/4 or 1/8
+    of its sides, if both keep that many pixels; limits apply to the whole image. Thread-safe. Raises
     UnsupportedMediaType, ImageTooLarge (judged by the header, before decoding) or ImageUndecodable (empty, truncated or
     broken), and nothing else whatever the bytes.
     """
@@ -90,7 +90,7 @@ def decode(data: bytes, limits: ImageLimits, least_side: int | None = None) -> P
     except (MemoryError, PillowImage.DecompressionBombError) as error:
         msg = f"The {name} image is too large to decode."
         raise ImageTooLarge(msg) from error
-    except Exception as error:  # broken bytes make Pillow raise nearly every built-in exception
+    except Exception as error:  # on broken data Pillow raises nearly every built-in exception
         reason = f" ({error})" if isinstance(error, (OSError, SyntaxError)) and error.__cause__ is None else ""
         msg = f"The {name} image cannot be decoded, it is truncated or broken{reason}."
         raise ImageUndecodable(msg) from error
@@ -130,16 +130,16 @@ def _from_file(name: str, header: Header, limits: ImageLimits) -> Picture:
             image = encoded
         if isinstance(encoded, PngImageFile):
             mend_transparency(image, header.data)
-        width, height = image.size  # a TIFF turns itself upright
+        width, height = image.size  # Pillow rotates TIFFs itself
         pixels, profile = shown(image, header.profile or encoded.info.get("icc_profile", b""))
         return Picture.stored(pixels, width, height, 1, _orientation(encoded), profile)
 
 
 def _opened(name: str, header: Header) -> ImageFile:
-    """Its reader, which has seen the header; raises UnsupportedMediaType for a kind that is whole and not known."""
+    """Its reader, with the header parsed; raises UnsupportedMediaType for an intact variant that is not supported."""
     kind = "" if header.tiff is None else header.tiff.layout
     try:
-        if header.tiff is None or header.tiff.samples <= TiffImagePlugin.MAX_SAMPLESPERPIXEL:  # else Pillow logs it
+        if header.tiff is None or header.tiff.samples <= TiffImagePlugin.MAX_SAMPLESPERPIXEL:  # or Pillow logs an error
             return _READERS[name](header.data)
     except (OSError, SyntaxError) as error:
         if not str(error).startswith(_UNKNOWN_KINDS):
@@ -169,10 +169,10 @@ def _check_cost(size: tuple[int, int], scans: int, limits: ImageLimits) -> None:
 
 
 def _orientation(image: PillowImage.Image) -> int:
-    """EXIF orientation, 1 (upright) where there is none or it cannot be read."""
+    """EXIF orientation, 1 (upright) if it is missing or unreadable."""
     if len(image.info.get("exif") or b"") > _MAX_EXIF_BYTES:
         return 1
     try:
         return int(image.getexif().get(ExifTag.Orientation, 1))
-    except Exception:  # noqa: BLE001  broken metadata must not fail a good picture, whatever it raises
+    except Exception:  # noqa: BLE001  broken metadata must not fail a good picture
         return 1

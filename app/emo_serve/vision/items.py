@@ -1,4 +1,4 @@
-"""The items of a HEIF file (ISO/IEC 23008-12), of which AVIF and HEIC are two kinds: what they are and where they lie.
+"""Items of a HEIF file (ISO/IEC 23008-12), which AVIF and HEIC are based on: their types and positions.
 
 Read in bounded time before any decoder sees the file.
 """
@@ -16,11 +16,11 @@ _TILES, _AUXILIARY = b"dimg", b"auxl"
 
 @dataclass(slots=True)
 class Item:
-    """One picture or one block of metadata: its type, its size in pixels, zeros if not stated, and its bytes.
+    """One picture or one block of metadata: its type, its size in pixels (zeros if not stated), and its bytes.
 
-    ``shown`` is the part of that size which is shown, where it is not all.
-    ``parts`` are the items it is put together from, in order, ``auxiliaries`` those that belong to it, as transparency
-    does. ``configuration`` is the box that its decoder is set up with.
+    ``shown`` is the visible part of that size, if cropped. ``parts`` are the items it is composed of, in order,
+    ``auxiliaries`` the items attached to it, such as transparency. ``configuration`` is the box that configures its
+    decoder.
     """
 
     kind: bytes = b""
@@ -34,14 +34,14 @@ class Item:
 
 @dataclass(slots=True)
 class Items:
-    """All of a file by their number, and the number of the one that is the picture; 0 if there is none."""
+    """All items of a file by number, and the number of the primary one; 0 if there is none."""
 
     primary: int
     items: dict[int, Item]
 
 
 class _Reader:
-    """Big-endian numbers one after the other; raises ImageUndecodable where they end too soon."""
+    """Reader of consecutive big-endian numbers; raises ImageUndecodable at the end of the data."""
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
         self._data, self.position, self.end = data, start, end
@@ -58,7 +58,7 @@ class _Reader:
 
 
 def read_items(data: bytes) -> Items:
-    """The items of ``data``; raises ImageTooLarge for too many, ImageUndecodable where they cannot be read."""
+    """The items of ``data``; raises ImageTooLarge for too many, ImageUndecodable if they cannot be read."""
     meta = next((box for kind, *box in _boxes(data, 0, len(data)) if kind == b"meta"), None)
     if meta is None:
         return Items(0, {})
@@ -83,7 +83,7 @@ def _broken(reason: str) -> ImageUndecodable:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and where its content starts and ends, of each box; the last ends where the file does."""
+    """(name, start, end) of the content of each box; the last one may extend to the end of the file."""
     for _ in range(MAX_HEIF_BOXES):
         if start + 8 > end:
             return
@@ -190,7 +190,7 @@ def _read_places(data: bytes, boxes: dict[bytes, tuple[int, int]], items: dict[i
         count = reader.number(2)
         extents += count
         _checked_count(extents)
-        if method:  # in a box of its own; the third way counts from other items
+        if method:  # in a box of its own, or relative to other items
             base += boxes.get(b"idat", (len(data), 0))[0]
         parts = []
         for _ in range(count):

@@ -1,7 +1,7 @@
-"""JPEG: what a file says about itself, read in bounded time before the decoder sees it, and its pixels.
+"""JPEG: its header, parsed in bounded time before decoding, and its pixels.
 
-libjpeg, as Pillow has it, is given the bytes as they are. Pillow's reader of JPEG files is left out: it goes through
-the tables, profiles and application data of a file in Python, which nothing here needs.
+libjpeg, through Pillow, gets the bytes unchanged. Pillow's own JPEG reader is bypassed: it parses tables, profiles and
+application data in Python, which is not needed here.
 """
 
 import re
@@ -13,7 +13,7 @@ from emo_serve.errors import ImageTooLarge, ImageUndecodable, InvalidRequest, Un
 
 MAX_JPEG_SEGMENTS = 5_000
 
-# Those with a payload. FF 00 and FF D0..D7 stand inside of scans; the end of the picture counts after one.
+# Markers with a payload. FF 00 and FF D0..D7 occur inside scans; the end of the picture counts only after one.
 _MARKER = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xda-\xef\xfe]")
 _MARKER_OR_END = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe]")
 _SOS, _EOI = 0xDA, 0xD9
@@ -22,8 +22,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC_CODING = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _PROGRESSIVE = 0xC2
-_UNSCALABLE = frozenset({0xC3, 0xC5, 0xC6, 0xC7})  # lossless frames, and those of several layers
-_LS_FRAME = b"\xff\xf7"  # of JPEG-LS, which begins as any JPEG
+_UNSCALABLE = frozenset({0xC3, 0xC5, 0xC6, 0xC7})  # lossless and hierarchical frames
+_LS_FRAME = b"\xff\xf7"  # of JPEG-LS, which begins like any JPEG
 
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -31,18 +31,18 @@ _ICC = b"ICC_PROFILE\0"
 _BITS = 8
 _LEAST_FRAME = 6  # bytes
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
-_RAW_MODES = {"L": "L", "RGB": "RGB", "CMYK": "CMYK;I"}  # Adobe, who alone write four components, invert them
+_RAW_MODES = {"L": "L", "RGB": "RGB", "CMYK": "CMYK;I"}  # only Adobe's software writes four components, inverted
 _END = b"\xff\xd9"
-# Bits of no meaning, also after each of the markers at which decoders take up the thread again.
+# Padding bits, also after each of the markers at which decoders resynchronize.
 _NOISE = b"".join(b"\xb6\x5d\x93\x2b" * 8 + bytes((0xFF, 0xD0 + count % 8)) for count in range(16))
 
 
 class JpegHeader(NamedTuple):
-    """What decoding will take and give.
+    """Cost and properties of decoding a file.
 
-    ``mode`` is Pillow's, ``scans`` how often the decoder passes over the pixels, ``is_scalable`` whether it can give a
-    fraction of them at less cost; ``exif`` and ``xmp``, empty where there is none, may hold the orientation, and
-    ``profile`` says what the colours are. ``has_end`` tells whether the end marker is there.
+    ``mode`` is Pillow's, ``scans`` the number of passes over the pixels, ``is_scalable`` whether it can be decoded at a
+    fraction of its size at less cost; ``exif`` and ``xmp``, empty if missing, may hold the orientation, and ``profile``
+    is the colour profile. ``has_end`` is True if the end marker is present.
     """
 
     width: int
@@ -59,9 +59,9 @@ class JpegHeader(NamedTuple):
 def read_jpeg(data: bytes) -> JpegHeader:
     """The header of a JPEG file.
 
-    Raises UnsupportedMediaType for arithmetic coding and other kinds that are not decoded, ImageTooLarge for too many
-    segments and ImageUndecodable where there is no picture that can be decoded. Where a file is broken further on, the
-    decoder finds out. To decode one without its end takes two passes.
+    Raises UnsupportedMediaType for arithmetic coding and other unsupported variants, ImageTooLarge for too many
+    segments and ImageUndecodable if there is no picture that can be decoded. Faults further on are found by the
+    decoder. Decoding a file without its end marker takes two passes.
     """
     kind, frame, scans, blocks = 0, b"", [], []
     position, pattern = 2, _MARKER
@@ -70,7 +70,7 @@ def read_jpeg(data: bytes) -> JpegHeader:
         if match is None or (marker := data[match.end() - 1]) == _EOI:
             break
         position = match.end()
-        # A length below its own two bytes is broken, but the decoder goes on behind those.
+        # A length below its own two bytes is invalid, but the decoder continues behind those.
         end = position + max(2, int.from_bytes(data[position : position + 2], "big"))
         if end > len(data):
             break
@@ -79,7 +79,7 @@ def read_jpeg(data: bytes) -> JpegHeader:
             scans.append(payload)
             if kind in _SEQUENTIAL and payload[:1] >= frame[5:6]:
                 position = end
-                break  # it holds all components: the decoder reads no other. To look through it all would take time
+                break  # it holds all components, so the decoder reads no other scan
             pattern = _MARKER_OR_END
         elif marker in _FRAMES:
             kind, frame = (kind, frame) if frame else (marker, _checked_frame(marker, payload))
@@ -92,18 +92,18 @@ def read_jpeg(data: bytes) -> JpegHeader:
     if not frame:
         raise _without_frame(data[position : position + len(_LS_FRAME)])
     height, width = _sides(frame)
-    has_end = data.rfind(_END, position) >= 0  # mostly the last bytes
+    has_end = data.rfind(_END, position) >= 0  # usually the last bytes
     if not has_end and not _is_complete(kind, frame, scans):
         msg = "The JPEG image cannot be decoded, it is truncated or broken (some of its scans are not there)."
         raise ImageUndecodable(msg)
     passes = max(len(scans), 1) * (1 if has_end else 2)
-    is_scalable = kind not in _UNSCALABLE and has_end  # only the whole shows that nothing is missing
+    is_scalable = kind not in _UNSCALABLE and has_end  # only full decoding detects missing data
     exif, xmp, profile = _metadata(blocks) if blocks else (b"", b"", b"")
     return JpegHeader(width, height, _MODES[frame[5]], passes, is_scalable, exif, xmp, profile, has_end)
 
 
 def _metadata(blocks: list[bytes]) -> tuple[bytes, bytes, bytes]:
-    """EXIF, put together of its parts; the last XMP; and a colour profile, of its numbered parts."""
+    """EXIF, joined from its parts; the last XMP; and the colour profile, joined from its numbered parts."""
     exif = b"".join(block[len(_EXIF) :] for block in blocks if block.startswith(_EXIF))
     xmp = next((block[len(_XMP) :] for block in reversed(blocks) if block.startswith(_XMP)), b"")
     parts = [block[len(_ICC) :] for block in blocks if block.startswith(_ICC)]
@@ -111,7 +111,7 @@ def _metadata(blocks: list[bytes]) -> tuple[bytes, bytes, bytes]:
 
 
 def _is_complete(kind: int, frame: bytes, scans: list[bytes]) -> bool:
-    """Whether the scans that have begun are all that the picture needs."""
+    """True if the scans that have begun cover the whole picture."""
     missing = {component: set(range(64)) for component in frame[6::3][: frame[5]]}
     for scan in scans:
         count = scan[0] if scan else 0
@@ -131,7 +131,7 @@ def _without_frame(marker: bytes) -> InvalidRequest:
 
 
 def _checked_frame(marker: int, frame: bytes) -> bytes:
-    """The payload of a frame that can be decoded: bits, height, width, components in 1, 2, 2 and 1 bytes, and more."""
+    """The payload of a supported frame: bits, height, width, components in 1, 2, 2 and 1 bytes, and more."""
     if marker in _ARITHMETIC_CODING:
         msg = "The JPEG image uses arithmetic coding, which is not supported; Huffman coding is."
         raise UnsupportedMediaType(msg)
@@ -160,12 +160,11 @@ def _sides(frame: bytes) -> tuple[int, int]:
 def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> PillowImage.Image:
     """Its pixels, both sides divided by ``scale``, 1, 2, 4 or 8, and rounded up; RGB, grey or CMYK.
 
-    Where only the end marker is lacking the picture is whole. Raises OSError where the pixels are broken or not all
-    there.
+    The picture is complete if only the end marker is missing. Raises OSError if the pixels are broken or incomplete.
     """
     if header.has_end:
         return _decoded(data, header, scale)
-    # libjpeg does not tell whether it needed more than it got; but then it matters what comes behind.
+    # libjpeg does not report missing data; but then the result depends on the bytes behind.
     rest = data.rstrip(b"\xff")
     image = _decoded(rest + _END, header, scale)
     if image.tobytes() != _decoded(rest + _NOISE + _END, header, scale).tobytes():

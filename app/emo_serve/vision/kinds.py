@@ -1,6 +1,6 @@
-"""Which kind of file some bytes are, told by how they begin: the one place that knows.
+"""Detection of file formats by their first bytes.
 
-Besides the formats that are decoded it knows those that people send all the same, so that a refusal can name them.
+Besides the formats that are decoded it knows common others, so that a refusal can name them.
 """
 
 import re
@@ -13,7 +13,7 @@ from emo_serve.vision.heif import HAS_AVIF, HAS_HEIC
 JPEG_START = b"\xff\xd8\xff"
 _BASIC = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 FORMATS = _BASIC + ("AVIF",) * HAS_AVIF + ("HEIC",) * HAS_HEIC
-"""What is decoded here."""
+"""Formats that can be decoded."""
 
 _STARTS: Mapping[bytes, str] = MappingProxyType(
     {
@@ -85,7 +85,7 @@ _OTHER_STARTS: Mapping[bytes, str] = MappingProxyType(
         b"MZ": "a program",
     }
 )
-_INSIDE = (  # where, what, and its name
+_INSIDE = (  # offset, bytes, name
     (128, b"DICM", "a DICOM image"),
     (257, b"ustar", "a tar archive"),
     (30, b"[Content_Types].xml", "an Office document (DOCX, XLSX, PPTX)"),
@@ -102,7 +102,7 @@ _MOST_BRANDS = 64
 
 _NO = "which is not supported"
 _TEXT_LOOKED_AT = 1024
-_TEXTS = (  # the first that is found names the text
+_TEXTS = (  # the first match names the text
     (re.compile(rb"(<!doctype html|<html|<head|<body|<script|<div|<p>)", re.IGNORECASE), "an HTML page"),
     (re.compile(rb"<(?=[^\0]*<svg[\s/>:]|svg[\s/>:])", re.IGNORECASE), "an SVG drawing"),
     (re.compile(rb"<[?A-Za-z!]"), "an XML document"),
@@ -118,9 +118,9 @@ _TEXTS = (  # the first that is found names the text
 
 
 def format_of(data: bytes) -> str:
-    """The format of an image, one of ``FORMATS``; its content alone decides.
+    """The format of an image, one of ``FORMATS``, from its content alone.
 
-    Raises UnsupportedMediaType for anything else, with its name where it is known.
+    Raises UnsupportedMediaType for anything else, with its name if that is known.
     """
     known = next((name for start, name in _STARTS.items() if data.startswith(start)), None)
     if known is not None:
@@ -133,7 +133,7 @@ def format_of(data: bytes) -> str:
 
 
 def _format_of_box_file(data: bytes) -> str:
-    """That of an ISO base media file: the brands that it claims to follow tell images from videos."""
+    """The format of an ISO base media file: the brands that it lists tell images from videos."""
     end = min(int.from_bytes(data[:4], "big"), len(data), 16 + 4 * _MOST_BRANDS)
     major = data[8:12]
     brands = {major, *(data[place : place + 4] for place in range(16, end - 3, 4))}
@@ -152,7 +152,7 @@ def _format_of_box_file(data: bytes) -> str:
 
 
 def _name_of(data: bytes) -> str | None:
-    """What is no image of an allowed format, None where that is unknown."""
+    """Name of a file format that is not accepted, None if unknown."""
     if data.startswith(b"RIFF"):
         return _RIFFS.get(data[8:12])
     if data.endswith(_TGA_END):

@@ -1,4 +1,4 @@
-"""Class names written on a picture, in whatever script they are."""
+"""Class names written on a picture, in any script."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from PIL import ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 
 BUNDLED = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
-"""Latin, Greek, Cyrillic and more. For all else there is what is installed."""
+"""Latin, Greek, Cyrillic and more. Other scripts need installed fonts."""
 _INSTALLED = (
     *(
         Path("/usr/share/fonts", name)
@@ -35,11 +35,11 @@ _INSTALLED = (
     Path("/System/Library/Fonts/AppleSDGothicNeo.ttc"),
     Path("/Library/Fonts/Arial Unicode.ttf"),
 )
-_NO_CHARACTER = "\uffff"  # what no font has: the glyph in its place is what is drawn for all that is missing
+_NO_CHARACTER = "\uffff"  # missing in every font: its glyph is the placeholder for missing characters
 
 
 class Lettering:
-    """Text of one size in pixels; of each character it takes the first font that has it. For one thread."""
+    """Text of one size in pixels; each character uses the first font that has it. Not thread-safe."""
 
     def __init__(self, size: int, installed: tuple[Path, ...] = _INSTALLED) -> None:
         self._size = size
@@ -50,7 +50,7 @@ class Lettering:
     def write(
         self, draw: ImageDraw.ImageDraw, text: str, corner: tuple[float, float], background: Colour, ink: str
     ) -> None:
-        """Text on a background above the corner, moved to where it is inside the picture."""
+        """Write text on a background above the corner, moved to be inside the picture."""
         parts, at = [], 0.0
         for font, part in self._parts(text):
             parts.append((at, font, part, draw.textbbox((at, 0), part, font, anchor="ls")))
@@ -69,7 +69,7 @@ class Lettering:
             draw.text((x + margin - left + at, y + margin - top), part, ink, font, anchor="ls")
 
     def _parts(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
-        """The text, cut where the font changes."""
+        """The text, split where the font changes."""
         shown = unicodedata.normalize("NFC", text)
         shown = "".join(character if character.isprintable() else " " for character in shown)
         for font, characters in groupby(shown, self._font_for):
@@ -83,13 +83,13 @@ class Lettering:
     def _found(self, character: str) -> ImageFont.FreeTypeFont | None:
         if has_glyph(self._fonts[0], character):
             return self._fonts[0]
-        if len(self._fonts) == 1:  # only now: most names need none of them
+        if len(self._fonts) == 1:  # loaded on demand: most names need none of them
             self._fonts += [ImageFont.truetype(path, self._size) for path in self._installed if path.exists()]
         return next((font for font in self._fonts[1:] if has_glyph(font, character)), None)
 
 
 def has_glyph(font: ImageFont.FreeTypeFont, character: str) -> bool:
-    """Whether the font draws this character and not what it draws for any that is missing."""
+    """True if the font has a glyph for this character."""
     if character.isascii():
         return True
     missing, found = font.getmask(_NO_CHARACTER), font.getmask(character)

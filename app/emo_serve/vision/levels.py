@@ -13,10 +13,10 @@ def levels_of_16_bits(values: NDArray[np.uint16], bits: int = 16) -> NDArray[np.
 
 
 def levels_of_numbers(values: NDArray[np.number]) -> NDArray[np.uint8]:
-    """Integers or floats, of which no file states the range, scaled to 0..255.
+    """Integers or floats whose range no file states, scaled to 0..255.
 
-    The range is the smallest of 0..1 (floats only), 0..255, 0..65535 and 0..2^32-1 that holds them all. What is
-    negative, infinite or no number is 0.
+    The range is the smallest of 0..1 (floats only), 0..255, 0..65535 and 0..2^32-1 that contains them all. Negative,
+    infinite and NaN values become 0.
     """
     steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
     numbers = np.array(values, np.float32)

@@ -1,4 +1,4 @@
-"""A decoded picture that is addressed as a person sees it, however its pixels lie in memory."""
+"""A decoded picture addressed by upright coordinates, however its pixels are stored."""
 
 from dataclasses import dataclass
 
@@ -19,18 +19,18 @@ _UPRIGHT = {
     7: PillowImage.Transpose.TRANSVERSE,
     8: PillowImage.Transpose.ROTATE_90,
 }
-_RIGHT_TO_LEFT = frozenset({2, 3, 6, 7})  # what is shown on the left is stored at the end
+_RIGHT_TO_LEFT = frozenset({2, 3, 6, 7})  # the left side is stored last
 _BOTTOM_TO_TOP = frozenset({3, 4, 7, 8})
-_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})  # rows are shown as columns
+_ON_THEIR_SIDE = frozenset({5, 6, 7, 8})  # rows become columns
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels as they are stored, which may be a fraction of the image's and neither upright nor unmirrored.
+    """Pixels as stored: possibly at a fraction of the image's size, rotated or mirrored.
 
-    A pixel stands for ``scale`` x ``scale`` of the image's; those of the last column and row may reach past its edge.
-    ``orientation`` is that of EXIF; without meaning unless in 2..8. The pixels are RGB, and sRGB unless there is a
-    ``profile``; with one they may be CMYK. What is shown is converted, after it was resized: it is less work by then.
+    A pixel covers ``scale`` x ``scale`` of the image's; those of the last column and row may reach past its edge.
+    ``orientation`` is that of EXIF; ignored unless in 2..8. The pixels are RGB, and sRGB unless there is a ``profile``;
+    with one they may be CMYK. The conversion happens after resizing, when it is less work.
     """
 
     pixels: PillowImage.Image
@@ -54,16 +54,16 @@ class Picture:
         return cls(PillowImage.fromarray(image), ImageSize(image.shape[1], image.shape[0]))
 
     def upright(self) -> PillowImage.Image:
-        """The pixels as a person sees them."""
+        """The pixels in upright orientation."""
         turn = _UPRIGHT.get(self.orientation)
         pixels = to_srgb(self.pixels, self.profile) if self.profile else self.pixels
         return pixels if turn is None else pixels.transpose(turn)
 
     def resized(self, box: Box, width: int, height: int, resample: PillowImage.Resampling) -> NDArray[np.uint8]:
-        """What ``box`` shows, (height, width, 3), antialiased; what is around it counts at its edges.
+        """The content of ``box``, (height, width, 3), antialiased; pixels around the box influence its edges.
 
-        The box is in pixels of the whole image as a person sees it. Only what it needs is resized, and turned upright
-        after that: it is less work by then.
+        The box is in pixels of the whole upright image. Only the needed pixels are resized, and rotated after that,
+        when it is less work.
         """
         left, top, right, bottom = box
         if self.orientation in _RIGHT_TO_LEFT:

@@ -1,7 +1,7 @@
-"""PNG: the chunks that make the picture, without those that only stand beside it.
+"""PNG: the chunks that make up the picture, without ancillary ones.
 
-Pillow reads every chunk, and gives up a whole picture for a text that is damaged or too long. So it is given none of
-them: what is left out costs nothing, and cannot hurt.
+Pillow reads every chunk, and fails for the whole picture if a text is damaged or too long. So ancillary chunks are
+removed before decoding.
 """
 
 import struct
@@ -15,15 +15,15 @@ from emo_serve.vision.colours import MAX_PROFILE_BYTES
 MAX_PNG_CHUNKS = 20_000
 
 _START = 8  # bytes of the signature
-_AROUND = 12  # bytes of a chunk that are not its payload: length and name before, checksum behind it
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
-_SIDE_CHUNKS = frozenset({b"tRNS", b"eXIf"})  # those that change how the picture is shown
+_AROUND = 12  # bytes of a chunk around its payload: length, name and checksum
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
+_SIDE_CHUNKS = frozenset({b"tRNS", b"eXIf"})  # those that affect the shown picture
 
 
 class Png(NamedTuple):
-    """What the decoder is given, what its header says, and the colour profile, empty where none can be read.
+    """Input of the decoder, facts from the header, and the colour profile, empty if it is missing or unreadable.
 
-    ``size`` is (width, height), ``sample_bytes`` what all samples take.
+    ``size`` is (width, height), ``sample_bytes`` the size of all samples.
     """
 
     data: bytes
@@ -39,7 +39,7 @@ class _Chunk(NamedTuple):
 
 
 def read_png(data: bytes) -> Png:
-    """The picture in ``data``; raises ImageTooLarge for too many chunks, UnsupportedMediaType for Apple's own kind."""
+    """The picture in ``data``; raises ImageTooLarge for too many chunks, UnsupportedMediaType for Apple's variant."""
     kept, profile, position = [], b"", 0
     for chunk in _chunks(data):
         if chunk.kind == b"CgBI":
@@ -57,7 +57,7 @@ def read_png(data: bytes) -> Png:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """All up to the end of the picture; the last may be cut off."""
+    """All chunks up to the end of the picture; the last one may be truncated."""
     position = _START
     for _ in range(MAX_PNG_CHUNKS):
         if position + 8 > len(data):
@@ -80,7 +80,7 @@ def _is_whole(data: bytes, chunk: _Chunk) -> bool:
 
 
 def _unpacked(payload: bytes) -> bytes:
-    """A profile from behind its name, a zero and the number of its compression."""
+    """The profile in an iCCP chunk, behind its name, a zero and the compression method."""
     try:
         profile = zlib.decompressobj().decompress(payload[payload.index(0) + 2 :], MAX_PROFILE_BYTES + 1)
     except (ValueError, zlib.error):

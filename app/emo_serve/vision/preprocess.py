@@ -14,29 +14,29 @@ _FILTERS = {
     "bilinear": PillowImage.Resampling.BILINEAR,
     "bicubic": PillowImage.Resampling.BICUBIC,
 }
-# Pixels a side that a JPEG decoded at a fraction must have for each one of the resized picture. Measured: a photo then
-# differs from what it would be by less than half a grey level on average; with 2 pixels, by up to a whole one.
+# Pixels a side that a JPEG decoded at a fraction must have for each one of the resized picture. Measured: the error is
+# then less than half a grey level on average; with 2 pixels, up to a whole one.
 _ENOUGH = 2.9
 
 
 def least_side(rule: Preprocessing) -> int:
-    """How many pixels each side of a picture must have so that the rule's tensor does not suffer."""
+    """Pixels that each side of a picture must have so that decoding at a fraction does not degrade the tensor."""
     return math.ceil(_ENOUGH * (rule.resize or max(rule.height, rule.width)))
 
 
 def preprocess(picture: Picture, rule: Preprocessing) -> tuple[NDArray[np.uint8], Geometry]:
-    """The input tensor, (height, width, 3) uint8 of the rule, and where its pixels lie in the image.
+    """The input tensor, (height, width, 3) uint8, for the rule, and its geometry in the image.
 
     Resizing is Pillow's, antialiased. ``crop`` rounds as torchvision's ``Resize`` and ``CenterCrop`` do: the long side
-    becomes ``int(resize * long / short)``, the offset is half of what is too much, rounded half to even. Only what
-    stays is resized; the result is that of resizing all, but for the rounding of grey levels. ``fit`` rounds both
+    becomes ``int(resize * long / short)``, the offset is half of the excess, rounded half to even. Only the visible
+    part is resized; the result equals that of resizing all, up to the rounding of grey levels. ``fit`` rounds both
     sides to the nearest pixel.
     """
     geometry = _geometry(picture.size, rule)
     if rule.mode == "fit":
         return _fitted(picture, rule, geometry), geometry
     left, top = -geometry.offset_x / geometry.scale_x, -geometry.offset_y / geometry.scale_y
-    # Rounding may lead past the image's edge.
+    # Rounding may reach past the image's edge.
     right = min((rule.width - geometry.offset_x) / geometry.scale_x, picture.size.width)
     bottom = min((rule.height - geometry.offset_y) / geometry.scale_y, picture.size.height)
     tensor = picture.resized((left, top, right, bottom), rule.width, rule.height, _FILTERS[rule.interpolation])

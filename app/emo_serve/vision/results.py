@@ -1,4 +1,4 @@
-"""Values that travel through the pipeline: frozen, with shapes checked where they are made."""
+"""Values that pass through the pipeline: frozen, with shapes checked on creation."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """Size in pixels of the image as a person sees it."""
+    """Size in pixels of the upright image."""
 
     width: int
     height: int
@@ -27,7 +27,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyParameters:
-    """What a client may ask of a classifier; ``full_decode``: no picture is decoded at a fraction of its size."""
+    """Request parameters of a classifier; ``full_decode``: never decode at a fraction of the image's size."""
 
     top_k: int = 5
     score_threshold: float = 0.0
@@ -36,7 +36,7 @@ class ClassifyParameters:
 
 @dataclass(frozen=True, slots=True)
 class DetectParameters:
-    """What a client may ask of a detector; None means the manifest's default, ``full_decode`` is a classifier's."""
+    """Request parameters of a detector; None means the manifest's default, ``full_decode`` as for a classifier."""
 
     score_threshold: float | None = None
     iou_threshold: float | None = None
@@ -48,14 +48,14 @@ class DetectParameters:
 
 @dataclass(frozen=True, slots=True)
 class SegmentParameters:
-    """What a client may ask of a segmenter; ``full_decode`` is a classifier's."""
+    """Request parameters of a segmenter; ``full_decode`` as for a classifier."""
 
     full_decode: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GroupScore:
-    """A broad group of classes, and the sum of the scores of all of them, in [0, 1]."""
+    """A broad group of classes, and the sum of their scores, in [0, 1]."""
 
     name: str
     score: float
@@ -63,14 +63,14 @@ class GroupScore:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The K best classes of one image, best first, and the best groups, where the model has some."""
+    """The K best classes of one image, best first, and the best groups, if the model has groups."""
 
     labels: NDArray[np.int64]  # (K,)
     scores: NDArray[np.float32]  # (K,) in [0, 1]
     groups: tuple[GroupScore, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the shapes disagree."""
+        """Raise ValueError if the shapes disagree."""
         if self.labels.ndim != 1 or self.labels.shape != self.scores.shape:
             msg = f"labels {self.labels.shape} and scores {self.scores.shape} must both be (K,)"
             raise ValueError(msg)
@@ -80,12 +80,12 @@ class Classification:
 class Detections:
     """The K objects found in one image, best first."""
 
-    boxes_xyxy: NDArray[np.float32]  # (K, 4) in pixels of the image as a person sees it
+    boxes_xyxy: NDArray[np.float32]  # (K, 4) in pixels of the upright image
     labels: NDArray[np.int64]  # (K,)
     scores: NDArray[np.float32]  # (K,) in [0, 1]
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the shapes disagree."""
+        """Raise ValueError if the shapes disagree."""
         count = self.labels.shape[0]
         shapes = (self.boxes_xyxy.shape, self.labels.shape, self.scores.shape)
         if shapes != ((count, 4), (count,), (count,)):
@@ -95,7 +95,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """All pixels of an image that have one class: how many, and which, in COCO's compressed run lengths."""
+    """All pixels of an image that have one class: their number, and their mask in COCO's compressed RLE."""
 
     label: int
     pixels: int
@@ -106,7 +106,7 @@ class Region:
 class Segmentation:
     """The class of every pixel of an image, and the classes that occur, the largest first.
 
-    A pixel of the class map stands for some of the image's where that is very large.
+    If the image is very large, a pixel of the class map stands for several of the image's.
     """
 
     image: ImageSize
@@ -114,7 +114,7 @@ class Segmentation:
     regions: tuple[Region, ...]
 
     def __post_init__(self) -> None:
-        """Raise ValueError where the map is none or has more pixels a side than the image."""
+        """Raise ValueError if the map is not (h, w) or has more pixels a side than the image."""
         shape = self.class_map.shape
         if len(shape) != 2 or not (0 < shape[0] <= self.image.height and 0 < shape[1] <= self.image.width):
             msg = f"a class map {shape} does not fit {self.image}"
@@ -123,7 +123,7 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent in each stage by one image, and at which fraction of its sides (1 / ``scale``) it was decoded."""
+    """Seconds spent in each stage by one image, and ``scale``, which divided its sides in decoding."""
 
     decode: float
     preprocess: float
@@ -134,7 +134,7 @@ class Timings:
     scale: int = 1
 
     def stages(self) -> dict[str, float]:
-        """Stage name -> seconds, in the order in which the stages happen, total last."""
+        """Stage name -> seconds, in the order of the stages, total last."""
         return {
             "decode": self.decode,
             "preprocess": self.preprocess,

@@ -1,4 +1,4 @@
-"""Run lengths as pycocotools reads them: which pixels of an image belong to something, in little space."""
+"""Run-length encoding of masks in COCO's format, as pycocotools reads it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,9 @@ _SIGN, _MORE, _FIRST_CHARACTER = 0x10, 0x20, 48
 
 
 def regions_of(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[Region, ...]:
-    """The region of each label in the image, the largest first; of two as large the lower label.
+    """The region of each label in the image, the largest first; of two of equal size the lower label.
 
-    Of a map (h, w) with fewer pixels than the image each stands for as many as it is shown by (``enlarged``).
+    Each pixel of a map (h, w) smaller than the image stands for as many as ``enlarged`` makes of it.
     """
     labels, starts = _runs(class_map, image)
     ends = np.append(starts[1:], image.width * image.height)
@@ -20,7 +20,7 @@ def regions_of(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[Region, 
     for label in np.unique(labels):
         own = labels == label
         edges = np.stack((starts[own], ends[own]), axis=1).ravel()
-        counts = np.diff(edges, prepend=0)  # first those that are not of the label, perhaps 0
+        counts = np.diff(edges, prepend=0)  # starts with pixels of other labels, possibly 0
         pixels = int(counts[1::2].sum())
         if edges[-1] < ends[-1]:
             counts = np.append(counts, ends[-1] - edges[-1])
@@ -29,31 +29,31 @@ def regions_of(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[Region, 
 
 
 def _runs(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The label of each run of the image's pixels, down its columns as COCO counts, and where it starts.
+    """The label of each run of the image's pixels, down its columns as in COCO, and its start.
 
-    The work is that of the runs, not of the pixels, which may be many more.
+    The work is proportional to the runs, not to the pixels, which may be many more.
     """
     height, width = class_map.shape
     begins = np.ones((width, height), np.bool_)
     begins[:, 1:] = (class_map[1:] != class_map[:-1]).T
     columns, rows = np.nonzero(begins)
-    first_rows = -(-np.arange(height) * image.height // height)  # of the image, for each row of the map
+    first_rows = -(-np.arange(height) * image.height // height)  # row of the image for each row of the map
     first_run = np.searchsorted(columns, np.arange(width + 1))
-    shown = np.arange(image.width) * width // image.width  # the column of the map, for each of the image
+    shown = np.arange(image.width) * width // image.width  # column of the map for each column of the image
     lengths = (first_run[1:] - first_run[:-1])[shown]
     ends = np.cumsum(lengths)
     picked = np.arange(ends[-1]) + np.repeat(first_run[shown] - ends + lengths, lengths)
     labels = class_map[rows[picked], columns[picked]]
     starts = np.repeat(np.arange(image.width) * image.height, lengths) + first_rows[rows[picked]]
-    goes_on = np.append(False, labels[1:] == labels[:-1])  # from the foot of a column to the head of the next
+    goes_on = np.append(False, labels[1:] == labels[:-1])  # from the end of a column to the start of the next
     return labels[~goes_on], starts[~goes_on]
 
 
 def compressed(counts: NDArray[np.int64]) -> str:
     """COCO's text for run lengths (K,).
 
-    From the fourth on a count is given as its difference to the one two before; each number in characters of five
-    bits, the lowest first, a sixth bit saying that more follow; the last one's highest bit is the sign.
+    From the fourth on a count is stored as its difference to the one two before; each number in characters of five
+    bits, the lowest first, a sixth bit means that more follow; the last one's highest bit is the sign.
     """
     numbers = counts.astype(np.int64)
     numbers[3:] -= counts[1:-2]

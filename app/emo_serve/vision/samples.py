@@ -1,7 +1,7 @@
-"""The pixels of TIFFs whose samples are deep, which Pillow knows in a few layouts only.
+"""The pixels of TIFFs with deep samples, of which Pillow supports only a few layouts.
 
-libtiff, as Pillow has it, unpacks the bytes; what they mean is read here: samples one by one or in planes, either byte
-order, with or without transparency, and with white as the highest or the lowest number.
+libtiff, through Pillow, decompresses the bytes; they are interpreted here: chunky or planar samples, either byte order,
+with or without transparency, and with white as the highest or the lowest number.
 """
 
 import struct
@@ -26,7 +26,7 @@ _NO_FILE = 0
 
 
 def is_deep(tiff: Tiff) -> bool:
-    """Whether its pixels are read here; Pillow reads those of up to 12 bits, and colours of 16 side by side."""
+    """True if its pixels are read here; Pillow reads those of up to 12 bits, and chunky colours of 16."""
     if tiff.photometric not in _COLOURS or tiff.samples < _COLOURS[tiff.photometric]:
         return False
     if tiff.bits == 16 and tiff.sample_kind == "u" and tiff.photometric in (_RGB, _INKS) and not tiff.is_planar:
@@ -36,9 +36,9 @@ def is_deep(tiff: Tiff) -> bool:
 
 
 def read_samples(data: bytes, tiff: Tiff) -> PillowImage.Image:
-    """The picture, scaled to 8 bits: grey, RGB or CMYK, with transparency where it has it.
+    """The picture, scaled to 8 bits: grey, RGB or CMYK, with transparency if it has any.
 
-    Raises OSError where it is truncated or broken, UnsupportedMediaType for a predictor that is unknown.
+    Raises OSError if it is truncated or broken, UnsupportedMediaType for an unknown predictor.
     """
     colours = _COLOURS[tiff.photometric]
     alpha = _alpha(tiff, colours)
@@ -60,7 +60,7 @@ def read_samples(data: bytes, tiff: Tiff) -> PillowImage.Image:
 
 
 def _alpha(tiff: Tiff, colours: int) -> str:
-    """Pillow's mode for its transparency, empty where it has none."""
+    """Pillow's mode for its transparency, empty if it has none."""
     if tiff.samples == colours or tiff.photometric == _INKS:
         return ""
     kind = tiff.extra[0] if tiff.extra else _STRAIGHT if tiff.photometric == _RGB else 0
@@ -96,7 +96,7 @@ def _plane(data: bytes, tiff: Tiff, strips: range, samples: int) -> NDArray[Any]
 
 
 def _unpacked(data: bytes, tiff: Tiff, strips: range, row_bytes: int) -> NDArray[np.uint8]:
-    """(rows * row_bytes), writable: libtiff is told that each byte were a grey pixel."""
+    """(rows * row_bytes), writable: libtiff is told that each byte is a grey pixel."""
     width, height = tiff.decoded
     places, lengths = tiff.places[strips.start : strips.stop], tiff.lengths[strips.start : strips.stop]
     if not places or len(places) != len(lengths):
@@ -121,7 +121,7 @@ def _unpacked(data: bytes, tiff: Tiff, strips: range, row_bytes: int) -> NDArray
 
 
 def _directory(order: str, start: int, tags: dict[int, int], lists: dict[int, tuple[int, ...]]) -> bytes:
-    """The bytes of a directory that stands at ``start``, all of its values as LONG."""
+    """The bytes of a directory at offset ``start``, all of its values as LONG."""
     entries, behind = [], b""
     free = start + 2 + 12 * (len(tags) + len(lists)) + 4
     for tag in sorted({*tags, *lists}):

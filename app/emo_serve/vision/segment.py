@@ -10,11 +10,11 @@ from emo_serve.vision.results import Geometry, ImageSize, Segmentation
 from emo_serve.vision.rle import regions_of
 
 MAX_MAP_PIXELS = 1024 * 1024
-"""The class map of a larger image is made at this size and enlarged; that bounds the work, whatever is sent."""
+"""The class map of a larger image is computed at this size and enlarged, which bounds the work."""
 
 
 class _Samples(NamedTuple):
-    """Where points lie between the cells of a line: at ``low`` + ``share``, ``high`` being the next cell."""
+    """Positions of points between the cells of a line: at ``low`` + ``share``, ``high`` being the next cell."""
 
     low: NDArray[np.int64]
     high: NDArray[np.int64]
@@ -22,7 +22,7 @@ class _Samples(NamedTuple):
 
 
 def segment(logits: NDArray[np.float32], geometry: Geometry, height: int, width: int) -> Segmentation:
-    """The best class of every pixel of the image, the lower label where two are equal.
+    """The best class of every pixel of the image, the lower class id of equal ones.
 
     ``logits`` (C, h, w) cover the network input of ``height`` x ``width`` pixels and are interpolated bilinearly.
     """
@@ -39,7 +39,7 @@ def segment(logits: NDArray[np.float32], geometry: Geometry, height: int, width:
 
 
 def enlarged(class_map: NDArray[np.uint8], image: ImageSize) -> NDArray[np.uint8]:
-    """The label of every pixel of the image, (height, width), from a map of at most so many."""
+    """The label of every pixel of the image, (height, width), from a map of at most that size."""
     height, width = class_map.shape
     if (height, width) == (image.height, image.width):
         return class_map
@@ -53,7 +53,7 @@ def _best_between(
 ) -> NDArray[np.uint8]:
     """The best class (R, W) on R lines between two lines of logits (C, W).
 
-    What lies between is a mean of both: a class that is nowhere above the best class's lesser one cannot win.
+    Values in between are a mean of both lines: a class nowhere above the lower value of the best class cannot win.
     """
     lowest, highest = np.minimum(upper, lower), np.maximum(upper, lower)
     candidates = np.flatnonzero((highest >= lowest.max(axis=0)).any(axis=1))
@@ -87,7 +87,7 @@ def _map_size(image: ImageSize) -> ImageSize:
 
 
 def _samples(image_side: int, map_side: int, scale: float, offset: float, input_side: int, cells: int) -> _Samples:
-    """The centres of the map's pixels among the centres of the cells, one of its two directions."""
+    """The centres of the map's pixels relative to the centres of the cells, in one direction."""
     in_image = (np.arange(map_side) + 0.5) * image_side / map_side
     position = ((in_image * scale + offset) * cells / input_side - 0.5).clip(0, cells - 1)
     low = position.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Decoded pixels of any mode -> what a person sees: RGB, transparency shown on white."""
+"""Decoded pixels of any mode -> RGB, transparency shown on white."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,13 @@ from emo_serve.vision.colours import needed_profile
 from emo_serve.vision.levels import levels_of_16_bits, levels_of_numbers
 
 _GREYS = ("1", "L", "LA", "La", "I", "F")
-_PNG_BITS = 24  # where a PNG says how many it has for a sample
+_PNG_BITS = 24  # offset of the bits per sample in a PNG
 
 
 def shown(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image, bytes]:
-    """The pixels, RGB, and the profile by which they have to be converted, empty where they are sRGB.
+    """The pixels, RGB, and the profile by which they have to be converted, empty if they are sRGB.
 
-    Inks are left as they are, CMYK, where they have a profile that says what they look like.
+    CMYK pixels with a usable profile are left as they are.
     """
     if not profile:
         return _rgb(image), b""
@@ -29,7 +29,7 @@ def shown(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image, 
 
 
 def mend_transparency(image: PillowImage.Image, png: bytes) -> None:
-    """State the transparent colour of a PNG as Pillow has its pixels, which are of 8 bits whatever the file's are."""
+    """Set the transparent colour of a PNG in the 8-bit levels of Pillow's pixels, whatever the file's depth."""
     colour, bits = image.info.get("transparency"), png[_PNG_BITS]
     if image.mode == "RGB" and bits == 16 and isinstance(colour, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in colour)

@@ -1,4 +1,4 @@
-"""What the first directory of a TIFF says, read in bounded time before any decoder sees it."""
+"""The first directory of a TIFF, parsed in bounded time before any decoder sees it."""
 
 import struct
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 254, 25
 _STRIPS, _ORIENTATION, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANAR = 273, 274, 277, 278, 279, 284
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 317, 322, 323, 324, 325
 _SUB_PICTURES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PROFILE, _DNG = 330, 338, 339, 34675, 50706
-_POINTERS = (34665, 34853, 40965)  # to the Exif, GPS and interoperability directories
+_POINTERS = (34665, 34853, 40965)  # to the EXIF, GPS and interoperability directories
 _BYTE, _SHORT, _LONG = 1, 3, 4
 _LETTERS = {_BYTE: "B", _SHORT: "H", _LONG: "I"}
 _BYTE_TYPES = (1, 2, 6, 7)
@@ -23,14 +23,14 @@ _COMPRESSIONS = {
     8: "Deflate",
     32773: "PackBits",
     32946: "Deflate",
-}  # no JPEG, which would bring its scans along; no fax codings, whose decoder complains to stderr about every line
+}  # no JPEG, with its scans; no fax codings, whose decoder writes to stderr for every line
 _IS_PREVIEW = 1  # a bit of the kind
 _UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
 _KINDS = {_UNSIGNED: "unsigned integers", _SIGNED: "signed integers", _FLOAT: "floating-point numbers"}
 
 
 class _Entry(NamedTuple):
-    """Type, number of values, and where the four bytes are that hold them or their place."""
+    """Type, number of values, and the offset of the four bytes that hold them or their offset."""
 
     kind: int
     values: int
@@ -38,11 +38,11 @@ class _Entry(NamedTuple):
 
 
 class Tiff(NamedTuple):
-    """How the pixels of the first picture are stored; tags that do not matter for that are left out.
+    """Storage of the pixels of the first picture; other tags are left out.
 
-    ``tile`` is (width, height) of its tiles, zeros where it is made of strips of ``strip_rows``. ``bits`` is that of
-    every sample, 0 where they differ. ``sample_kind`` is a letter as in NumPy: u, i or f. ``extra`` are the kinds of
-    the samples behind the colours: 1 and 2 are transparency, that of 1 multiplied in.
+    ``tile`` is (width, height) of its tiles, zeros if it consists of strips of ``strip_rows``. ``bits`` is that of
+    every sample, 0 if they differ. ``sample_kind`` is a letter as in NumPy: u, i or f. ``extra`` are the kinds of the
+    samples behind the colours: 1 and 2 are transparency, that of 1 premultiplied.
     """
 
     order: str
@@ -66,19 +66,19 @@ class Tiff(NamedTuple):
 
     @property
     def layout(self) -> str:
-        """In words, for those who sent it."""
+        """A description for error messages."""
         bits = self.bits or "different"
         return f"{self.samples} samples a pixel of {bits} bits, photometric interpretation {self.photometric}"
 
     @property
     def sample_bytes(self) -> int:
-        """How many bytes all of its samples take."""
+        """Bytes of all of its samples."""
         width, height = self.decoded
         return width * height * self.samples * self.bits // 8
 
     @property
     def decoded(self) -> tuple[int, int]:
-        """(width, height) of all that is decoded: the picture, filled up to whole tiles; zeros if not stated."""
+        """(width, height) of all decoded pixels: the picture, padded to whole tiles; zeros if not stated."""
         return _filled_up(self.width, self.tile[0]), _filled_up(self.height, self.tile[1])
 
 
@@ -86,7 +86,7 @@ def read_tiff(data: bytes) -> Tiff:
     """The first picture, checked; further ones are never read.
 
     Checks the first directory and the metadata it points to. Raises ImageTooLarge, ImageUndecodable, or
-    UnsupportedMediaType for a raw photo, and for a compression or samples that are not supported.
+    UnsupportedMediaType for a raw photo, and for unsupported compressions or samples.
     """
     order = "<" if data.startswith(b"II") else ">"
     offset = struct.unpack_from(order + "I", data.ljust(8, b"\0"), 4)[0]
@@ -105,7 +105,7 @@ def read_tiff(data: bytes) -> Tiff:
     is_tiled = _TILE_WIDTH in tags.entries
     lengths = {tag: tags.numbers(tag) for tag in (_STRIP_BYTES, _TILE_BYTES)}
     total = max(map(sum, lengths.values()))
-    if total > MAX_TIFF_STRIP_BYTES:  # those that share their bytes could have the decoder read gigabytes
+    if total > MAX_TIFF_STRIP_BYTES:  # strips that share their bytes could make the decoder read gigabytes
         msg = f"The TIFF image has strips or tiles of {total} bytes; allowed are {MAX_TIFF_STRIP_BYTES}."
         raise ImageTooLarge(msg)
     width, height = tags.number(_WIDTH, 0), tags.number(_HEIGHT, 0)
@@ -134,12 +134,12 @@ def read_tiff(data: bytes) -> Tiff:
 
 
 def _filled_up(side: int, tile: int) -> int:
-    """The side as whole tiles; as it is where there are none."""
+    """The side padded to whole tiles; unchanged without tiles."""
     return -(-side // tile) * tile if tile else side
 
 
 def _sample_type(tags: "_Directory") -> tuple[int, str]:
-    """Bits, 0 where the samples differ in them, and the letter of NumPy."""
+    """Bits, 0 if the samples differ in them, and the letter of NumPy."""
     bits, kinds = set(tags.numbers(_BITS)) or {1}, set(tags.numbers(_SAMPLE_FORMAT)) or {_UNSIGNED}
     kinds = {_UNSIGNED if kind == _UNDEFINED else kind for kind in kinds}
     name = " and ".join(_KINDS.get(kind, "complex numbers") for kind in sorted(kinds))
@@ -154,7 +154,7 @@ def _sample_type(tags: "_Directory") -> tuple[int, str]:
 
 
 class _Directory:
-    """Tag -> the first entry for it, which is the one that decoders keep; raises ImageTooLarge for too many."""
+    """Tag -> its first entry, which is the one that decoders use; raises ImageTooLarge for too many."""
 
     def __init__(self, data: bytes, offset: int, order: str) -> None:
         self.entries: dict[int, _Entry] = {}
@@ -173,9 +173,9 @@ class _Directory:
             self.entries.setdefault(tag, _Entry(kind, count, start + 8))
 
     def number(self, tag: int, default: int) -> int:
-        """The one number of a tag.
+        """The single number of a tag.
 
-        Decoders also take other types, and the first of several; whoever writes that hides something.
+        Decoders also accept other types, and the first of several numbers; such files are refused as suspicious.
         """
         entry = self.entries.get(tag)
         if entry is None:
@@ -186,7 +186,7 @@ class _Directory:
         return self.numbers(tag)[0]
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """All numbers of a tag; none where it is absent."""
+        """All numbers of a tag; empty if it is missing."""
         entry = self.entries.get(tag)
         if entry is None:
             return ()
@@ -197,7 +197,7 @@ class _Directory:
         return struct.unpack(letters, self._read(tag, entry, struct.calcsize(letters)))
 
     def content(self, tag: int) -> bytes:
-        """The bytes of a tag, of any type of bytes; none where it is absent or not there."""
+        """The bytes of a tag, of any type of bytes; empty if it is missing or out of bounds."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _BYTE_TYPES:
             return b""

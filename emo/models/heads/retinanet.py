@@ -16,7 +16,7 @@ ANCHORS_PER_CELL = 9
 _BASE_SCALE = 4
 _SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _RATIOS = (0.5, 1.0, 2.0)
-_PRIOR = 0.01  # share of anchors that are objects before anything is learned (section 4.1)
+_PRIOR = 0.01  # initial share of anchors that are objects (section 4.1)
 
 
 class RetinaHead(nn.Module):

@@ -55,7 +55,7 @@ class PoolingPyramid(nn.Module):
 
 
 class Predictor(nn.Module):
-    """What mixes the pixels of a map, dropout, a 1x1 convolution to the classes."""
+    """A module that mixes the pixels of a map, dropout, and a 1x1 convolution to the classes."""
 
     def __init__(self, mix: AtrousPyramid | PoolingPyramid | ConvNormReLU, num_classes: int) -> None:
         """``mix`` gives 256 channels."""
@@ -64,7 +64,7 @@ class Predictor(nn.Module):
         self.dropout = nn.Dropout2d(_DROPOUT)
         self.classify = nn.Conv2d(CHANNELS, num_classes, 1)
         nn.init.normal_(self.classify.weight, std=0.01)
-        nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]  # there is one
+        nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]  # not None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, num_classes, H, W)."""
@@ -73,7 +73,7 @@ class Predictor(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Tells for each cell of 32 x 32 pixels how likely each class is; between the cells it is interpolated."""
+    """Class logits for each cell of 32 x 32 pixels; between the cells they are interpolated."""
 
     def __init__(self, config: EMOConfig, num_classes: int, head: Head) -> None:
         """The head reads stage 4 (stride 32); an auxiliary one, which only training uses, stage 3 (stride 16)."""
@@ -85,7 +85,7 @@ class Segmenter(nn.Module):
         self.auxiliary = Predictor(ConvNormReLU(config.widths[2], CHANNELS, 3), num_classes)
 
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the head (strides of 32 pixels) and of the auxiliary head (16): what training needs."""
+        """Logits of the head (strides of 32 pixels) and of the auxiliary head (16), for training."""
         features = self.backbone(x)
         return self.head(features[4]), self.auxiliary(features[3])
 

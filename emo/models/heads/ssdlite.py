@@ -62,7 +62,7 @@ class SSDLite(nn.Module):
             raise ValueError(msg)
         fine_width = config.widths[1] if has_fine_level(anchor_sizes) else None
         self.sizes = anchor_sizes
-        # no weight, but the boxes of a state dict mean nothing without it
+        # not a weight, but box predictions depend on it
         self.register_buffer(SIZES_KEY, torch.tensor(anchor_sizes))
         self.register_load_state_dict_pre_hook(_check_sizes)  # type: ignore[no-untyped-call]
         self.num_classes = num_classes
@@ -78,7 +78,7 @@ class SSDLite(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Anchors (A, 4), class logits (N, A, num_classes + 1) and box deltas (N, A, 4): what training needs."""
+        """Anchors (A, 4), class logits (N, A, num_classes + 1) and box deltas (N, A, 4), for training."""
         features = self.backbone(x)
         maps = self.neck(features[3:])
         if self.fine is not None:
@@ -95,13 +95,13 @@ class SSDLite(nn.Module):
         return self.decode(self.raw(x), x.shape[2], x.shape[3])
 
     def decode(self, raw: tuple[Tensor, Tensor, Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
-        """What ``forward`` gives, of what ``raw`` gives for an input of that size in pixels."""
+        """The result of ``forward`` from that of ``raw``, for an input of that size in pixels."""
         anchors, logits, deltas = raw
         return decode_boxes(anchors, deltas, height, width), logits.softmax(-1)[..., :-1]
 
 
 def _check_sizes(model: SSDLite, state: dict[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401  # PyTorch's
-    """Take files without anchor sizes, and none with others than the model's."""
+    """Accept state dicts without anchor sizes, and none with others than the model's."""
     *_, errors = others
     found = tuple(state.setdefault(prefix + SIZES_KEY, torch.tensor(model.sizes)).tolist())
     if found != model.sizes:

@@ -1,4 +1,4 @@
-"""Arrays on disk with a row for each training picture: computed once, filled in order, gone on with after a stop."""
+"""Arrays on disk with a row for each training picture: computed once, in order, and resumed after a stop."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ _ROWS_A_SAVE = 2048
 
 
 def digest_of(words: Iterable[str]) -> str:
-    """Eight hex digits that tell these words from others."""
+    """Eight hex digits that identify these words."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
 
 
@@ -26,8 +26,8 @@ def cached_rows(
 ) -> NDArray[S]:
     """The ``count`` rows in the ``.npy`` file ``path``, memory mapped and read only; shows progress while it computes.
 
-    ``row`` is the dtype and shape of one. ``compute(n)`` yields the rows from number n on. How many are there already
-    stands in a file beside it until all of them are; what was cut off goes on there.
+    ``row`` is the dtype and shape of one. ``compute(n)`` yields the rows from number n on. The number of finished rows
+    is in a file beside it until all are done; an interrupted computation resumes there.
     """
     progress = path.with_suffix(".rows")
     if not path.exists() or progress.exists():

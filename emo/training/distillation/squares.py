@@ -1,4 +1,4 @@
-"""Training pictures as squares on disk, so that more of them than fit into memory can be learned from."""
+"""Training pictures as squares on disk, for data sets larger than memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -17,7 +17,7 @@ from emo.training.distillation.views import cut_view
 
 R = TypeVar("R")
 _THREADS = 2
-_SHEETS = 4  # contact sheets that are kept while their tiles are cut out
+_SHEETS = 4  # decoded contact sheets in memory
 
 
 def each_picture(
@@ -25,8 +25,8 @@ def each_picture(
 ) -> Iterator[R]:
     """``work`` of the number and the upright RGB picture of each file from number ``start`` on, in order, in threads.
 
-    Large pictures may come smaller, but with ``least_side`` pixels on both sides.
-    Raise ValueError, which names the file, when one cannot be read.
+    Large pictures may be decoded smaller, but with ``least_side`` pixels on both sides.
+    Raise ValueError, which names the file, if one cannot be read.
     """
     sheet = lru_cache(_SHEETS)(open_upright)
 

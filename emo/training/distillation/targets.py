@@ -1,4 +1,4 @@
-"""What a teacher says about training pictures, kept on disk: the best classes of each view with their probabilities."""
+"""A teacher's targets for training pictures, stored on disk: the best classes of each view with their probabilities."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,12 +18,12 @@ from emo.training.distillation.teacher import Teacher
 from emo.training.distillation.views import SMALLEST_AREA, cut_view, view_boxes
 
 KEPT = 24
-"""Best classes of a view that are kept; the rest of the probability is spread over all others evenly."""
+"""Number of stored classes of a view; the rest of the probability is spread evenly over all others."""
 _BATCH = 32
 
 
 def teacher_targets(teacher: Teacher, files: Sequence[LabelledFile], view: int, path: Path) -> NDArray[np.void]:
-    """What the teacher says about view number ``view`` of each file, from ``path`` or computed into it.
+    """The teacher's targets for view number ``view`` of each file, from ``path`` or computed into it.
 
     (N,) with the fields ``label`` (K,) and ``score`` (K,): classes of the teacher and their probabilities, best first.
     """
@@ -49,7 +49,7 @@ def teacher_targets(teacher: Teacher, files: Sequence[LabelledFile], view: int, 
 
 
 def dense_targets(answers: NDArray[np.void], classes: int, temperature: float) -> Tensor:
-    """Kept answers (N,) -> probabilities (N, classes), softened by ``temperature`` (1 leaves them as they are)."""
+    """Stored targets (N,) -> probabilities (N, classes), softened by ``temperature`` (1 leaves them unchanged)."""
     labels = torch.from_numpy(answers["label"].astype(np.int64))
     scores = torch.from_numpy(answers["score"].astype(np.float32))
     rest = (1 - scores.sum(1, keepdim=True)).clamp(min=0) / max(1, classes - scores.shape[1])

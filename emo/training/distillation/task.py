@@ -1,7 +1,7 @@
-"""What training needs to know about distillation: a classifier that learns from another one's answers.
+"""The distillation task: a classifier learns from another one's answers.
 
 Pictures may have labels or none. The loss is the cross entropy between the teacher's probabilities, mixed with the true
-label where there is one, and the student's (Hinton et al., arXiv 1503.02531).
+label if there is one, and the student's (Hinton et al., arXiv 1503.02531).
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,18 +31,18 @@ from emo.training.distillation.views import view_boxes
 from emo_serve.manifest import Preprocessing
 
 HELD_OUT = 20
-"""One of so many pictures without a label is for validation."""
+"""One picture in this many without a label is for validation."""
 
 
 @dataclass(slots=True)
 class DistillationTask:
-    """Training pictures on disk, and what their teacher says about them."""
+    """Training pictures on disk, and their teacher's targets."""
 
     names: tuple[str, ...]
     validation: LabelledFiles
     agreement: LabelledFiles
     squares: NDArray[np.uint8]  # (N, S, S, 3)
-    labels: NDArray[np.int64]  # (N,), -1 where there is none
+    labels: NDArray[np.int64]  # (N,), -1 if there is none
     boxes: tuple[NDArray[np.float32], ...]  # (N, 4) of each view
     answers: tuple[NDArray[np.void], ...]  # (N,) of each view
     options: Distillation
@@ -57,9 +57,9 @@ class DistillationTask:
         cache: Path,
         options: Distillation,
     ) -> "DistillationTask":
-        """Read the labelled pictures of ``root`` and those in the folders ``unlabelled``, and what the teacher says.
+        """Read the labelled pictures of ``root``, those in the folders ``unlabelled``, and the teacher's targets.
 
-        Squares of the pictures and answers of the teacher are kept in ``cache``. The classes are the teacher's, then
+        Squares of the pictures and answers of the teacher are stored in ``cache``. The classes are the teacher's, then
         those of ``root`` that it does not know. Raise ValueError for files that cannot be read.
         """
         names, labelled, validation = _labelled(teacher.names, root)
@@ -89,12 +89,12 @@ class DistillationTask:
 
     @property
     def count(self) -> int:
-        """How many training pictures there are."""
+        """Number of training pictures."""
         return len(self.labels)
 
     @property
     def validation_count(self) -> int:
-        """How many pictures it is measured with."""
+        """Number of validation pictures."""
         return len(self.validation.files) + len(self.agreement.files)
 
     def order(self, generator: torch.Generator) -> Tensor:
@@ -115,7 +115,7 @@ class DistillationTask:
             yield cropped_views(pictures, boxes, side, generator), self._target(order, answers)
 
     def _views(self, rows: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, NDArray[np.void]]:
-        """A part of each picture (N, 4), and what the teacher said about that part, or else about all."""
+        """A part of each picture (N, 4), and the teacher's target for that part, or else for the whole."""
         count = len(rows)
         if self.options.views == 1:
             return random_boxes(count, 0.5, generator), self.answers[0][rows]
@@ -144,7 +144,7 @@ class DistillationTask:
     def evaluate(self, model: nn.Module, side: int) -> dict[str, float]:
         """``top1``, ``top5`` in [0, 1] over the pictures with labels, agreement with the teacher over the others.
 
-        And ``val_loss``, the mean cross entropy over all of them, where the teacher's first answer counts as a label.
+        And ``val_loss``, the mean cross entropy over all of them, with the teacher's best class as a missing label.
         """
         outputs: list[NDArray[np.float32]] = []
         figures = self.measure(classifier_preprocessing(side), watched(torch_predict(model), outputs))
@@ -153,7 +153,7 @@ class DistillationTask:
         return {**figures, "val_loss": float(-np.log(right.astype(np.float64).clip(1e-12)).mean())}
 
     def measure(self, rule: Preprocessing, predict: Predict, groups: tuple[str, ...] | None = None) -> dict[str, float]:
-        """The same figures of anything that predicts, and of ``groups``, where each class has one."""
+        """Figures of ``evaluate`` for any predictor, and those of ``groups``, if each class has one."""
         figures: dict[str, float] = {}
         for prefix, files in (("", self.validation), ("agreement_", self.agreement)):
             if files.files:
@@ -165,7 +165,7 @@ class DistillationTask:
 def _labelled(
     known: tuple[str, ...], root: Path | None
 ) -> tuple[tuple[str, ...], tuple[LabelledFile, ...], tuple[LabelledFile, ...]]:
-    """All class names, and the files of both splits, labelled by them."""
+    """All class names, and the labelled files of both splits."""
     if root is None:
         return known, (), ()
     splits = [find_classification(root, split) for split in ("train", "val")]
@@ -179,7 +179,7 @@ def _labelled(
 
 
 def _unlabelled(folders: Sequence[Path]) -> tuple[list[LabelledFile], list[LabelledFile]]:
-    """The pictures in the folders and below, to learn from and, one of twenty by its name's digest, to measure with."""
+    """The pictures in the folders and below, for training and, one in twenty by its name's digest, for validation."""
     plain: list[LabelledFile] = []
     held: list[LabelledFile] = []
     for folder in folders:

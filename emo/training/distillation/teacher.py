@@ -18,7 +18,7 @@ from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Preproces
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A classifier that was trained before; ``digest`` tells it from all others."""
+    """A trained classifier; ``digest`` identifies it."""
 
     names: tuple[str, ...]
     rule: Preprocessing
@@ -30,7 +30,7 @@ class Teacher:
 def read_teacher(folder: Path) -> Teacher:
     """The classifier in the version folder ``folder`` of a model repository.
 
-    Raise ValueError when it is none, InvalidManifest when the folder holds no model.
+    Raise ValueError if it is not a classifier, InvalidManifest if the folder holds no model.
     """
     manifest = read_manifest(folder / MANIFEST_FILE)
     if manifest.task != "classify":
@@ -48,7 +48,7 @@ def read_teacher(folder: Path) -> Teacher:
 def find_teacher(name: str, repository: Path, cache: Path) -> Teacher:
     """The teacher ``name``: an ONNX file, a version folder, or the highest version of a model of the repository.
 
-    Raise ValueError when there is none.
+    Raise ValueError if there is none.
     """
     path = Path(name)
     is_file = path.suffix == ".onnx" and path.is_file()
@@ -58,7 +58,7 @@ def find_teacher(name: str, repository: Path, cache: Path) -> Teacher:
 def _described(path: Path, cache: Path) -> Path:
     """The version folder that ``emo-serve add`` makes of an ONNX file, once, below ``cache``.
 
-    Raise ValueError, with what that command says, where it cannot.
+    Raise ValueError with the output of that command if it fails.
     """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     repository = cache / f"teacher-{digest}"

@@ -1,8 +1,8 @@
-"""Parts of a picture that a teacher is asked about: the whole centre square first, then random crops of it.
+"""Views of a picture for the teacher: the whole centre square first, then random crops of it.
 
-A student that learns from crops has to be told what the teacher sees in the same crop ("consistent" teaching, Beyer et
-al., arXiv 2106.05237, section 3). Asking the teacher each time costs more than the student; its answers about a few
-crops of each picture are computed once and kept (Shen and Xing, arXiv 2112.01528).
+A student that learns from crops needs the teacher's answer for the same crop ("consistent" teaching, Beyer et al.,
+arXiv 2106.05237, section 3). Running the teacher each time costs more than the student; its answers for a few crops of
+each picture are computed once and stored (Shen and Xing, arXiv 2112.01528).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 from emo.training.augment import random_boxes
 
 SMALLEST_AREA = 0.25
-"""Of a crop, as a share of the square."""
+"""Smallest area of a crop, as a share of the square."""
 
 
 def view_boxes(count: int, view: int) -> NDArray[np.float32]:

@@ -1,9 +1,9 @@
 from emo.evaluation.answers import Answer
-from emo.labelling.labels import TRUE, Known, Label, Rules, Voice, decide
+from emo.labelling.labels import TRUE, Annotator, Known, Label, Rules, decide
 
 RULES = Rules(threshold=0.4)
 HERE, THERE = [0.0, 0.0, 50.0, 50.0], [100.0, 0.0, 160.0, 80.0]
-CAT, DOG = Voice("first", ("cat", "dog")), Voice("second", ("dog", "bird"))
+CAT, DOG = Annotator("first", ("cat", "dog")), Annotator("second", ("dog", "bird"))
 
 
 def said(*rows: tuple[int, float, list[float]]) -> Answer:

@@ -66,7 +66,7 @@ async def load(request: Request, name: str, version: str, _query: Annotated[NoQu
     return await _apply_change(
         services,
         name,
-        lambda choices: choices.with_loaded(version),
+        lambda config: config.with_loaded(version),
         lambda state: any(entry["version"] == version for entry in _entries(state, name)),
         f"Version {version} of model {name!r} is not served",
     )
@@ -86,7 +86,7 @@ async def unload(request: Request, name: str, version: str, _query: Annotated[No
     return await _apply_change(
         services,
         name,
-        lambda choices: choices.with_unloaded(version),
+        lambda config: config.with_unloaded(version),
         lambda state: all(entry["version"] != version for entry in _entries(state, name)),
         f"Version {version} of model {name!r} is still served",
     )
@@ -107,7 +107,7 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
     return await _apply_change(
         services,
         name,
-        lambda choices: choices.with_alias(alias, query.version or ""),
+        lambda config: config.with_alias(alias, query.version or ""),
         lambda state: any(
             entry["version"] == query.version and alias in entry["aliases"] for entry in _entries(state, name)
         ),
@@ -121,11 +121,11 @@ async def remove_alias(request: Request, name: str, alias: str, _query: Annotate
     services = services_of(request)
     name = services.catalog.find(name).manifest.name
 
-    def change(choices: ServingConfig) -> ServingConfig:
-        if alias not in choices.aliases:
-            msg = f"Model {name!r} has no alias {alias[:100]!r}; there are: {', '.join(choices.aliases) or 'none'}."
+    def change(config: ServingConfig) -> ServingConfig:
+        if alias not in config.aliases:
+            msg = f"Model {name!r} has no alias {alias[:100]!r}; there are: {', '.join(config.aliases) or 'none'}."
             raise ModelNotFound(msg)
-        return choices.without_alias(alias)
+        return config.without_alias(alias)
 
     return await _apply_change(
         services,

@@ -125,7 +125,7 @@ class Reconciler:
         self._configs.read(seen, failures, self.deployments)
         self._configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
         wanted = [path for path in seen.versions if path.name not in self._configs.of(path.parent.name).unloaded]
-        await self._load(await self._fresh(wanted, seen, failures, again=again), seen, failures)
+        await self._load(await self._to_load(wanted, seen, failures, again=again), seen, failures)
         for name, alias in self._configs.resolve(self.deployments):
             path, version = self._root / name / SERVING_CONFIG_FILE, self._configs.of(name).aliases[alias]
             failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
@@ -136,34 +136,34 @@ class Reconciler:
 
     # ---- loading ---------------------------------------------------------------------------------------------------
 
-    async def _fresh(
+    async def _to_load(
         self, wanted: list[Path], seen: RepositoryState, failures: dict[Path, str], *, again: bool
     ) -> list[Path]:
         """The folders to load: neither served nor known to be broken."""
-        fresh = []
+        to_load = []
         for path in wanted:
-            stamp = seen.versions[path]
+            fingerprint = seen.versions[path]
             served = self.deployments.get(path.parent.name, {}).get(path.name)
             known = self._broken.get(path)
             if served is not None:
-                if stamp != self._fingerprints[path]:
+                if fingerprint != self._fingerprints[path]:
                     if await asyncio.to_thread(_is_unchanged, path, served.manifest):
-                        self._fingerprints[path] = stamp
+                        self._fingerprints[path] = fingerprint
                     else:
                         failures[path] = f"{path}: {_CHANGED}"
-            elif known is not None and known[0] == stamp and not again:
+            elif known is not None and known[0] == fingerprint and not again:
                 failures[path] = known[1]
             else:
-                fresh.append(path)
-        return fresh
+                to_load.append(path)
+        return to_load
 
-    async def _load(self, fresh: list[Path], seen: RepositoryState, failures: dict[Path, str]) -> None:
+    async def _load(self, to_load: list[Path], seen: RepositoryState, failures: dict[Path, str]) -> None:
         """Try, tune, load and warm up, one after the other, in threads; broken ones are kept as failures."""
         self._broken = {path: known for path, known in self._broken.items() if path in seen.versions}
-        if not fresh:
+        if not to_load:
             return
         async with asyncio.TaskGroup() as group:
-            tried = {path: asyncio.get_running_loop().create_future() for path in fresh}
+            tried = {path: asyncio.get_running_loop().create_future() for path in to_load}
             trials = group.create_task(self._preflight.try_all(tried))  # tries the next one while this one is loaded
             if self._settings.tune and not self._started:
                 await trials  # they would disturb the measurements

@@ -15,11 +15,11 @@ from emo_serve.labels import read_labels
 from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_manifest, sha256_of
 
 SERVING_CONFIG_FILE = "serving.json"
-"""Beside the versions of a model: what the operator has chosen (``emo_serve.engine.repository.serving_config``)."""
+"""The serving config, beside the versions of a model (``emo_serve.engine.repository.serving_config``)."""
 MAX_SERVING_CONFIG_BYTES = 64 * 1024
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Name, size, time of change and inode of each file of a folder: another stamp, another content."""
+"""Name, size, time of change and inode of each file of a folder, which differ if the content does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from emo_serve.files import read_regular
 from emo_serve.manifest import VERSION_PATTERN
 
 DEFAULT = "default"
-"""The alias that answers where no version is named; without it the highest version does."""
+"""The alias for requests that name no version; without it the highest version answers."""
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,15}$"  # not a number, so that it cannot hide a version
 
 _MOST_FAULTS = 5  # that an error lists
@@ -102,8 +102,8 @@ def update_serving_config(folder: Path, change: Callable[[ServingConfig], Servin
         raise Conflict(msg) from error
 
 
-def _written(choices: ServingConfig) -> str:
-    content = {"aliases": dict(sorted(choices.aliases.items())), "unloaded": sorted(choices.unloaded, key=int)}
+def _written(config: ServingConfig) -> str:
+    content = {"aliases": dict(sorted(config.aliases.items())), "unloaded": sorted(config.unloaded, key=int)}
     return json.dumps(content, indent=1) + "\n"
 
 

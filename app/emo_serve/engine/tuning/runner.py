@@ -18,7 +18,7 @@ from emo_serve.settings import Settings
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 5.0
-"""What all models together may take to be measured at start."""
+"""Time limit for measuring all models together at start."""
 
 _BURST_SECONDS = 0.05
 _LONG_BURST_SECONDS = 0.3
