@@ -188,7 +188,7 @@ def _finish(candidate: _Candidate, tables: dict[str, Table], known: _Context) ->
         is_complete=background != "none",
     )
     activation, scores_text = choose_activation(unit_values, asked)
-    if activation == "percent" and reading.objectness is not None:
+    if activation == "percent" and candidate.objectness is not None:
         msg = "percents do not go with an objectness; export the graph with scores in 0..1"
         raise StartupError(msg)
     if known.strides:
