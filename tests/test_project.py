@@ -1,5 +1,6 @@
 """What holds for the repository as a whole: documentation, lock files, containers."""
 
+import ast
 import os
 import re
 import subprocess
@@ -129,6 +130,22 @@ def test_the_architecture_page_shows_every_module_in_its_folder_and_no_other() -
         if path.name != "__init__.py"
     }
     assert sorted(name.rstrip(",") for name in shown) == sorted(there)
+
+
+def test_no_module_and_no_class_has_a_retired_word_for_a_name() -> None:
+    rows = re.findall(
+        r"^\| ([^|(]+) \|", read("docs/glossary.md").partition("| Retired words |")[2], flags=re.MULTILINE
+    )
+    retired = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert len(retired) > 20
+    names = set()
+    for folder in ("app", "emo"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names.add(path.stem)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    names.add(node.name.strip("_").lower())
+    assert sorted(names & retired) == []
 
 
 def test_the_licence_is_apache_2_0() -> None:
