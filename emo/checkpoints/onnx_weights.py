@@ -37,7 +37,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class OnnxWeights:
     """Content of an ONNX file; ``side`` is that of its input in pixels, None if that is dynamic or not square."""
 
     architecture: str
@@ -54,7 +54,7 @@ class _Layer:
     epsilon: float = 0.0
 
 
-def read_exported(path: Path) -> Exported:
+def read_exported(path: Path) -> OnnxWeights:
     """The classifier in an ONNX file of float32 pictures (N, 3, H, W), normalised outside, to logits or probabilities.
 
     Raise ValueError for a file that is broken or holds another network.
@@ -78,7 +78,7 @@ def read_exported(path: Path) -> Exported:
         msg = f"{path} was taken for {architecture} as torch.onnx writes it, not rearranged by a runtime, but {error}"
         raise ValueError(msg) from error
     _compare(model, path)
-    return Exported(architecture, model, side)
+    return OnnxWeights(architecture, model, side)
 
 
 def _layers(graph: onnx.GraphProto) -> Iterator[_Layer]:
