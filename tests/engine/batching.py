@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.engine.execution.batcher import Batcher
-from emo_serve.engine.execution.inline import Answer
-from emo_serve.engine.execution.session import Session
+from emo_serve.engine.execution.instances import Instances
+from emo_serve.engine.execution.session import Run, Session
 from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.ready_queue import ReadyQueue
+from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.engine.scheduling.job import FIRST, Job, Priority, Ticket
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
+from emo_serve.vision.results import ClassifyParameters
 from tests.support import PATIENCE_SECONDS, FakeSession
 
 
@@ -33,26 +35,34 @@ async def batching(
 ) -> AsyncIterator[Batcher]:
     options = Batching(max_batch_size=max_batch_size, max_queue_delay_seconds=delay)
     metrics = Metrics().for_model("toy", "classify")
-    batcher = Batcher(
-        "toy", session, options, instances, costs or CostModel(instances), metrics, ReadyQueue(), on_death
-    )
+    batcher = Batcher(Instances("toy", session, instances, on_death), options, costs or CostModel(instances), metrics)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             yield batcher
     finally:
         if isinstance(session, FakeSession):
             session.gate.set()
-        await batcher.close()
+        await batcher.instances.close()
 
 
-def start(batcher: Batcher, value: int, deadline: float | None = None) -> asyncio.Task[Answer]:
-    return asyncio.create_task(batcher.submit(tensor(value), deadline))
+def job(client: str = "", priority: Priority = FIRST) -> Job:
+    """An image of which only its turn matters."""
+    return Job(b"", ClassifyParameters(), ticket=Ticket(client), priority=priority)
 
 
-async def all_of(tasks: list[asyncio.Task[Answer]]) -> list[float | BaseException]:
+def start(batcher: Batcher, value: int, deadline: float | None = None) -> asyncio.Task[Run]:
+    return asyncio.create_task(_submit(batcher, value, deadline))
+
+
+async def _submit(batcher: Batcher, value: int, deadline: float | None) -> Run:
+    with Deadlines().before(deadline):
+        return await batcher.submit(tensor(value), deadline)
+
+
+async def all_of(tasks: list[asyncio.Task[Run]]) -> list[float | BaseException]:
     """The answered values, which must be the submitted ones, and the errors."""
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    return [float(a.outputs["scores"][0]) if isinstance(a, Answer) else a for a in answers]
+    return [float(a.outputs["scores"][0]) if isinstance(a, Run) else a for a in answers]
 
 
 async def turns(count: int = 5) -> None:

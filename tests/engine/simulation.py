@@ -16,8 +16,9 @@ from emo_serve.engine.scheduling.admission import Admission
 from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.engine.scheduling.fair_queue import FairQueue
-from emo_serve.engine.scheduling.ready_queue import ReadyQueue
+from emo_serve.engine.scheduling.job import Job
 from emo_serve.errors import DeadlineExceeded, Unavailable
+from emo_serve.vision.results import ClassifyParameters
 
 CORES = 2
 DECODE_SECONDS, RUN_SECONDS = 0.016, 0.024
@@ -73,13 +74,13 @@ class Tally:
 
 
 class Model:
-    """A model with its line and its door, on ``CORES`` simulated cores."""
+    """A model with its queue and its admission, on ``CORES`` simulated cores."""
 
     def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
         self.chance = random.Random(seed)
         self.costs = CostModel(instances=CORES)
-        self.line = FairQueue(lambda: slots, ReadyQueue())
-        self.admission = Admission("toy", limit, self.line, self.costs)
+        self.queue = FairQueue(lambda: slots)
+        self.admission = Admission("toy", limit, self.queue, self.costs)
         self.deadlines = Deadlines()
         self._cores = asyncio.Semaphore(CORES)
 
@@ -98,12 +99,18 @@ class Model:
         loop = asyncio.get_running_loop()
         arrived = loop.time()
         try:
-            visit = self.admission.enter(client, f"{client} {size}", arrived + within)
-            with self.admission.admit(visit, arrived + within), self.deadlines.before(arrived + within):
-                async with self.line.slot(client):
+            ticket = self.admission.enter(client, f"{client} {size}", arrived + within)
+            job = Job(b"", ClassifyParameters(), arrived + within, ticket)
+            self.admission.admit(job)
+            try:
+                with self.deadlines.before(job.deadline):
+                    await self.queue.acquire(job)
                     began = loop.time()
                     await self.work()
-                    self.costs.answered(loop.time() - began, self.line.taken)
+                    self.costs.answered(loop.time() - began, self.queue.taken)
+            finally:
+                self.queue.release(job)
+                self.admission.release(job)
         except Unavailable as error:
             tally.refused += 1
             return error.retry_after_seconds

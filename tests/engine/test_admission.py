@@ -1,15 +1,16 @@
 import asyncio
-from collections.abc import Coroutine
-from contextlib import ExitStack
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
-from emo_serve.engine.scheduling.admission import Admission, Visit
+from emo_serve.engine.scheduling.admission import Admission
 from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.fair_queue import FairQueue
-from emo_serve.engine.scheduling.ready_queue import ReadyQueue
+from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.errors import Overloaded, QueueFull, ShuttingDown
+from emo_serve.vision.results import ClassifyParameters
 from tests.engine.batching import now
 from tests.engine.simulation import simulate
 
@@ -17,8 +18,17 @@ pytestmark = pytest.mark.anyio
 
 
 def admission(limit: int, costs: CostModel | None = None, slots: int = 2) -> Admission:
-    line = FairQueue(lambda: slots, ReadyQueue())
-    return Admission("toy", limit, line, costs or CostModel(1))
+    return Admission("toy", limit, FairQueue(lambda: slots), costs or CostModel(1))
+
+
+@contextmanager
+def admitted(door: Admission, ticket: Ticket, deadline: float | None = None) -> Iterator[None]:
+    job = Job(b"", ClassifyParameters(), deadline, ticket)
+    door.admit(job)
+    try:
+        yield
+    finally:
+        door.release(job)
 
 
 def learned(interval: float, slot_seconds: float) -> CostModel:
@@ -31,8 +41,8 @@ async def test_the_limit_is_held_and_a_place_comes_back_whatever_happens() -> No
     door = admission(1)
 
     def fail() -> None:
-        with door.admit(Visit(), None):
-            with pytest.raises(QueueFull), door.admit(Visit(), None):
+        with admitted(door, Ticket()):
+            with pytest.raises(QueueFull), admitted(door, Ticket()):
                 pass
             raise RuntimeError
 
@@ -45,19 +55,19 @@ async def test_one_client_cannot_take_all_places() -> None:
     door = admission(64)
     with ExitStack() as places:
         for _ in range(56):
-            places.enter_context(door.admit(Visit("greedy"), None))
+            places.enter_context(admitted(door, Ticket("greedy")))
         with pytest.raises(QueueFull):
-            places.enter_context(door.admit(Visit("greedy"), None))
+            places.enter_context(admitted(door, Ticket("greedy")))
         for number in range(8):
-            places.enter_context(door.admit(Visit(str(number)), None))
+            places.enter_context(admitted(door, Ticket(str(number))))
         with pytest.raises(QueueFull):
-            places.enter_context(door.admit(Visit("late"), None))
+            places.enter_context(admitted(door, Ticket("late")))
 
 
 async def test_what_would_be_answered_too_late_is_refused_with_the_time_to_drain() -> None:
     door = admission(1000, learned(interval=0.5, slot_seconds=1.0))
-    with door.admit(Visit(), None):
-        assert door.enter("a", "a", now() + 2) == Visit("a", "a")
+    with admitted(door, Ticket()):
+        assert door.enter("a", "a", now() + 2) == Ticket("a", "a")
         with pytest.raises(Overloaded, match="1000 ms") as refused:
             door.enter("b", "b", now() + 0.9)
         assert refused.value.retry_after_seconds is not None
@@ -66,17 +76,17 @@ async def test_what_would_be_answered_too_late_is_refused_with_the_time_to_drain
 
 async def test_an_idle_model_tries_anything_because_what_it_learned_may_be_wrong() -> None:
     door = admission(1000, learned(interval=100, slot_seconds=100))
-    with door.admit(door.enter("a", "a", now() + 0.01), now() + 0.01), pytest.raises(Overloaded):
+    with admitted(door, door.enter("a", "a", now() + 0.01), now() + 0.01), pytest.raises(Overloaded):
         door.enter("a", "a", now() + 0.01)
 
 
 async def test_all_images_of_a_request_are_told_the_same_time() -> None:
     door = admission(1, learned(interval=0.5, slot_seconds=1.0))
-    visit = Visit("a", "a")
+    ticket = Ticket("a", "a")
     times = set()
-    with door.admit(Visit(), None):
+    with admitted(door, Ticket()):
         for _ in range(5):
-            with pytest.raises(QueueFull) as refused, door.admit(visit, None):
+            with pytest.raises(QueueFull) as refused, admitted(door, ticket):
                 pass
             times.add(refused.value.retry_after_seconds)
     assert len(times) == 1
@@ -87,14 +97,14 @@ def test_places_are_kept_for_those_who_come_back() -> None:
         door = admission(8, learned(interval=0.5, slot_seconds=1.0))
         with ExitStack() as places:
             for number in range(8):
-                places.enter_context(door.admit(Visit(str(number)), None))
+                places.enter_context(admitted(door, Ticket(str(number))))
             with pytest.raises(QueueFull) as refused:
                 door.enter("refused", "refused", now() + 30)
         wait = refused.value.retry_after_seconds
         assert wait is not None
         with ExitStack() as places:
             for number in range(7):
-                places.enter_context(door.admit(Visit(str(number)), None))
+                places.enter_context(admitted(door, Ticket(str(number))))
             await asyncio.sleep(wait - 0.2)
             with pytest.raises(QueueFull):
                 door.enter("new", "new", now() + 30)
@@ -107,7 +117,7 @@ def test_places_are_kept_for_those_who_come_back() -> None:
 
 async def test_a_closed_admission_refuses_but_carries_on_what_it_admitted() -> None:
     door = admission(1)
-    with door.admit(Visit(), None):
+    with admitted(door, Ticket()):
         door.close()
         drained = asyncio.create_task(door.drained())
         with pytest.raises(ShuttingDown):

@@ -5,7 +5,7 @@ import pytest
 
 from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.errors import DeadlineExceeded
-from tests.engine.batching import all_of, batching, now, start, tensor, turns
+from tests.engine.batching import all_of, batching, now, start, turns
 from tests.support import PATIENCE_SECONDS, FakeSession
 
 pytestmark = pytest.mark.anyio
@@ -201,7 +201,7 @@ async def test_a_deadline_that_has_already_passed_is_not_computed() -> None:
     session = FakeSession()
     async with batching(session) as batcher:
         with pytest.raises(DeadlineExceeded):
-            await batcher.submit(tensor(1), now() - 1)
+            await start(batcher, 1, now() - 1)
     assert session.seen == []
 
 

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from emo_serve.engine.execution.batcher import Batcher
+from emo_serve.engine.execution.instances import Instances
 from emo_serve.engine.execution.session import Outputs
 from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.ready_queue import ReadyQueue
 from emo_serve.errors import InferenceFailed, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
@@ -27,7 +27,7 @@ async def test_a_failed_batch_rejects_only_itself() -> None:
         answers = await all_of([start(batcher, value) for value in (1, 2, 3, 4)])
         assert all(isinstance(answer, InferenceFailed) for answer in answers[:2])
         assert answers[2:] == [3, 4]
-        assert batcher.alive
+        assert batcher.instances.alive
 
 
 async def test_a_failed_batch_is_retried_one_by_one_so_that_a_poison_image_fails_alone() -> None:
@@ -83,7 +83,7 @@ async def test_a_wrong_result_count_is_an_error_not_a_hang(answer: Callable[[int
     async with batching(OddSession(answer)) as batcher:
         answers = await all_of([start(batcher, value) for value in (1, 2)])
         assert all(isinstance(answer, InferenceFailed) for answer in answers)
-        assert batcher.alive
+        assert batcher.instances.alive
 
 
 @pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyboardInterrupt, MemoryError, asyncio.CancelledError])
@@ -95,7 +95,7 @@ async def test_no_exception_of_the_model_can_end_the_batcher(error: type[BaseExc
         for _ in range(2):
             with pytest.raises(InferenceFailed):
                 await batcher.submit(tensor(1))
-        assert batcher.alive
+        assert batcher.instances.alive
 
 
 async def test_in_a_storm_of_leavers_deadlines_and_poison_everybody_gets_the_answer_that_is_theirs() -> None:
@@ -121,7 +121,7 @@ async def test_in_a_storm_of_leavers_deadlines_and_poison_everybody_gets_the_ans
         ends = await asyncio.gather(*(client(batcher, number % 100) for number in range(2000)))
         assert set(ends) == {"float", "CancelledError", "DeadlineExceeded", "InferenceFailed"}
         assert await all_of([start(batcher, 1)]) == [1]
-        assert batcher.alive
+        assert batcher.instances.alive
 
 
 # ---- bounds and ends -------------------------------------------------------------------------------------------------
@@ -132,11 +132,11 @@ async def test_a_close_leaves_nobody_waiting_and_refuses_what_comes() -> None:
     async with batching(session, max_batch_size=2) as batcher:
         tasks = [start(batcher, value) for value in range(5)]
         await session.entered()
-        await batcher.close()
+        await batcher.instances.close()
         assert all(isinstance(answer, ShuttingDown) for answer in await all_of(tasks))
         with pytest.raises(ShuttingDown):
             await batcher.submit(tensor(9))
-        assert not batcher.alive
+        assert not batcher.instances.alive
     assert 9 not in session.seen
 
 
@@ -150,7 +150,7 @@ async def test_a_killed_batcher_leaves_nobody_waiting(victim: str) -> None:
         (task,) = [task for task in asyncio.all_tasks() if task.get_name() == victim]
         task.cancel()
         await turns()
-        assert not batcher.alive
+        assert not batcher.instances.alive
         assert deaths == ["toy"]
         session.gate.set()
         answers = await all_of(tasks)
@@ -164,9 +164,8 @@ async def test_a_killed_batcher_leaves_nobody_waiting(victim: str) -> None:
 async def test_who_waits_and_the_batch_sizes_are_counted() -> None:
     session = FakeSession(is_open=False)
     metrics = Metrics()
-    batcher = Batcher(
-        "toy", session, Batching(max_batch_size=2), 1, CostModel(1), metrics.for_model("toy", "classify"), ReadyQueue()
-    )
+    instances = Instances("toy", session, 1)
+    batcher = Batcher(instances, Batching(max_batch_size=2), CostModel(1), metrics.for_model("toy", "classify"))
     tasks = [start(batcher, value) for value in range(5)]
     await session.entered()
     await turns()
@@ -179,4 +178,4 @@ async def test_who_waits_and_the_batch_sizes_are_counted() -> None:
     assert batcher.waiting == 0
     assert value("emo_batch_size_count", {"model": "toy"}) == 2
     assert value("emo_batch_size_sum", {"model": "toy"}) == 4
-    await batcher.close()
+    await batcher.instances.close()

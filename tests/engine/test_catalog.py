@@ -6,6 +6,7 @@ import pytest
 from emo_serve.engine.execution.session import Session, open_session
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.repository.artefacts import Artefact
+from emo_serve.engine.scheduling.job import Job
 from emo_serve.errors import ModelNotFound, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, SessionOptions, Settings
@@ -120,7 +121,7 @@ async def test_before_the_start_and_after_the_end_nothing_is_ready(tmp_path: Pat
     await catalog.close()
     assert catalog.not_ready_reasons() == ["shutting down"]
     with pytest.raises(ShuttingDown):
-        await catalog.get("classify").predict(encode_image(plain("red")), ClassifyParameters())
+        await catalog.get("classify").predict(Job(encode_image(plain("red")), ClassifyParameters()))
 
 
 @pytest.mark.parametrize("victim", ["batcher toy-classifier", "lag meter"])

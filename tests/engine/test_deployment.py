@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emo_serve.engine.scheduling.job import Job
 from emo_serve.errors import (
     SelfTestFailed,
 )
@@ -25,7 +26,7 @@ TOP = ClassifyParameters(top_k=3)
 
 async def test_a_classifier_names_the_colour(tmp_path: Path) -> None:
     async with deployed(write_classifier(tmp_path)) as deployment:
-        prediction = await deployment.predict(encode_image(plain("green", width=70, height=50)), TOP)
+        prediction = await deployment.predict(Job(encode_image(plain("green", width=70, height=50)), TOP))
     assert prediction.image == ImageSize(width=70, height=50)
     assert isinstance(prediction.result, Classification)
     assert COLOURS[prediction.result.labels[0]] == "green"
@@ -38,7 +39,7 @@ async def test_a_classifier_names_the_colour(tmp_path: Path) -> None:
 async def test_a_detector_finds_the_quadrants_in_pixels_of_the_image(tmp_path: Path) -> None:
     upload = encode_image(quadrants("red", "white", "black", "blue", side=64))
     async with deployed(write_detector(tmp_path)) as deployment:
-        prediction = await deployment.predict(upload, DetectParameters())
+        prediction = await deployment.predict(Job(upload, DetectParameters()))
     assert isinstance(prediction.result, Detections)
     found = {
         COLOURS[label]: box.tolist()
@@ -50,8 +51,8 @@ async def test_a_detector_finds_the_quadrants_in_pixels_of_the_image(tmp_path: P
 async def test_images_answered_together_are_answered_as_alone(tmp_path: Path) -> None:
     uploads = [encode_image(plain(colour)) for colour in ("red", "green", "blue", "white")]
     async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=4)) as deployment:
-        alone = [await deployment.predict(upload, TOP) for upload in uploads]
-        together = await asyncio.gather(*(deployment.predict(upload, TOP) for upload in uploads))
+        alone = [await deployment.predict(Job(upload, TOP)) for upload in uploads]
+        together = await asyncio.gather(*(deployment.predict(Job(upload, TOP)) for upload in uploads))
     for one, other in zip(alone, together, strict=True):
         assert isinstance(one.result, Classification)
         assert isinstance(other.result, Classification)
@@ -62,7 +63,7 @@ async def test_images_answered_together_are_answered_as_alone(tmp_path: Path) ->
 async def test_the_picture_comes_back_with_its_boxes_drawn(tmp_path: Path) -> None:
     upload = encode_image(quadrants("red", "white", "black", "blue", side=64))
     async with deployed(write_detector(tmp_path)) as deployment:
-        prediction = await deployment.predict(upload, DetectParameters())
+        prediction = await deployment.predict(Job(upload, DetectParameters()))
         assert isinstance(prediction.result, Detections)
         drawn = await deployment.draw(upload, prediction.result, "image/png")
     assert drawn.startswith(b"\x89PNG")

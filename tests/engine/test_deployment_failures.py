@@ -9,7 +9,7 @@ import pytest
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.repository.artefacts import scan
-from emo_serve.engine.scheduling.admission import Visit
+from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.errors import (
     DeadlineExceeded,
     ImageUndecodable,
@@ -42,7 +42,7 @@ async def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
     good = encode_image(plain("red"))
     async with deployed(write_classifier(tmp_path)) as deployment:
         answers = await asyncio.gather(
-            *(deployment.predict(upload, TOP) for upload in (good, b"", b"no image", good[:-30], good)),
+            *(deployment.predict(Job(upload, TOP)) for upload in (good, b"", b"no image", good[:-30], good)),
             return_exceptions=True,
         )
     kinds = [type(answer).__name__ for answer in answers]
@@ -55,14 +55,14 @@ async def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
 async def test_an_unknown_class_is_the_clients_mistake(tmp_path: Path) -> None:
     async with deployed(write_detector(tmp_path)) as deployment:
         with pytest.raises(InvalidParameter, match="purple"):
-            await deployment.predict(encode_image(plain("red")), DetectParameters(classes=("purple",)))
+            await deployment.predict(Job(encode_image(plain("red")), DetectParameters(classes=("purple",))))
 
 
 async def test_a_failing_model_is_logged_with_its_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     session = FakeSession(poison=frozenset({7}))
     async with deployed(write_classifier(tmp_path), session=session) as deployment:
         with pytest.raises(InferenceFailed), caplog.at_level(logging.ERROR):
-            await deployment.predict(picture(7), TOP)
+            await deployment.predict(Job(picture(7), TOP))
         (record,) = caplog.records
         assert record.exc_info
         assert "poisoned" not in record.getMessage()
@@ -72,7 +72,7 @@ async def test_a_failing_model_is_logged_with_its_traceback(tmp_path: Path, capl
 async def test_any_bug_of_ours_is_an_inference_failure(tmp_path: Path) -> None:
     async with deployed(write_classifier(tmp_path)) as deployment:
         with pytest.raises(InferenceFailed) as failed:
-            await deployment.predict(picture(7), DetectParameters())
+            await deployment.predict(Job(picture(7), DetectParameters()))
     assert isinstance(failed.value.__cause__, TypeError)
 
 
@@ -80,13 +80,13 @@ async def test_a_full_deployment_refuses_before_decoding(tmp_path: Path) -> None
     session = FakeSession(is_open=False)
     settings = settings_for(tmp_path, max_queue_size=2)
     async with deployed(write_classifier(tmp_path), settings, session) as deployment:
-        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in (1, 2)]
+        tasks = [asyncio.create_task(deployment.predict(Job(picture(value), TOP))) for value in (1, 2)]
         await turns()
         with pytest.raises(QueueFull):
-            await deployment.predict(b"not even an image", TOP)
+            await deployment.predict(Job(b"not even an image", TOP))
         tasks[0].cancel()
         await turns()
-        third = asyncio.create_task(deployment.predict(picture(3), TOP))
+        third = asyncio.create_task(deployment.predict(Job(picture(3), TOP)))
         session.gate.set()
         await asyncio.gather(tasks[1], third)
 
@@ -94,10 +94,12 @@ async def test_a_full_deployment_refuses_before_decoding(tmp_path: Path) -> None
 async def test_clients_take_turns(tmp_path: Path) -> None:
     session = FakeSession(is_open=False)
     async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=1), session) as deployment:
-        blocker = asyncio.create_task(deployment.predict(picture(255), TOP))
+        blocker = asyncio.create_task(deployment.predict(Job(picture(255), TOP)))
         await session.entered()
-        visits = [(value, Visit("bulk")) for value in range(5)] + [(9, Visit("single"))]
-        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP, None, visit)) for value, visit in visits]
+        tickets = [(value, Ticket("bulk")) for value in range(5)] + [(9, Ticket("single"))]
+        tasks = [
+            asyncio.create_task(deployment.predict(Job(picture(value), TOP, None, ticket))) for value, ticket in tickets
+        ]
         await turns()
         session.gate.set()
         await asyncio.gather(blocker, *tasks)
@@ -109,12 +111,12 @@ async def test_an_image_that_gets_its_slot_too_late_is_told_so_before_its_deadli
 ) -> None:
     session = FakeSession(is_open=False)
     async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=1), session) as deployment:
-        blocker = asyncio.create_task(deployment.predict(picture(255), TOP))
+        blocker = asyncio.create_task(deployment.predict(Job(picture(255), TOP)))
         await session.entered()
-        late = asyncio.create_task(deployment.predict(picture(1), TOP, now() + PATIENCE_SECONDS))
-        patient = asyncio.create_task(deployment.predict(picture(2), TOP))
+        late = asyncio.create_task(deployment.predict(Job(picture(1), TOP, now() + PATIENCE_SECONDS)))
+        patient = asyncio.create_task(deployment.predict(Job(picture(2), TOP)))
         await turns()
-        deployment._costs.answered(1000, slots_taken=1)
+        deployment._scheduler.costs.answered(1000, slots_taken=1)
         session.gate.set()
         with pytest.raises(DeadlineExceeded):
             await late
@@ -129,14 +131,14 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     settings, workers = settings_for(tmp_path, max_batch_size=1), PixelThreads(threads=1)
     deployment = Deployment(artefact, session, settings, Metrics(), workers, batch_seconds=measured)
     session.gate.clear()
-    first = asyncio.create_task(deployment.predict(picture(1), TOP))
+    first = asyncio.create_task(deployment.predict(Job(picture(1), TOP)))
     await session.entered()
     late = now() + 20
     with pytest.raises(Overloaded):
         deployment.enter("a", "a", late)
     session.gate.set()
     assert (await first).timings.total < 20
-    assert await deployment.predict(picture(2), TOP, late)  # alone it is tried
+    assert await deployment.predict(Job(picture(2), TOP, late))  # alone it is tried
     await deployment.close()
     workers.close()
 
@@ -145,9 +147,9 @@ async def test_to_wait_for_ones_turn_is_time_in_the_queue(tmp_path: Path) -> Non
     session, metrics = FakeSession(is_open=False), Metrics()
     settings = settings_for(tmp_path, max_batch_size=1)
     async with deployed(write_classifier(tmp_path), settings, session, metrics) as deployment:
-        first = asyncio.create_task(deployment.predict(picture(255), TOP))
+        first = asyncio.create_task(deployment.predict(Job(picture(255), TOP)))
         await session.entered()
-        second = asyncio.create_task(deployment.predict(picture(1), TOP))
+        second = asyncio.create_task(deployment.predict(Job(picture(1), TOP)))
         await turns()
         came = time.perf_counter()
         await turns()
@@ -164,9 +166,9 @@ async def test_to_wait_for_ones_turn_is_time_in_the_queue(tmp_path: Path) -> Non
 async def test_cancelled_requests_are_neither_decoded_nor_computed(tmp_path: Path) -> None:
     session = FakeSession(is_open=False)
     async with deployed(write_classifier(tmp_path), settings_for(tmp_path, max_batch_size=1), session) as deployment:
-        blocker = asyncio.create_task(deployment.predict(picture(255), TOP))
+        blocker = asyncio.create_task(deployment.predict(Job(picture(255), TOP)))
         await session.entered()
-        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in range(200)]
+        tasks = [asyncio.create_task(deployment.predict(Job(picture(value), TOP))) for value in range(200)]
         await turns()
         for task in tasks[:150]:
             task.cancel()
@@ -181,18 +183,18 @@ async def test_the_deadline_holds_over_all_steps(tmp_path: Path) -> None:
     session = FakeSession(is_open=False)
     async with deployed(write_classifier(tmp_path), session=session) as deployment:
         with pytest.raises(DeadlineExceeded):
-            await deployment.predict(picture(1), TOP, asyncio.get_running_loop().time() + 0.05)
+            await deployment.predict(Job(picture(1), TOP, asyncio.get_running_loop().time() + 0.05))
 
 
 async def test_closing_answers_what_was_accepted_even_if_it_was_not_decoded_yet(tmp_path: Path) -> None:
     session = FakeSession(is_open=False)
     async with deployed(write_classifier(tmp_path), session=session) as deployment:
-        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in range(5)]
+        tasks = [asyncio.create_task(deployment.predict(Job(picture(value), TOP))) for value in range(5)]
         await turns(1)
         closing = asyncio.create_task(deployment.close())
         await turns()
         with pytest.raises(ShuttingDown):
-            await deployment.predict(picture(9), TOP)
+            await deployment.predict(Job(picture(9), TOP))
         session.gate.set()
         await closing
         assert len(await asyncio.gather(*tasks)) == 5
@@ -203,7 +205,7 @@ async def test_a_drain_that_takes_too_long_rejects_the_rest(tmp_path: Path) -> N
     session = FakeSession(is_open=False)
     settings = settings_for(tmp_path, drain_seconds=0.05)
     async with deployed(write_classifier(tmp_path), settings, session) as deployment:
-        tasks = [asyncio.create_task(deployment.predict(picture(value), TOP)) for value in range(3)]
+        tasks = [asyncio.create_task(deployment.predict(Job(picture(value), TOP))) for value in range(3)]
         await session.entered()
         await deployment.close()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
@@ -217,7 +219,7 @@ async def test_every_outcome_is_counted_once(tmp_path: Path) -> None:
     async with deployed(write_classifier(tmp_path), settings, session, metrics) as deployment:
 
         async def attempt(upload: bytes) -> None:
-            await asyncio.gather(deployment.predict(upload, TOP), return_exceptions=True)
+            await asyncio.gather(deployment.predict(Job(upload, TOP)), return_exceptions=True)
 
         await attempt(b"junk")
         tasks = [asyncio.create_task(attempt(picture(value))) for value in (1, 7)]
@@ -226,7 +228,7 @@ async def test_every_outcome_is_counted_once(tmp_path: Path) -> None:
         session.gate.set()
         await asyncio.gather(*tasks)
         session.gate.clear()
-        leaver = asyncio.create_task(deployment.predict(picture(3), TOP))
+        leaver = asyncio.create_task(deployment.predict(Job(picture(3), TOP)))
         await session.entered()
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)

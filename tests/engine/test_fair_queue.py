@@ -1,25 +1,36 @@
 import asyncio
 import random
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 
 import pytest
 
 from emo_serve.engine.scheduling.fair_queue import FairQueue
-from emo_serve.engine.scheduling.ready_queue import Priority, ReadyQueue
-from tests.engine.batching import turns
+from emo_serve.engine.scheduling.job import Job, Priority
+from tests.engine.batching import job, turns
 
 pytestmark = pytest.mark.anyio
 
 
+@asynccontextmanager
+async def slot(queue: FairQueue, client: str) -> AsyncIterator[Job]:
+    image = job(client)
+    await queue.acquire(image)
+    try:
+        yield image
+    finally:
+        queue.release(image)
+
+
 class Queue:
-    """A line with one slot, which is taken until it is passed on, and the order in which slots were given."""
+    """A queue with one slot, which is taken until it is passed on, and the order in which slots were given."""
 
     def __init__(self, slots: int = 1) -> None:
         self.slots = slots
-        self.hand: ReadyQueue[str] = ReadyQueue()
-        self.line = FairQueue(lambda: self.slots, self.hand)
+        self.line = FairQueue(lambda: self.slots)
+        self.ready = self.line.ready
         self.given: list[str] = []
         self.next = asyncio.Semaphore(0)
 
@@ -27,7 +38,7 @@ class Queue:
         return asyncio.create_task(self._visit(client, name or client))
 
     async def _visit(self, client: str, name: str) -> None:
-        async with self.line.slot(client):
+        async with slot(self.line, client):
             self.given.append(name)
             await self.next.acquire()
 
@@ -98,7 +109,7 @@ async def test_who_leaves_gets_no_slot_and_holds_up_nobody() -> None:
 async def test_a_slot_given_to_one_who_leaves_in_the_same_turn_is_passed_on() -> None:
     queue = Queue()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(queue.line.slot("first"))
+        await stack.enter_async_context(slot(queue.line, "first"))
         leaver, last = queue.start("leaver"), queue.start("last")
         await turns()
     leaver.cancel()  # it has its slot, but does not know yet
@@ -150,11 +161,11 @@ async def test_the_age_is_that_of_the_longest_wait() -> None:
 
 async def test_a_slot_can_be_given_back_early_and_only_once() -> None:
     queue = Queue()
-    async with queue.line.slot("first") as slot:
+    async with slot(queue.line, "first") as first:
         waiting = queue.start("second")
         await turns()
         assert queue.given == []
-        slot.give_back()
+        queue.line.release(first)
         await turns()
         assert queue.given == ["second"]
     assert queue.line.taken == 1
@@ -170,7 +181,7 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
     queue.next.release()
     await turns()
     assert queue.given == ["bulk 0", "bulk 1", "bulk 2"]
-    queue.hand.put(Priority(1, 1, 3), "bulk 2")  # the thread is at bulk 1
+    queue.ready.put(job("bulk 2", Priority(1, 1, 3)))  # the thread is at bulk 1
     overtaking = queue.start("single")
     await turns()
     assert queue.given[3:] == ["single"]
@@ -178,7 +189,7 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
     later = queue.start("later")
     await turns()
     assert queue.given[4:] == ["later"]  # it, too, goes before the second image of the same client
-    queue.hand.take()
+    queue.ready.take()
     waits = queue.start("latest")
     await turns()
     assert len(queue.given) == 5
@@ -190,11 +201,11 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
 
 
 class Machine:
-    """A line whose images lie at hand until one thread begins them, and the order in which that was."""
+    """A queue whose images are ready until one thread begins them, and the order in which that was."""
 
     def __init__(self) -> None:
-        self.hand: ReadyQueue[tuple[str, int]] = ReadyQueue()
-        self.line = FairQueue(lambda: 2, self.hand)
+        self.line = FairQueue(lambda: 2)
+        self._images: dict[Job, tuple[str, int]] = {}
         self.begun: list[tuple[str, int]] = []
         self._came: Counter[str] = Counter()
         self._ended: dict[tuple[str, int], asyncio.Event] = {}
@@ -207,17 +218,18 @@ class Machine:
         self.tasks.append(asyncio.create_task(self._visit(image)))
 
     async def _visit(self, image: tuple[str, int]) -> None:
-        async with self.line.slot(image[0]) as slot:
-            self.hand.put(slot.turn, image)
+        async with slot(self.line, image[0]) as ready:
+            self._images[ready] = image
+            self.line.ready.put(ready)
             await self._ended[image].wait()
 
     async def step(self) -> None:
         """The thread ends its image and takes the next before the event loop knows."""
-        taken = self.hand.take()
+        taken = self.line.ready.take()
         if self.begun:
             self._ended[self.begun[-1]].set()
         if taken is not None:
-            self.begun.append(taken)
+            self.begun.append(self._images[taken])
         await turns()
 
 

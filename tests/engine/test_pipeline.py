@@ -5,19 +5,29 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from emo_serve.engine.execution.batched import BatchExecutor
 from emo_serve.engine.execution.batcher import Batcher
-from emo_serve.engine.execution.pipeline import Pipeline, Stay, prepare
+from emo_serve.engine.execution.instances import Instances
+from emo_serve.engine.execution.pipeline import Pipeline, prepare
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import Outputs
-from emo_serve.engine.execution.tasks import ClassifyTask, DetectTask, Parameters
+from emo_serve.engine.execution.tasks import ClassifyTask, DetectTask
 from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.ready_queue import FIRST, ReadyQueue
+from emo_serve.engine.scheduling.job import Job
+from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.manifest import DetectionDefaults, Preprocessing
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
 from emo_serve.vision.image import ImageLimits
 from emo_serve.vision.preprocess import least_side
-from emo_serve.vision.results import Classification, ClassifyParameters, DetectParameters, Geometry, ImageSize
+from emo_serve.vision.results import (
+    Classification,
+    ClassifyParameters,
+    DetectParameters,
+    Geometry,
+    ImageSize,
+    Parameters,
+)
 from tests.support import PATIENCE_SECONDS, FakeSession, encode_image, plain
 
 pytestmark = pytest.mark.anyio
@@ -49,16 +59,19 @@ async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on
     is_quick: bool,
 ) -> None:
     task, session, workers = FakeTask(is_quick), FakeSession(), PixelThreads(threads=1)
-    batcher = Batcher("toy", session, Batching(), 1, CostModel(1), Metrics().for_model("toy", "classify"), ReadyQueue())
-    pipeline = Pipeline(RULE, ImageLimits(), task, workers, batcher)
-    stay = Stay(FIRST, 0.0, lambda: None, lambda: None)
+    instances, scheduler = Instances("toy", session, 1), Scheduler("toy", 10, lambda: 1, CostModel(1))
+    batcher = Batcher(instances, Batching(), scheduler.costs, Metrics().for_model("toy", "classify"))
+    executor = BatchExecutor(Pipeline(RULE, ImageLimits(), task), workers, batcher, scheduler)
+    job = Job(encode_image(plain("white")), ClassifyParameters())
+    await scheduler.queue.acquire(job)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        prediction = await pipeline.predict(encode_image(plain("white")), ClassifyParameters(), None, stay)
+        prediction = await executor.run(job)
+    assert not job.has_slot
     assert prediction.image == ImageSize(width=48, height=40)
     assert session.seen == [255]
     assert task.outputs[0]["scores"].tolist() == [255, 255, 255]  # one image's row, without the batch axis
     assert (task.threads[0] == threading.current_thread().name) == is_quick
-    await batcher.close()
+    await instances.close()
     workers.close()
 
 

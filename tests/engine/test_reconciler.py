@@ -13,6 +13,7 @@ import pytest
 
 from emo_serve.engine.execution.session import Session, open_session
 from emo_serve.engine.repository.artefacts import Artefact
+from emo_serve.engine.scheduling.job import Job
 from emo_serve.errors import ModelNotFound
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, Settings
@@ -147,11 +148,11 @@ async def test_who_was_let_in_is_answered_by_the_version_that_let_it_in(root: Pa
     async with catalog_of(root) as catalog:
         old = catalog.get("classify", NAME, "1")
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        visit = old.enter("client", "request", deadline)
+        ticket = old.enter("client", "request", deadline)
         shutil.rmtree(root / NAME / "1")
         await catalog.follow()
         assert versions(catalog) == ["2"]
-        prediction = await old.predict(RED, ClassifyParameters(), deadline, visit)  # its body was slow
+        prediction = await old.predict(Job(RED, ClassifyParameters(), deadline, ticket))  # its body was slow
         assert prediction.result
         assert old.ready
         old.leave()
@@ -186,7 +187,7 @@ async def test_a_version_that_has_ended_is_released_at_once(root: Path, *, batch
             patch.setattr("emo_serve.engine.registry.deployment.self_test", no_test)
         metrics = Metrics()
         async with catalog_of(root, metrics, spy, batching=Batching(max_batch_size=4, instances=1)) as catalog:
-            answers = (catalog.get("classify").predict(RED, ClassifyParameters()) for _ in range(8))
+            answers = (catalog.get("classify").predict(Job(RED, ClassifyParameters())) for _ in range(8))
             await asyncio.gather(*answers)
             write_classifier(root, version="2")
             shutil.rmtree(root / NAME / "1")

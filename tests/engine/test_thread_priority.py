@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.batcher import Batcher
-from emo_serve.engine.execution.inline import Answer
 from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.ready_queue import FIRST
-from tests.engine.batching import batching, tensor
+from tests.engine.batching import batching, start
+from tests.engine.inlining import Steps, inline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority here")]
 
@@ -32,32 +30,20 @@ class Watched:
         return {"scores": np.zeros((len(batch), 3), np.float32)}
 
 
-class Image:
-    """An image that is ready for the model."""
-
-    tensor = tensor(1)
-
-
-async def ask(batcher: Batcher, *, alone: bool) -> None:
-    def finish(_image: Image, answer: Answer) -> Answer:
-        return answer
-
-    await (batcher.run_inline(Image, finish, lambda: None, FIRST) if alone else batcher.submit(Image.tensor))
-
-
 @pytest.mark.parametrize("alone", [False, True])
 async def test_only_the_threads_of_a_heavy_model_have_a_lower_priority(alone: bool) -> None:
     for seconds, steps in ((0.002, 0), (0.6, 10)):
-        session = Watched()
-        async with batching(session, costs=CostModel(1, {1: seconds})) as batcher:
-            await ask(batcher, alone=alone)
+        session, images = Watched(), Steps()
+        images.gate.set()
+        async with inline(session, images, CostModel(1, {1: seconds})) as model:
+            await (model.start(1) if alone else start(model.batcher, 1))
         assert session.seen == {min(19, niceness() + steps)}
 
 
 async def test_a_model_that_nobody_measured_is_known_to_be_heavy_after_its_first_image() -> None:
     session, costs = Watched(), CostModel(1)
     async with batching(session, costs=costs) as batcher:
-        await ask(batcher, alone=False)
+        await start(batcher, 1)
         costs.ran(1, 100.0)
-        await ask(batcher, alone=False)
+        await start(batcher, 1)
     assert session.seen == {niceness(), min(19, niceness() + 10)}

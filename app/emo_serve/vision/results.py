@@ -53,6 +53,9 @@ class SegmentParameters:
     full_decode: bool = False
 
 
+Parameters = ClassifyParameters | DetectParameters | SegmentParameters
+
+
 @dataclass(frozen=True, slots=True)
 class GroupScore:
     """A broad group of classes, and the sum of their scores, in [0, 1]."""
@@ -121,6 +124,9 @@ class Segmentation:
             raise ValueError(msg)
 
 
+Result = Classification | Detections | Segmentation
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds spent in each stage by one image, and ``scale``, which divided its sides in decoding."""
@@ -143,3 +149,12 @@ class Timings:
             "postprocess": self.postprocess,
             "total": self.total,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer about one image, and where its time went."""
+
+    image: ImageSize
+    result: Result
+    timings: Timings

@@ -9,7 +9,6 @@ of the time that a request costs the event loop.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -20,11 +19,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.http.exchange import exchange_of
-from emo_serve.api.http.services import Services, services_of
+from emo_serve.api.http.services import services_of
 from emo_serve.api.wire.problems import ANSWERED, answer_error, problem_for
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.engine.scheduling.admission import Visit
-from emo_serve.errors import ModelNotFound, ModelNotReady, ServiceError, Unavailable
+from emo_serve.errors import ModelNotFound, ModelNotReady, Unavailable
 from emo_serve.manifest import Task
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -36,18 +34,72 @@ _LONGEST_NAME = 128
 _SHOWN = 100  # characters of a client's value that are repeated to it
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """A request that was let in."""
+class ModelRequest(Request):
+    """A request for a model and all that answering it takes; ``deployment`` raises where no model takes it.
 
-    services: Services
-    deployment: Deployment
-    """What answers it, whatever is loaded or retired meanwhile."""
-    visit: Visit
-    seconds: float
-    """From its arrival to its deadline."""
-    deadline: float
-    """loop.time()"""
+    FastAPI sees the ``Request`` in it when it describes the routes.
+    """
+
+    _deployment: Deployment | None = None
+    _refusal: ModelNotFound | ModelNotReady
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let it in by its query; raises HTTPException 400, QueueFull, Overloaded or ShuttingDown."""
+        super().__init__(scope, receive, send)
+        self.exchange = exchange_of(scope)
+        self.services = services_of(self)
+        self.seconds = self.services.settings.request_timeout_seconds
+        """From its arrival to its deadline."""
+        self._arrived_at = asyncio.get_running_loop().time()
+        try:
+            self._enter()
+        except (ModelNotFound, ModelNotReady) as error:
+            self._refusal = error  # the route says so, if its parameters are right
+
+    @property
+    def deployment(self) -> Deployment:
+        """What answers it, whatever is loaded or retired meanwhile; raises ModelNotFound or ModelNotReady."""
+        if self._deployment is None:
+            raise self._refusal
+        return self._deployment
+
+    @property
+    def deadline(self) -> float:
+        """Until when its answer is of use, in loop.time()."""
+        return self._arrived_at + self.seconds
+
+    def check_model(self) -> None:
+        """Raise ModelNotFound or ModelNotReady where no model takes it."""
+        if self._deployment is None:
+            raise self._refusal
+
+    def enter_again(self) -> None:
+        """Let it in by its query as it is now, where another model may be named; the one before is left.
+
+        Raises what says that the other one does not take it.
+        """
+        before = self._deployment
+        self._enter()
+        if before is not None:
+            before.leave()
+
+    def leave(self) -> None:
+        """Ask no more of what it was let in by."""
+        if self._deployment is not None:
+            self._deployment.leave()
+            self._deployment = None
+
+    def _enter(self) -> None:
+        scope, headers = self.scope, self.exchange.headers
+        model, version = _wanted(scope["query_string"])
+        deployment = self.services.catalog.get(_TASKS[scope["path"]], model, version)
+        if _TIMEOUT_HEADER in headers:
+            self.seconds = seconds_to_answer(self, self.services.settings.request_timeout_seconds)
+        client = scope["state"].get("key") or client_of(self, self.services.settings.client_header)
+        # Who comes back is known by its address and the length of its body, which is that of its images.
+        size = headers.get(b"content-length", b"").decode("latin-1")
+        self.ticket = deployment.enter(client, f"{client} {size}", self.deadline)
+        self._deployment = deployment
 
 
 class AdmissionMiddleware:
@@ -68,65 +120,18 @@ class AdmissionMiddleware:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
-        request = Request(scope, receive, send)
-        call: RequestContext | ServiceError
         try:
-            call = _enter(request)
-        except (ModelNotFound, ModelNotReady) as error:
-            call = error  # the route says so, if its parameters are right
+            request = ModelRequest(scope, receive, send)
         except (HTTPException, Unavailable) as error:
             await problem_for(error).response()(scope, receive, send)
             return
-        scope["state"]["call"] = call
         try:
             response: Response = await route.endpoint(request)
         except ANSWERED as error:
             response = await answer_error(request, error)
         finally:
-            present = scope["state"]["call"]
-            if isinstance(present, RequestContext):
-                present.deployment.leave()
+            request.leave()
         await response(scope, receive, send)
-
-
-def context_of(request: Request) -> RequestContext:
-    """How ``request`` was let in; raises ModelNotFound or ModelNotReady where no model takes it."""
-    call = request.scope["state"]["call"]
-    if isinstance(call, ModelNotFound | ModelNotReady):
-        raise call
-    if not isinstance(call, RequestContext):
-        raise TypeError(call)
-    return call
-
-
-def readmit(request: Request) -> None:
-    """Let ``request`` in by its query as it is now, where another model may be named; the one before is left.
-
-    Raises what says that the other one does not take it.
-    """
-    state = request.scope["state"]
-    before = state["call"]
-    state["call"] = _enter(request, before.deadline if isinstance(before, RequestContext) else None)
-    if isinstance(before, RequestContext):
-        before.deployment.leave()
-
-
-def _enter(request: Request, deadline: float | None = None) -> RequestContext:
-    services = services_of(request)
-    scope = request.scope
-    headers = exchange_of(scope).headers
-    model, version = _wanted(scope["query_string"])
-    deployment = services.catalog.get(_TASKS[scope["path"]], model, version)
-    seconds = services.settings.request_timeout_seconds
-    if _TIMEOUT_HEADER in headers:
-        seconds = seconds_to_answer(request, seconds)
-    if deadline is None:
-        deadline = asyncio.get_running_loop().time() + seconds
-    client = scope["state"].get("key") or client_of(request, services.settings.client_header)
-    # Who comes back is known by its address and the length of its body, which is that of its images.
-    size = headers.get(b"content-length", b"").decode("latin-1")
-    visit = deployment.enter(client, f"{client} {size}", deadline)
-    return RequestContext(services, deployment, visit, seconds, deadline)
 
 
 @lru_cache(maxsize=128)  # clients ask for the same again and again

@@ -2,18 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from emo_serve.api.http.admission import RequestContext, context_of, readmit
+from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.body_budget import Share
 from emo_serve.api.http.disconnect import cancel_on_disconnect
-from emo_serve.api.http.exchange import exchange_of
-from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload, Uploads, is_form, read_uploads
 from emo_serve.api.routes.openapi import CLASSIFY, DETECT
 from emo_serve.api.wire.negotiation import negotiate
@@ -21,81 +18,83 @@ from emo_serve.api.wire.problems import problem_for
 from emo_serve.api.wire.query import read_query, with_fields
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery
 from emo_serve.api.wire.serialization import coco_results, serialize_classification, serialize_detections
-from emo_serve.engine.execution.pipeline import Prediction
-from emo_serve.engine.execution.tasks import Parameters
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import DeadlineExceeded, InvalidParameter, InvalidRequest, ModelNotFound, QueueFull, Unavailable
+from emo_serve.engine.scheduling.job import Job
+from emo_serve.errors import (
+    DeadlineExceeded,
+    InvalidParameter,
+    InvalidRequest,
+    ModelNotFound,
+    QueueFull,
+    ServiceError,
+    Unavailable,
+)
 from emo_serve.vision.draw import PictureType
-from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
+from emo_serve.vision.results import (
+    Classification,
+    ClassifyParameters,
+    Detections,
+    DetectParameters,
+    Parameters,
+    Prediction,
+)
 
 JSON = "application/json"
 PICTURES = ("image/png", "image/jpeg")
 
 router = APIRouter(tags=["predict"])
-Outcome = Prediction | Exception
+Outcome = Prediction | ServiceError
 Plan = TypeVar("Plan")
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a request sent and what became of each image."""
-
-    uploads: Uploads
-    outcomes: list[Outcome]
-    deadline: float  # loop.time()
-
-
 @router.post("/classify", response_model=None, **CLASSIFY)
-async def classify(request: Request) -> Response:
+async def classify(request: ModelRequest) -> Response:
     """The best classes of each image."""
+    with request.services.bodies.share() as share:
+        uploads, parameters = await read_request(request, share, ClassifyQuery, _plan_classify)
+        outcomes = await answer_uploads(request, uploads, parameters)
+    answers = [_classified(request.deployment, outcome) for outcome in outcomes]
+    return JsonResponse({"results": answers} if uploads.several else answers[0])
 
-    def plan() -> tuple[RequestContext, ClassifyParameters]:
-        query = read_query(request.scope["query_string"], ClassifyQuery)
-        negotiate(exchange_of(request.scope).headers.get(b"accept"), (JSON,))
-        parameters = ClassifyParameters(
-            top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode
-        )
-        return context_of(request), parameters
 
-    with services_of(request).bodies.share() as share:
-        uploads, (call, parameters) = await read_request(request, share, ClassifyQuery, plan)
-        answered = await answer_uploads(request, uploads, call, parameters)
-    answers = [_classified(call.deployment, outcome) for outcome in answered.outcomes]
-    return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
+def _plan_classify(request: ModelRequest) -> ClassifyParameters:
+    query = read_query(request.scope["query_string"], ClassifyQuery)
+    negotiate(request.exchange.headers.get(b"accept"), (JSON,))
+    request.check_model()
+    return ClassifyParameters(top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode)
 
 
 @router.post("/detect", response_model=None, **DETECT)
-async def detect(request: Request) -> Response:
+async def detect(request: ModelRequest) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
-    accept = exchange_of(request.scope).headers.get(b"accept")
-
-    def plan() -> tuple[RequestContext, DetectParameters, DetectQuery, str]:
-        query = read_query(request.scope["query_string"], DetectQuery, "classes")
-        media_type = negotiate(accept, (JSON,) if query.format == "coco" else (JSON, *PICTURES))
-        _refuse_coco_conflict(query)
-        call = context_of(request)
-        parameters = DetectParameters(
-            score_threshold=query.score_threshold,
-            iou_threshold=query.iou_threshold,
-            max_detections=query.max_detections,
-            classes=class_names(query.classes, call.deployment.labels),
-            class_agnostic=query.class_agnostic,
-            full_decode=query.full_decode,
-        )
-        return call, parameters, query, media_type
-
-    with services_of(request).bodies.share() as share:
-        uploads, (call, parameters, query, media_type) = await read_request(request, share, DetectQuery, plan)
-        answered = await answer_uploads(request, uploads, call, parameters)
-        if answered.uploads.several:
-            media_type = negotiate(accept, (JSON,))  # a picture shows one image
+    with request.services.bodies.share() as share:
+        uploads, (parameters, query, media_type) = await read_request(request, share, DetectQuery, _plan_detect)
+        outcomes = await answer_uploads(request, uploads, parameters)
+        if uploads.several:
+            media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))  # a picture shows one image
         if media_type != JSON:
             picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
-            return await _picture(request, call.deployment, answered, picture_type)
+            return await _picture(request, uploads, outcomes, picture_type)
     if query.format == "coco":
-        return _coco(answered.outcomes)
-    answers = [_detected(call.deployment, outcome, query) for outcome in answered.outcomes]
-    return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
+        return _coco(outcomes)
+    answers = [_detected(request.deployment, outcome, query) for outcome in outcomes]
+    return JsonResponse({"results": answers} if uploads.several else answers[0])
+
+
+def _plan_detect(request: ModelRequest) -> tuple[DetectParameters, DetectQuery, str]:
+    query = read_query(request.scope["query_string"], DetectQuery, "classes")
+    available = (JSON,) if query.format == "coco" else (JSON, *PICTURES)
+    media_type = negotiate(request.exchange.headers.get(b"accept"), available)
+    _refuse_coco_conflict(query)
+    parameters = DetectParameters(
+        score_threshold=query.score_threshold,
+        iou_threshold=query.iou_threshold,
+        max_detections=query.max_detections,
+        classes=class_names(query.classes, request.deployment.labels),
+        class_agnostic=query.class_agnostic,
+        full_decode=query.full_decode,
+    )
+    return parameters, query, media_type
 
 
 def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -116,76 +115,64 @@ def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str,
 
 
 async def read_request(
-    request: Request, share: Share, model: type[BaseModel], plan: Callable[[], Plan]
+    request: ModelRequest, share: Share, model: type[BaseModel], plan: Callable[[ModelRequest], Plan]
 ) -> tuple[Uploads, Plan]:
     """The images of the request, and the ``plan`` that follows from its query, whose fields are those of ``model``.
 
     What is wrong with the query is raised before the body is read. Where a form holds parameters, they are put into the
     query, and the plan is made again.
     """
-    scope = request.scope
-    exchange, services, missing = exchange_of(scope), services_of(request), None
+    scope, services, missing = request.scope, request.services, None
     try:
-        planned = plan()
+        planned = plan(request)
     except ModelNotFound as error:
-        if not is_form(exchange) or b"model=" in scope["query_string"]:
+        if not is_form(request.exchange) or b"model=" in scope["query_string"]:
             raise
         missing = error  # the form may name a model that there is
-    call = scope["state"]["call"]
-    seconds = call.seconds if isinstance(call, RequestContext) else services.settings.request_timeout_seconds
     most = services.settings.max_images_per_request
     try:
-        uploads = await read_uploads(exchange, share, most, services.deadlines, seconds)
+        uploads = await read_uploads(request.exchange, share, most, services.deadlines, request.seconds)
     except QueueFull:
-        if isinstance(call, RequestContext):
-            call.deployment.count_refused_body()
+        if missing is None:
+            request.deployment.count_refused_body()
         raise
     if uploads.fields and (query := with_fields(scope["query_string"], uploads.fields, model)) != scope["query_string"]:
         scope["query_string"] = query
         if any(name in {"model", "version"} for name, value in uploads.fields if value):
-            readmit(request)
-        return uploads, plan()
+            request.enter_again()
+        return uploads, plan(request)
     if missing is not None:
         raise missing
     return uploads, planned
 
 
-async def answer_uploads(
-    request: Request,
-    uploads: Uploads,
-    call: RequestContext,
-    parameters: Parameters,
-) -> Answered:
+async def answer_uploads(request: ModelRequest, uploads: Uploads, parameters: Parameters) -> list[Outcome]:
     """What became of each image of the request; raises where that is one error for all of them."""
-    exchange = exchange_of(request.scope)
-    answers = _predict_all(uploads.images, parameters, call)
-    outcomes = await cancel_on_disconnect(exchange, answers)
-    exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]
+    outcomes = await cancel_on_disconnect(request.exchange, _answer_all(request, uploads.images, parameters))
+    request.exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]
     _raise_common_error(uploads, outcomes)
-    return Answered(uploads, outcomes, call.deadline)
+    return outcomes
 
 
-async def _predict_all(
-    images: Sequence[Upload],
-    parameters: Parameters,
-    call: RequestContext,
-) -> list[Outcome]:
-    async def predict(image: Upload) -> Outcome:
-        if isinstance(image, InvalidRequest):
-            return image
-        try:
-            return await call.deployment.predict(image, parameters, call.deadline, call.visit)
-        except Exception as error:  # noqa: BLE001  it becomes this image's problem and leaves its neighbours alone
-            return error
-
+async def _answer_all(request: ModelRequest, images: Sequence[Upload], parameters: Parameters) -> list[Outcome]:
     if len(images) == 1:
-        return [await predict(images[0])]
-    return await asyncio.gather(*map(predict, images))
+        return [await _answer(request, images[0], parameters)]
+    return await asyncio.gather(*(_answer(request, image, parameters) for image in images))
+
+
+async def _answer(request: ModelRequest, image: Upload, parameters: Parameters) -> Outcome:
+    """What becomes of one image; an error is its own and leaves its neighbours alone."""
+    if isinstance(image, InvalidRequest):
+        return image
+    try:
+        return await request.deployment.predict(Job(image, parameters, request.deadline, request.ticket))
+    except ServiceError as error:
+        return error
 
 
 def _raise_common_error(uploads: Uploads, outcomes: Sequence[Outcome]) -> None:
     """Raise the error of a single image, and that of several if none of them could even be tried."""
-    errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, ServiceError)]
     if errors and not uploads.several:
         raise errors[0]
     if len(errors) == len(outcomes) and all(isinstance(error, Unavailable | DeadlineExceeded) for error in errors):
@@ -193,7 +180,7 @@ def _raise_common_error(uploads: Uploads, outcomes: Sequence[Outcome]) -> None:
 
 
 def _classified(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, ServiceError):
         return {"error": problem_for(outcome).document()}
     if not isinstance(outcome.result, Classification):
         raise TypeError(outcome.result)
@@ -201,7 +188,7 @@ def _classified(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
 
 
 def _detected(deployment: Deployment, outcome: Outcome, query: DetectQuery) -> dict[str, Any]:
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, ServiceError):
         return {"error": problem_for(outcome).document()}
     return serialize_detections(
         deployment.manifest, deployment.labels, outcome.image, _detections(outcome), query.box_format, query.units
@@ -210,7 +197,7 @@ def _detected(deployment: Deployment, outcome: Outcome, query: DetectQuery) -> d
 
 def _coco(outcomes: Sequence[Outcome]) -> Response:
     """One flat list. It has no room for errors, so a header names the images that are missing from it."""
-    errors = {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    errors = {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, ServiceError)}
     if len(errors) == len(outcomes):
         raise errors[0]
     results: list[dict[str, Any]] = []
@@ -220,12 +207,14 @@ def _coco(outcomes: Sequence[Outcome]) -> Response:
     return JsonResponse(results, [(b"x-failed-images", ",".join(map(str, errors)).encode())] if errors else [])
 
 
-async def _picture(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
-    (image,), (outcome,) = answered.uploads.images, answered.outcomes
-    if isinstance(outcome, Exception) or isinstance(image, InvalidRequest):
+async def _picture(
+    request: ModelRequest, uploads: Uploads, outcomes: Sequence[Outcome], media_type: PictureType
+) -> Response:
+    (image,), (outcome,) = uploads.images, outcomes
+    if isinstance(outcome, ServiceError) or isinstance(image, InvalidRequest):
         raise TypeError(outcome)
-    drawing = deployment.draw(image, _detections(outcome), media_type, answered.deadline)
-    return Response(await cancel_on_disconnect(exchange_of(request.scope), drawing), media_type=media_type)
+    drawing = request.deployment.draw(image, _detections(outcome), media_type, request.deadline)
+    return Response(await cancel_on_disconnect(request.exchange, drawing), media_type=media_type)
 
 
 def _detections(prediction: Prediction) -> Detections:

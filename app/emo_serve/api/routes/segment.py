@@ -1,22 +1,22 @@
 """/segment: the class of every pixel, as JSON, as a picture of labels or as an overlay."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from emo_serve.api.http.admission import RequestContext, context_of
+from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.disconnect import cancel_on_disconnect
-from emo_serve.api.http.exchange import exchange_of
-from emo_serve.api.http.services import services_of
+from emo_serve.api.http.uploads import Uploads
 from emo_serve.api.routes.openapi import SEGMENT
-from emo_serve.api.routes.predict import JSON, PICTURES, Answered, JsonResponse, Outcome, answer_uploads, read_request
+from emo_serve.api.routes.predict import JSON, PICTURES, JsonResponse, Outcome, answer_uploads, read_request
 from emo_serve.api.wire.negotiation import negotiate
 from emo_serve.api.wire.problems import problem_for
 from emo_serve.api.wire.query import read_query
 from emo_serve.api.wire.schemas import SegmentQuery
 from emo_serve.api.wire.serialization import serialize_segmentation
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest
+from emo_serve.errors import InvalidParameter, InvalidRequest, ServiceError
 from emo_serve.vision.draw import PictureType
 from emo_serve.vision.results import Segmentation, SegmentParameters
 
@@ -24,54 +24,55 @@ router = APIRouter(tags=["predict"])
 
 
 @router.post("/segment", response_model=None, **SEGMENT)
-async def segment(request: Request) -> Response:
+async def segment(request: ModelRequest) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
-    accept = exchange_of(request.scope).headers.get(b"accept")
-
-    def plan() -> tuple[RequestContext, SegmentQuery, str]:
-        query = read_query(request.scope["query_string"], SegmentQuery)
-        media_type = negotiate(accept, PICTURES if query.format == "overlay" else (JSON, *PICTURES))
-        return context_of(request), query, media_type
-
-    with services_of(request).bodies.share() as share:
-        uploads, (call, query, media_type) = await read_request(request, share, SegmentQuery, plan)
-        deployment = call.deployment
-        answered = await answer_uploads(request, uploads, call, SegmentParameters(full_decode=query.full_decode))
-        if answered.uploads.several:  # a picture shows one image
+    with request.services.bodies.share() as share:
+        uploads, (parameters, query, media_type) = await read_request(request, share, SegmentQuery, _plan)
+        outcomes = await answer_uploads(request, uploads, parameters)
+        if uploads.several:  # a picture shows one image
             if query.format == "overlay":
                 msg = "format = 'overlay': allowed is one image; this request may have several."
                 raise InvalidParameter(msg)
-            media_type = negotiate(accept, (JSON,))
+            media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))
         if media_type == "image/png" and query.format == "labels":
-            return await _labels(request, deployment, answered)
+            return await _labels(request, outcomes)
         if media_type != JSON:
-            return await _overlay(
-                request, deployment, answered, "image/png" if media_type == "image/png" else "image/jpeg"
-            )
-    answers = [_segmented(deployment, outcome) for outcome in answered.outcomes]
-    return JsonResponse({"results": answers} if answered.uploads.several else answers[0])
+            picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
+            return await _overlay(request, uploads, outcomes, picture_type)
+    answers = [_segmented(request.deployment, outcome) for outcome in outcomes]
+    return JsonResponse({"results": answers} if uploads.several else answers[0])
+
+
+def _plan(request: ModelRequest) -> tuple[SegmentParameters, SegmentQuery, str]:
+    query = read_query(request.scope["query_string"], SegmentQuery)
+    available = PICTURES if query.format == "overlay" else (JSON, *PICTURES)
+    media_type = negotiate(request.exchange.headers.get(b"accept"), available)
+    request.check_model()
+    return SegmentParameters(full_decode=query.full_decode), query, media_type
 
 
 def _segmented(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, ServiceError):
         return {"error": problem_for(outcome).document()}
     return serialize_segmentation(deployment.manifest, deployment.labels, _segmentation(outcome))
 
 
-async def _labels(request: Request, deployment: Deployment, answered: Answered) -> Response:
-    writing = deployment.write_class_map(_segmentation(answered.outcomes[0]), answered.deadline)
-    return Response(await cancel_on_disconnect(exchange_of(request.scope), writing), media_type="image/png")
+async def _labels(request: ModelRequest, outcomes: Sequence[Outcome]) -> Response:
+    writing = request.deployment.write_class_map(_segmentation(outcomes[0]), request.deadline)
+    return Response(await cancel_on_disconnect(request.exchange, writing), media_type="image/png")
 
 
-async def _overlay(request: Request, deployment: Deployment, answered: Answered, media_type: PictureType) -> Response:
-    (image,), (outcome,) = answered.uploads.images, answered.outcomes
+async def _overlay(
+    request: ModelRequest, uploads: Uploads, outcomes: Sequence[Outcome], media_type: PictureType
+) -> Response:
+    (image,), (outcome,) = uploads.images, outcomes
     if isinstance(image, InvalidRequest):
         raise TypeError(image)
-    drawing = deployment.draw(image, _segmentation(outcome), media_type, answered.deadline)
-    return Response(await cancel_on_disconnect(exchange_of(request.scope), drawing), media_type=media_type)
+    drawing = request.deployment.draw(image, _segmentation(outcome), media_type, request.deadline)
+    return Response(await cancel_on_disconnect(request.exchange, drawing), media_type=media_type)
 
 
 def _segmentation(outcome: Outcome) -> Segmentation:
-    if isinstance(outcome, Exception) or not isinstance(outcome.result, Segmentation):
+    if isinstance(outcome, ServiceError) or not isinstance(outcome.result, Segmentation):
         raise TypeError(outcome)
     return outcome.result

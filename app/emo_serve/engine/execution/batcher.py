@@ -2,9 +2,8 @@
 
 One task forms batches, one task runs each of them in a thread. An instance is taken before its batch is formed, so
 whatever arrives while all instances are busy shares the next batch, with no delay configured. With a delay, an idle
-instance waits for one more image where the cost model says that this pays. Where batches do not pay, an image may be
-taken through all steps alone. Every image ends in exactly one way: its answer, an error, or the cancellation of the
-task that waits for it.
+instance waits for one more image where the cost model says that this pays. Every image ends in exactly one way: its
+answer, an error, or the cancellation of the task that waits for it.
 """
 
 import asyncio
@@ -12,21 +11,18 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.inline import Answer, InlineExecutor, P, R
-from emo_serve.engine.execution.session import Inference, Session, infer
+from emo_serve.engine.execution.instances import Instances
+from emo_serve.engine.execution.session import Inference, Run, infer
 from emo_serve.engine.host import lower_priority
 from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.deadlines import Deadlines, too_late
-from emo_serve.engine.scheduling.ready_queue import Priority, ReadyQueue
-from emo_serve.errors import InferenceFailed, ModelNotReady, ServiceError, ShuttingDown
+from emo_serve.engine.scheduling.deadlines import too_late
+from emo_serve.errors import InferenceFailed, ServiceError
 from emo_serve.metrics.definitions import ModelMetrics
 from emo_serve.settings import Batching
 
@@ -41,69 +37,44 @@ class _Queued:
 
     tensor: NDArray[np.uint8]
     deadline: float | None  # loop.time()
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Run]
     queued_at: float  # time.perf_counter(): the event loop's own clock may tick in milliseconds
 
 
 class Batcher:
     """Turns single images into batches for one session; lives on the event loop that made it."""
 
-    def __init__(
-        self,
-        name: str,
-        session: Session,
-        options: Batching,
-        instances: int,
-        costs: CostModel,
-        metrics: ModelMetrics,
-        ready: ReadyQueue[Callable[[], None]],
-        on_death: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Start to batch for the model called ``name``, ``instances`` batches at a time.
+    def __init__(self, instances: Instances, options: Batching, costs: CostModel, metrics: ModelMetrics) -> None:
+        """Start to batch, as many batches at a time as there are ``instances``, until these are closed.
 
-        What the runs cost is told to ``costs`` and asked of it; images that are alone lie in the ``hand`` until a
-        thread has time; ``on_death`` is called if the batcher ends unasked.
+        What the runs cost is told to ``costs`` and asked of it.
         """
+        self.instances = instances
         self._max_batch_size = options.largest_batch
-        self._name = name
-        self._session = session
         self._options = options
         self._costs = costs
         self._metrics = metrics
-        self._on_death = on_death
         self._queue: OrderedDict[_Queued, None] = OrderedDict()  # an ordered set: who leaves is removed at once
         self._arrived = asyncio.Event()
         self._arrived_at = time.perf_counter()
         self._arrival_seconds = 0.0  # from one image to the next, lately
-        self._idle_instances = asyncio.Semaphore(instances)
-        self._threads = ThreadPoolExecutor(instances, thread_name_prefix=f"infer-{name}")
         self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines()
-        self._closed = False
-        self._dead = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._inline = InlineExecutor(session, self._idle_instances, self._threads, ready, costs, metrics)
-        self._former: asyncio.Task[None] | None = self._start(self._form_batches(), f"batcher {name}")
+        instances.start(self._form_batches(), f"batcher {instances.name}")
 
-    @property
-    def alive(self) -> bool:
-        """Whether submitted images are being answered."""
-        return not (self._dead or self._closed)
-
-    async def submit(self, tensor: NDArray[np.uint8], deadline: float | None = None) -> Answer:
+    async def submit(self, tensor: NDArray[np.uint8], deadline: float | None = None) -> Run:
         """Answer one image (H, W, 3), computed together with others; cancelled while queued, it is never computed.
 
+        Nor is it where the answer would come past its ``deadline`` (loop.time()); whoever waits ends the wait itself.
         Raises ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
         """
-        if self._dead or self._closed:
-            raise self._gone()
+        self.instances.check()
         image = _Queued(tensor, deadline, self._loop.create_future(), time.perf_counter())
         self._queue[image] = None
+        self.instances.waiters.add(image.answer)
         self._note_arrival()
         self._arrived.set()
         try:
-            with self._deadlines.before(deadline):
-                return await image.answer
+            return await image.answer
         finally:
             self._leave_queue(image)
 
@@ -113,46 +84,20 @@ class Batcher:
         return len(self._queue)
 
     @property
-    def can_run_inline(self) -> bool:
-        """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs."""
-        return not (self._queue or self._costs.batches_pay(self._max_batch_size)) and self._inline.has_thread
-
-    async def run_inline(
-        self,
-        prepare: Callable[[], P],
-        finish: Callable[[P, Answer], R],
-        on_computed: Callable[[], None],
-        turn: Priority,
-    ) -> R:
-        """Take one image through all steps in one thread, as ``InlineExecutor.run``; raises as ``submit``.
-
-        To be called where ``can_run_inline``, in the same turn of the event loop.
-        """
-        if self._dead or self._closed:
-            raise self._gone()
-        return await self._inline.run(prepare, finish, on_computed, turn)
-
-    async def close(self) -> None:
-        """Reject what is not answered yet, and end."""
-        self._closed = True
-        self._reject_queued()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._former = None  # the traceback of its end leads back here: a circle would keep the session in memory
+    def batches_pay(self) -> bool:
+        """Whether images in one run cost much less than in single runs."""
+        return self._costs.batches_pay(self._max_batch_size)
 
     # ---- forming batches -------------------------------------------------------------------------------------------
 
     async def _form_batches(self) -> None:
         while True:
             await self._arrived.wait()
-            await self._idle_instances.acquire()
+            await self.instances.idle.acquire()
             if batch := await self._form():
-                self._start(self._run(batch), f"batch of {len(batch)} for {self._name}")
+                self.instances.start(self._run(batch), f"batch of {len(batch)} for {self.instances.name}")
             else:
-                self._idle_instances.release()
+                self.instances.idle.release()
 
     async def _form(self) -> list[_Queued]:
         """The next images to compute; none if all that waited have left."""
@@ -222,6 +167,7 @@ class Batcher:
 
     def _leave_queue(self, image: _Queued) -> None:
         self._queue.pop(image, None)
+        self.instances.waiters.discard(image.answer)
 
     # ---- running them ----------------------------------------------------------------------------------------------
 
@@ -230,24 +176,26 @@ class Batcher:
             await self._compute(batch)
         except BaseException:  # this task was killed; nobody may be left waiting
             for image in batch:
-                _reject(image, self._gone())
+                _reject(image, self.instances.gone())
             raise
         finally:
-            self._idle_instances.release()
+            self.instances.idle.release()
 
     async def _compute(self, batch: list[_Queued]) -> None:
         """Answer every image of the batch; if it fails, one by one, so that a poison image fails alone."""
         self._metrics.batch(len(batch))
         tensors = [image.tensor for image in batch]
         try:
-            computed = await self._loop.run_in_executor(self._threads, self._infer, self._costs.is_heavy, tensors)
+            computed = await self._loop.run_in_executor(
+                self.instances.threads, self._infer, self._costs.is_heavy, tensors
+            )
         except InferenceFailed as error:
             if len(batch) == 1:
                 _reject(batch[0], error)
                 return
             logger.warning(
                 "a batch failed; its images are tried one by one",
-                extra={"model": self._name, "batch_size": len(batch)},
+                extra={"model": self.instances.name, "batch_size": len(batch)},
                 exc_info=error,
             )
             for image in batch:
@@ -257,45 +205,12 @@ class Batcher:
         self._costs.ran(len(batch), computed.seconds)
         for row, image in enumerate(batch):
             if not image.answer.done():  # its client may have left meanwhile
-                rows = {name: values[row] for name, values in computed.outputs.items()}
-                image.answer.set_result(Answer(rows, computed.started_at - image.queued_at, computed.seconds))
+                image.answer.set_result(computed.of_image(row, computed.started_at - image.queued_at))
 
     def _infer(self, is_heavy: bool, tensors: list[NDArray[np.uint8]]) -> Inference:  # noqa: FBT001  by position
         if is_heavy:
             lower_priority()
-        return infer(self._session, tensors)
-
-    # ---- ending ----------------------------------------------------------------------------------------------------
-
-    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        """Start a task that is watched: the loop itself would not tell that it died."""
-        task = self._loop.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if failure is None or self._closed or self._dead:
-            return
-        self._dead = True
-        logger.critical("the batcher died", extra={"model": self._name, "task": task.get_name()}, exc_info=failure)
-        if self._former is not None:
-            self._former.cancel()
-        self._reject_queued()
-        self._on_death()
-
-    def _reject_queued(self) -> None:
-        for image in list(self._queue):
-            _reject(image, self._gone())
-        self._inline.reject(self._gone)
-
-    def _gone(self) -> ServiceError:
-        """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""
-        if self._closed:
-            return ShuttingDown(f"Model {self._name!r} was shut down before it answered.")
-        return ModelNotReady(f"Model {self._name!r} stopped working.")
+        return infer(self.instances.session, tensors)
 
 
 def _reject(image: _Queued, error: ServiceError) -> None:

@@ -6,171 +6,112 @@ more than what it lets overlap, as every core is busy anyway.
 
 import asyncio
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from emo_serve.engine.execution.batcher import Batcher
+from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.execution.pixel_threads import guarded
-from emo_serve.engine.execution.session import Outputs, Session, infer
+from emo_serve.engine.execution.session import infer
 from emo_serve.engine.host import lower_priority
-from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.ready_queue import Priority, ReadyQueue
+from emo_serve.engine.scheduling.job import Job
+from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.errors import ServiceError
 from emo_serve.metrics.definitions import ModelMetrics
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One image's rows of a batch's outputs, without the batch axis, and where its time went."""
-
-    outputs: Outputs
-    queue_seconds: float
-    infer_seconds: float
-
-
-class HasTensor(Protocol):
-    """An image that is ready for the model."""
-
-    @property
-    def tensor(self) -> NDArray[np.uint8]:
-        """(H, W, 3)."""
-        ...
-
-
-P = TypeVar("P", bound=HasTensor)
-R = TypeVar("R")
+from emo_serve.vision.results import Prediction
 
 
 class InlineExecutor:
     """Runs single images in the threads of one session's instances; used from one event loop."""
 
-    def __init__(
-        self,
-        session: Session,
-        idle: asyncio.Semaphore,
-        threads: ThreadPoolExecutor,
-        ready: ReadyQueue[Callable[[], None]],
-        costs: CostModel,
-        metrics: ModelMetrics,
-    ) -> None:
-        """Share the instances with whoever else takes them from ``idle``; what the runs cost is told to ``costs``."""
-        self._session = session
-        self._idle = idle
-        self._threads = threads
-        self._ready = ready
-        self._costs = costs
+    def __init__(self, pipeline: Pipeline, batcher: Batcher, scheduler: Scheduler, metrics: ModelMetrics) -> None:
+        """Share the instances with the ``batcher``, to which images go that are better off together."""
+        self._pipeline = pipeline
+        self._batcher = batcher
+        self._instances = batcher.instances
+        self._scheduler = scheduler
+        self._ready = scheduler.queue.ready
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._answers: set[asyncio.Future[Any]] = set()
         self._at_work = 0
 
     @property
-    def has_thread(self) -> bool:
-        """Whether an instance is idle or takes what is at hand when it has ended its image."""
-        return self._at_work > 0 or not self._idle.locked()
+    def is_best(self) -> bool:
+        """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs.
 
-    async def run(
-        self,
-        prepare: Callable[[], P],
-        finish: Callable[[P, Answer], R],
-        on_computed: Callable[[], None],
-        turn: Priority,
-    ) -> R:
-        """Prepare one image, compute it and finish it; ``on_computed`` is called on the event loop before that is told.
-
-        An image whose waiter left before it was computed never is. Raises what the functions and the session raise, as
-        ServiceErrors. To be called where an instance ``has_thread``, in the same turn of the event loop.
+        An instance is idle then, or takes what is ready when it has ended its image.
         """
-        answer: asyncio.Future[R] = self._loop.create_future()
-        self._answers.add(answer)
-        self._ready.put(turn, partial(self._visit, time.perf_counter(), prepare, finish, on_computed, answer))
-        if not self._idle.locked():
-            await self._idle.acquire()  # at once
+        return (self._at_work > 0 or not self._instances.idle.locked()) and not (
+            self._batcher.waiting or self._batcher.batches_pay
+        )
+
+    async def run(self, job: Job) -> Prediction:
+        """Answer one image that has its slot, all steps in one thread; its waiter gone before a step, none follows.
+
+        To be called where it ``is_best``, in the same turn of the event loop. Raises what the scheduler and the steps
+        raise, ShuttingDown, ModelNotReady or InferenceFailed.
+        """
+        self._instances.check()
+        answer: asyncio.Future[Prediction] = self._loop.create_future()
+        job.answer = answer
+        self._instances.waiters.add(answer)
+        self._ready.put(job)
+        if not self._instances.idle.locked():
+            await self._instances.idle.acquire()  # at once
             self._at_work += 1
-            self._threads.submit(self._work)
+            self._instances.threads.submit(self._work)
         try:
             return await answer
         finally:
-            self._answers.discard(answer)
-
-    def reject(self, why: Callable[[], ServiceError]) -> None:
-        """Fail all that are not answered yet, each with an error of its own."""
-        for answer in self._answers:
-            _fail(answer, why())
+            self._instances.waiters.discard(answer)
 
     # ---- in the threads --------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        """Take what is at hand until there is nothing."""
-        while (visit := self._ready.take()) is not None:
-            visit()
-        self._tell(self._stopped)
-
-    def _visit(
-        self,
-        submitted: float,
-        prepare: Callable[[], P],
-        finish: Callable[[P, Answer], R],
-        on_computed: Callable[[], None],
-        answer: asyncio.Future[R],
-    ) -> None:
-        """All steps of one image; the event loop is told how they ended."""
-        if answer.done():  # its client left, or its deadline passed
-            return
-        if self._costs.is_heavy:
-            lower_priority()
-        queued = time.perf_counter() - submitted
-        try:
-            settle = guarded(self._take_through, queued, prepare, finish, on_computed, answer)
-        except ServiceError as error:
-            settle = partial(_fail, answer, error)
-        self._tell(settle)
-
-    def _take_through(
-        self,
-        queued: float,
-        prepare: Callable[[], P],
-        finish: Callable[[P, Answer], R],
-        on_computed: Callable[[], None],
-        answer: asyncio.Future[R],
-    ) -> Callable[[], None]:
-        prepared = prepare()
-        if answer.done():
-            return lambda: None
-        computed = infer(self._session, [prepared.tensor])
-        rows = {name: values[0] for name, values in computed.outputs.items()}
-        result = finish(prepared, Answer(rows, queued, computed.seconds))
-
-        def settle() -> None:
-            self._metrics.batch(1)
-            self._costs.ran(1, computed.seconds)
-            if not answer.done():
-                on_computed()
-                answer.set_result(result)
-
-        return settle
-
-    def _tell(self, settle: Callable[[], None]) -> None:
+        """Take what is ready until there is nothing."""
         with suppress(RuntimeError):  # the event loop has ended, and nobody waits
-            self._loop.call_soon_threadsafe(settle)
+            while (job := self._ready.take()) is not None:
+                if not job.answer.done():  # done: its client left, or its deadline passed
+                    self._answer(job)
+            self._loop.call_soon_threadsafe(self._stopped)
+
+    def _answer(self, job: Job) -> None:
+        try:
+            prediction = guarded(self._take_through, job)
+        except ServiceError as error:
+            self._loop.call_soon_threadsafe(self._fail, job, error)
+        else:
+            if prediction is not None:
+                self._loop.call_soon_threadsafe(self._settle, job, prediction)
+
+    def _take_through(self, job: Job) -> Prediction | None:
+        """All steps of one image; None where nobody waits for it any more."""
+        begun = time.perf_counter()
+        self._scheduler.check(job)
+        if self._scheduler.costs.is_heavy:
+            lower_priority()
+        prepared = self._pipeline.prepare(job)
+        if job.answer.done():
+            return None
+        computed = infer(self._instances.session, [prepared.tensor])
+        return self._pipeline.finish(job, prepared, computed.of_image(0, begun - job.started_at))
 
     # ---- on the event loop -----------------------------------------------------------------------------------------
+
+    def _settle(self, job: Job, prediction: Prediction) -> None:
+        self._metrics.batch(1)
+        self._scheduler.costs.ran(1, prediction.timings.infer)
+        if not job.answer.done():
+            self._scheduler.computed(job)
+            job.answer.set_result(prediction)
+
+    def _fail(self, job: Job, error: ServiceError) -> None:
+        if not job.answer.done():
+            job.answer.set_exception(error)
 
     def _stopped(self) -> None:
         if self._ready:  # put in when the thread had just looked
             with suppress(RuntimeError):  # the threads have ended, and nobody waits
-                self._threads.submit(self._work)
+                self._instances.threads.submit(self._work)
             return
         self._at_work -= 1
-        self._idle.release()
-
-
-def _fail(answer: asyncio.Future[Any], error: ServiceError) -> None:
-    if not answer.done():
-        answer.set_exception(error)
+        self._instances.idle.release()

@@ -1,7 +1,13 @@
 """What the images show that come: watched, because a model goes wrong without an error when they change."""
 
-from emo_serve.engine.execution.tasks import Parameters, Result
-from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
+from emo_serve.vision.results import (
+    Classification,
+    ClassifyParameters,
+    Detections,
+    DetectParameters,
+    Parameters,
+    Result,
+)
 
 
 def prediction_stats(result: Result, parameters: Parameters) -> tuple[list[int], list[float]] | None:

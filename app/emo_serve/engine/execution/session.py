@@ -155,12 +155,25 @@ def open_session(artefact: Artefact, settings: Settings) -> Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One image's share of a run of the model: its rows of the outputs, without the batch axis, and its times."""
+
+    outputs: Outputs
+    queue_seconds: float
+    infer_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Inference:
     """The outputs (N, ...) of a batch, and when (``time.perf_counter()``) and how long it ran."""
 
     outputs: Outputs
     started_at: float
     seconds: float
+
+    def of_image(self, row: int, queue_seconds: float) -> Run:
+        """What belongs to one of the images, which had waited for so long."""
+        return Run({name: values[row] for name, values in self.outputs.items()}, queue_seconds, self.seconds)
 
 
 def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:

@@ -14,13 +14,12 @@ from emo_serve.vision.results import (
     Detections,
     DetectParameters,
     Geometry,
+    Parameters,
+    Result,
     Segmentation,
     SegmentParameters,
 )
 from emo_serve.vision.segment import segment
-
-Parameters = ClassifyParameters | DetectParameters | SegmentParameters
-Result = Classification | Detections | Segmentation
 
 
 class Task(Protocol):

@@ -1,27 +1,28 @@
-"""One served model: its session, batcher and pipeline, from the self-test to the drain."""
+"""One served model: its session, scheduler and executors, from the self-test to the drain."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TypeVarTuple
 
+from emo_serve.engine.execution.batched import BatchExecutor
 from emo_serve.engine.execution.batcher import Batcher
-from emo_serve.engine.execution.pipeline import Pipeline, Prediction, Stay
+from emo_serve.engine.execution.inline import InlineExecutor
+from emo_serve.engine.execution.instances import Instances
+from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.prediction_stats import prediction_stats
 from emo_serve.engine.execution.session import OpenSession, Session, open_session
-from emo_serve.engine.execution.tasks import Parameters, task_for
+from emo_serve.engine.execution.tasks import task_for
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact
-from emo_serve.engine.scheduling.admission import Admission, Visit
 from emo_serve.engine.scheduling.cost_model import NOTHING_MEASURED, CostModel
-from emo_serve.engine.scheduling.deadlines import Deadlines, too_late
 from emo_serve.engine.scheduling.fair_queue import FairQueue
-from emo_serve.engine.scheduling.ready_queue import ReadyQueue
+from emo_serve.engine.scheduling.job import Job, Ticket
+from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -38,7 +39,7 @@ from emo_serve.metrics.definitions import Metrics, ModelMetrics, Queue, Reason
 from emo_serve.settings import Settings
 from emo_serve.vision.draw import PictureType, draw_found, encode_class_map
 from emo_serve.vision.image import ImageLimits
-from emo_serve.vision.results import Detections, Segmentation
+from emo_serve.vision.results import Detections, Prediction, Segmentation
 
 logger = logging.getLogger(__name__)
 
@@ -82,27 +83,24 @@ class Deployment:
         self._description = self.manifest.version, settings.session.provider, self.manifest.outputs[0].dtype
         self._metrics.served(*self._description)
         self._is_served = True
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines()
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._request_seconds = settings.request_timeout_seconds
         self._workers = workers
-        self._instances = settings.batching.instances or usable_cores()
-        self._costs = CostModel(self._instances, batch_seconds)
+        count = settings.batching.instances or usable_cores()
+        costs = CostModel(count, batch_seconds)
         decode_threads = settings.decode_threads or usable_cores()
         # Not a method: a circle of references would keep the model in memory when it has ended.
-        slots = partial(_slots, self._costs, decode_threads, self._instances, settings.batching.largest_batch)
-        ready: ReadyQueue[Callable[[], None]] = ReadyQueue()
-        self._fair_queue = FairQueue(slots, ready)
-        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._fair_queue, self._costs)
-        self.retry_schedule = self._admission.retry_schedule
-        self._batcher = Batcher(
-            self.manifest.name, session, settings.batching, self._instances, self._costs, self._metrics, ready, on_death
-        )
-        self._queue = _queue(self._fair_queue, ready, self._batcher)
+        slots = partial(_slots, costs, decode_threads, count, settings.batching.largest_batch)
+        self._scheduler = Scheduler(self.manifest.name, settings.batching.max_queue_size, slots, costs)
+        self.retry_schedule = self._scheduler.admission.retry_schedule
+        pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact))
+        self._instances = Instances(self.manifest.name, session, count, on_death)
+        batcher = Batcher(self._instances, settings.batching, costs, self._metrics)
+        self._batched = BatchExecutor(pipeline, workers, batcher, self._scheduler)
+        self._inline = InlineExecutor(pipeline, batcher, self._scheduler, self._metrics)
+        self._queue = _queue(self._scheduler.queue, batcher)
         self._metrics.watch(self._queue)
-        self._pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact), workers, self._batcher)
 
     @classmethod
     async def start(
@@ -128,59 +126,49 @@ class Deployment:
     @property
     def ready(self) -> bool:
         """Whether images are accepted and answered."""
-        return self._batcher.alive
+        return self._instances.alive
 
-    def enter(self, client: str, request: str, deadline: float) -> Visit:
+    def enter(self, client: str, request: str, deadline: float) -> Ticket:
         """Let a request in before its body is read; ``request`` is what is the same when it comes again.
 
-        It visits until it is to ``leave``; what it sends meanwhile is answered even if the model is retired. Raises
-        QueueFull, Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
+        Until it is to ``leave``, what it sends is answered even if the model is retired. Raises QueueFull, Overloaded
+        or ShuttingDown; that counts as one image, as nobody knows how many are in it.
         """
         try:
-            return self._admission.enter(client, request, deadline)
+            return self._scheduler.admission.enter(client, request, deadline)
         except ServiceError as error:
             self._count(error)
             raise
 
     def leave(self) -> None:
-        """End a visit: nothing more is asked for."""
-        self._admission.leave()
+        """End what ``enter`` began: nothing more is asked for."""
+        self._scheduler.admission.leave()
 
-    async def predict(
-        self, upload: bytes, parameters: Parameters, deadline: float | None = None, visit: Visit | None = None
-    ) -> Prediction:
-        """Answer one encoded image, or raise a ServiceError and nothing else; ``deadline`` is in ``loop.time()``.
+    async def predict(self, job: Job) -> Prediction:
+        """Answer one encoded image, or raise a ServiceError.
 
         Refusals (QueueFull, Overloaded, ShuttingDown, ModelNotReady) come at once. Cancelled while it waits, or past
         its deadline, the image is neither decoded nor computed.
         """
-        visit = visit or Visit()
-        came = time.perf_counter()
+        scheduler = self._scheduler
         try:
-            with self._admission.admit(visit, deadline), self._deadlines.before(deadline):
-                async with self._fair_queue.slot(visit.client) as slot:
-                    stay = Stay(
-                        slot.turn,
-                        time.perf_counter() - came,
-                        partial(self._drop_if_hopeless, deadline),
-                        self._learning(slot.give_back),
-                    )
-                    prediction = await self._pipeline.predict(upload, parameters, deadline, stay)
+            scheduler.admission.admit(job)
+            try:
+                with scheduler.deadlines.before(job.deadline):
+                    await scheduler.queue.acquire(job)
+                    executor = self._inline if self._inline.is_best else self._batched
+                    prediction = await executor.run(job)
+            finally:
+                scheduler.release(job)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
         except ServiceError as error:
             self._count(error)
             raise
-        except Exception as error:
-            msg = "the image could not be processed because of an internal error"
-            failure = InferenceFailed(msg)
-            failure.__cause__ = error
-            self._count(failure)
-            raise failure from error
         self._metrics.finished("ok")
         self._metrics.observe(prediction.timings.stages())
-        if (found := prediction_stats(prediction.result, parameters)) is not None:
+        if (found := prediction_stats(prediction.result, job.parameters)) is not None:
             self._metrics.found(*found, self.labels)
         return prediction
 
@@ -203,7 +191,7 @@ class Deployment:
 
     async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
         try:
-            with self._admission.carry_on(), self._deadlines.before(deadline):
+            with self._scheduler.admission.carry_on(), self._scheduler.deadlines.before(deadline):
                 return await self._workers.run(function, *args)
         except InferenceFailed as error:
             self._log(error)
@@ -218,42 +206,23 @@ class Deployment:
         """Answer those who were let in, as long as a request may take, then end; for a model that nobody finds now."""
         with suppress(TimeoutError):  # whoever has not left by then has had its answer, or is never to have it
             async with asyncio.timeout(self._request_seconds):
-                await self._admission.left()
+                await self._scheduler.admission.left()
         await self.close()
 
     async def close(self) -> None:
         """Refuse new images, answer the accepted ones within ``drain_seconds``, reject the rest, end."""
-        self._admission.close()
+        self._scheduler.admission.close()
         try:
             async with asyncio.timeout(self._drain_seconds):
-                await self._admission.drained()
+                await self._scheduler.admission.drained()
         except TimeoutError:
             logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
         finally:
-            await self._batcher.close()
+            await self._instances.close()
             if self._is_served:
                 self._is_served = False
                 self._metrics.unwatch(self._queue)
                 self._metrics.retired(*self._description)
-
-    def _drop_if_hopeless(self, deadline: float | None) -> None:
-        """Raise DeadlineExceeded for an image that is begun too late; alone it is tried all the same. In any thread."""
-        if (
-            deadline is not None
-            and deadline - self._loop.time() < self._costs.slot_seconds / 2
-            and self._fair_queue.is_shared
-        ):
-            raise too_late()
-
-    def _learning(self, give_back: Callable[[], None]) -> Callable[[], None]:
-        """What ends an image's time in its slot: the next one begins, and the cost model learns how long it was."""
-        started = time.perf_counter()
-
-        def on_computed() -> None:
-            self._costs.answered(time.perf_counter() - started, self._fair_queue.taken)
-            give_back()
-
-        return on_computed
 
     def _count(self, error: ServiceError) -> None:
         """Count an image that was not answered; log what is our own fault."""
@@ -273,9 +242,13 @@ class Deployment:
         logger.error("an image failed", extra={"model": self.manifest.name}, exc_info=error)
 
 
-def _queue(line: FairQueue, ready: ReadyQueue[Callable[[], None]], batcher: Batcher) -> Queue:
+def _queue(queue: FairQueue, batcher: Batcher) -> Queue:
     """All places where images wait."""
-    return Queue(lambda: line.waiting + len(ready) + batcher.waiting, lambda: max(line.age(), ready.age()))
+    ready = queue.ready
+    return Queue(
+        lambda: queue.waiting + len(ready) + batcher.waiting,
+        lambda: max(queue.age(), ready.age()),
+    )
 
 
 def _slots(costs: CostModel, decode_threads: int, instances: int, max_batch_size: int) -> int:

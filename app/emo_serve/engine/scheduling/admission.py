@@ -6,10 +6,12 @@ images under way and those that have their turn before it. What is refused is to
 
 import asyncio
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.fair_queue import FairQueue
+from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.engine.scheduling.retry_schedule import RetrySchedule
 from emo_serve.errors import Overloaded, QueueFull, ShuttingDown
 
@@ -18,32 +20,19 @@ _SHUTTING_DOWN_RETRY_SECONDS = 1.0
 _OWN_SHARE = 7  # a client may have so many times the images that there are places free
 
 
-@dataclass(slots=True)
-class Visit:
-    """A request at the door of a model."""
-
-    client: str = ""
-    request: str = ""
-    """What is the same when the request comes back."""
-    is_back: bool = False
-    """It was refused before and has come back when it was told to."""
-    retry_after_seconds: float | None = None
-    """What it is told now; once for all of its images."""
-
-
 class Admission:
     """Counts images from acceptance to answer and refuses what is too much; used from one event loop."""
 
-    def __init__(self, name: str, limit: int, line: FairQueue, costs: CostModel) -> None:
+    def __init__(self, name: str, limit: int, queue: FairQueue, costs: CostModel) -> None:
         """Admit up to ``limit`` images at a time for the model called ``name``."""
         self._name = name
         self._limit = limit
-        self._fair_queue = line
+        self._queue = queue
         self._costs = costs
         self.retry_schedule = RetrySchedule()
         self._held: dict[str, int] = {}  # client -> its images, for those that have any
         self._count = 0
-        self._visits = 0
+        self._requests = 0
         self._closed = False
         self._loop = asyncio.get_running_loop()  # to ask for it each time costs a call of the system
         self._nobody = asyncio.Event()
@@ -51,51 +40,50 @@ class Admission:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def enter(self, client: str, request: str, deadline: float) -> Visit:
+    def enter(self, client: str, request: str, deadline: float) -> Ticket:
         """Let a request of one image or more in, until ``leave``; raises ShuttingDown, QueueFull or Overloaded."""
         now = self._loop.time()
-        visit = Visit(client, request, is_back=self.retry_schedule.claim(request, now))
-        self._check(visit, deadline)
-        self._visits += 1
-        self._nobody.clear()
-        return visit
+        ticket = Ticket(client, request, self.retry_schedule.claim(request, now))
+        self._check(ticket, deadline, now)
+        if not self._requests:
+            self._nobody.clear()
+        self._requests += 1
+        return ticket
 
     def leave(self) -> None:
-        """End a visit that ``enter`` began."""
-        self._visits -= 1
-        if not self._visits:
+        """End what ``enter`` began."""
+        self._requests -= 1
+        if not self._requests:
             self._nobody.set()
 
     async def left(self) -> None:
-        """Wait until every visit has ended."""
-        while self._visits:
+        """Wait until every request that was let in has left."""
+        while self._requests:
             await self._nobody.wait()
 
-    def admit(self, visit: Visit, deadline: float | None) -> "Place":
-        """A place for one image for the time of a block; raises as ``enter``, at once, before any work."""
-        self._check(visit, deadline)
-        return Place(self, visit.client)
+    def admit(self, job: Job) -> None:
+        """Count one image until ``release``, or raise as ``enter``, at once, before any work."""
+        self._check(job.ticket, job.deadline, self._loop.time())
+        self._take()
+        client = job.ticket.client
+        self._held[client] = self._held.get(client, 0) + 1
 
-    def carry_on(self) -> "Place":
-        """A place for more work on what was admitted before; never refused, so that a drain loses nothing."""
-        return Place(self, None)
+    def release(self, job: Job) -> None:
+        """Count an image no more that was admitted."""
+        self._give_back()
+        client = job.ticket.client
+        held = self._held.pop(client) - 1
+        if held:
+            self._held[client] = held
 
-    def take(self, client: str | None) -> None:
-        """Take a place, which counts as the client's where one is named."""
-        self._count += 1
-        self._empty.clear()
-        if client is not None:
-            self._held[client] = self._held.get(client, 0) + 1
-
-    def give_back(self, client: str | None) -> None:
-        """Give back what ``take`` took."""
-        self._count -= 1
-        if not self._count:
-            self._empty.set()
-        if client is not None:
-            held = self._held.pop(client) - 1
-            if held:
-                self._held[client] = held
+    @contextmanager
+    def carry_on(self) -> Iterator[None]:
+        """Count more work on what was admitted before, for a block; never refused, so that a drain loses nothing."""
+        self._take()
+        try:
+            yield
+        finally:
+            self._give_back()
 
     def close(self) -> None:
         """Refuse all that comes from now on."""
@@ -106,60 +94,53 @@ class Admission:
         while self._count:
             await self._empty.wait()
 
-    def _check(self, visit: Visit, deadline: float | None) -> None:
+    def _take(self) -> None:
+        if not self._count:
+            self._empty.clear()
+        self._count += 1
+
+    def _give_back(self) -> None:
+        self._count -= 1
+        if not self._count:
+            self._empty.set()
+
+    def _check(self, ticket: Ticket, deadline: float | None, now: float) -> None:
         if self._closed:
             msg = f"Model {self._name!r} is shutting down."
             raise ShuttingDown(msg, _SHUTTING_DOWN_RETRY_SECONDS)
         if not self._count:
             return  # whatever was learned before: an idle model tries anything
-        now = self._loop.time()
         left = math.inf if deadline is None else deadline - now
-        seconds = self._predict(visit.client)
+        seconds = self._predict(ticket.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
-        expected = 0.0 if visit.is_back else self.retry_schedule.expected(now, seconds)
+        expected = 0.0 if ticket.is_back else self.retry_schedule.expected(now, seconds)
         free = self._limit - self._count
-        own = self._held.get(visit.client, 0)
+        own = self._held.get(ticket.client, 0)
         if free <= min(expected, self._limit / 2) or own >= _OWN_SHARE * free:
             msg = (
                 f"Model {self._name!r} has {self._count} images under way, {own} of them from "
                 f"this client; {self._limit} are allowed, and some places are kept for other clients."
             )
-            raise QueueFull(msg, self._retry_after(visit, now, self._count * self._costs.interval / 2, left))
+            raise QueueFull(msg, self._retry_after(ticket, now, self._count * self._costs.interval / 2, left))
         late = _CAUTION * seconds + min(expected * self._costs.interval, left / 2) - left
         if late > 0:
             msg = (
                 f"Model {self._name!r} would answer in about {seconds * 1000:.0f} ms, too late for this request, which "
                 f"has {max(0.0, left) * 1000:.0f} ms left."
             )
-            raise Overloaded(msg, self._retry_after(visit, now, min(late, self._count * self._costs.interval), left))
+            raise Overloaded(msg, self._retry_after(ticket, now, min(late, self._count * self._costs.interval), left))
 
     def _predict(self, client: str) -> float:
         """Seconds to the answer of a new image of ``client``."""
-        turn = 0.0 if self._fair_queue.has_room else (self._fair_queue.ahead_of(client) + 1) * self._costs.interval
+        turn = 0.0 if self._queue.has_room else (self._queue.ahead_of(client) + 1) * self._costs.interval
         return turn + self._costs.slot_seconds
 
-    def _retry_after(self, visit: Visit, now: float, earliest: float, left: float) -> float:
-        if visit.retry_after_seconds is None:
+    def _retry_after(self, ticket: Ticket, now: float, earliest: float, left: float) -> float:
+        if ticket.retry_after_seconds is None:
             interval = self._costs.interval
             # Those who come back at the same moment have to fit in, and to be answered within half of their time.
             most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
-            visit.retry_after_seconds = self.retry_schedule.reserve(
-                visit.request, now, earliest, interval, max(1, int(most))
+            ticket.retry_after_seconds = self.retry_schedule.reserve(
+                ticket.request, now, earliest, interval, max(1, int(most))
             )
-        return visit.retry_after_seconds
-
-
-class Place:
-    """A place among the images under way, for the time of a block."""
-
-    __slots__ = ("_admission", "_client")
-
-    def __init__(self, admission: Admission, client: str | None) -> None:
-        self._admission = admission
-        self._client = client
-
-    def __enter__(self) -> None:
-        self._admission.take(self._client)
-
-    def __exit__(self, *ended: object) -> None:
-        self._admission.give_back(self._client)
+        return ticket.retry_after_seconds

@@ -1,4 +1,4 @@
-"""The waiting line of a model: images wait as the bytes they came in, and clients take turns.
+"""The queue of a model: images wait as the bytes they came in, and clients take turns.
 
 So many slots are given out at a time as keep the machine busy; who has one is decoded and computed. Whoever waits is in
 a round: a client has one image in each, so a client with many images reaches far into later rounds and delays nobody by
@@ -9,20 +9,51 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
 
-from emo_serve.engine.scheduling.ready_queue import FIRST, Priority, ReadyQueue
+from emo_serve.engine.scheduling.job import Job, Priority
 
 
-@dataclass(slots=True, order=True)
-class _Waiting:
-    """An image in the line, in the order of turns."""
+class ReadyQueue:
+    """Images that have a slot, for threads to take in the order of priority without asking the event loop.
 
-    place: Priority
-    client: str = field(compare=False)
-    turn: asyncio.Future[None] = field(compare=False)
-    since: float = field(compare=False)  # time.monotonic()
+    A thread that had to wait for the event loop between two images would find its caches cold. Priorities are compared
+    in C and differ, so that each method is one step for the interpreter, which other threads cannot interrupt.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Priority, Job]] = []
+        self.begun = 0
+        """The round of what was taken last."""
+
+    def put(self, job: Job) -> None:
+        """Put an image in; on the event loop."""
+        heapq.heappush(self._heap, (job.priority, job))
+
+    def take(self) -> Job | None:
+        """Take the first; None where there is none. In any thread."""
+        try:
+            priority, job = heapq.heappop(self._heap)
+        except IndexError:
+            return None
+        self.begun = priority.round
+        return job
+
+    @property
+    def last(self) -> Priority | None:
+        """The priority of what is taken last."""
+        try:
+            return max(self._heap)[0]
+        except ValueError:
+            return None
+
+    def age(self) -> float:
+        """Seconds that the image which got its slot first has waited in here; 0 where there is none."""
+        oldest = min((job.started_at for _, job in self._heap[:]), default=None)
+        return 0.0 if oldest is None else time.perf_counter() - oldest
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
 
 @dataclass(slots=True)
@@ -37,21 +68,19 @@ class _Client:
 class FairQueue:
     """Gives slots to clients round-robin; used from one event loop."""
 
-    def __init__(self, slots: Callable[[], int], ready: ReadyQueue[Any]) -> None:
-        """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each.
-
-        What lies in the ``ready`` queue has a slot and has not begun: an image of higher priority gets a slot too.
-        """
+    def __init__(self, slots: Callable[[], int]) -> None:
+        """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each."""
+        self.ready = ReadyQueue()
+        """What has a slot and has not begun; an image of higher priority than one of these gets a slot too."""
         self._slots = slots
-        self._ready = ready
         self._taken = 0
-        self._waiting = 0
         self._clients_waiting = 0
         self._round = 0
-        self._came = 0
+        self._count = 0
         self._clients: dict[str, _Client] = {}
-        self._heap: list[_Waiting] = []  # those that left stay in it until their turn, or until they are half of it
-        self._left = 0
+        self._waiting: dict[Priority, tuple[Job, asyncio.Future[None]]] = {}  # and what tells of the slot
+        self._heap: list[Priority] = []  # of those, and of some that left: at most as many
+        self._loop = asyncio.get_running_loop()
 
     @property
     def taken(self) -> int:
@@ -61,7 +90,7 @@ class FairQueue:
     @property
     def waiting(self) -> int:
         """How many images wait for a slot."""
-        return self._waiting
+        return len(self._waiting)
 
     @property
     def has_room(self) -> bool:
@@ -71,7 +100,7 @@ class FairQueue:
     @property
     def is_shared(self) -> bool:
         """Whether somebody else would use the slot that one image gives up."""
-        return self._taken > 1 or self._waiting > 0
+        return self._taken > 1 or bool(self._waiting)
 
     def ahead_of(self, client: str) -> int:
         """How many waiting images have their turn before a new one of ``client``, at most."""
@@ -81,37 +110,33 @@ class FairQueue:
         return own + sum(min(other.waiting, own + 1) for name, other in self._clients.items() if name != client)
 
     def age(self) -> float:
-        """Seconds that the image which has waited longest has waited; 0 where none waits."""
-        oldest = min((image.since for image in self._heap if not image.turn.done()), default=None)
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        """Seconds that the image which has waited longest for its slot has waited; 0 where none waits."""
+        oldest = min((job.accepted_at for job, _ in self._waiting.values()), default=None)
+        return 0.0 if oldest is None else time.perf_counter() - oldest
 
-    def slot(self, client: str) -> "Slot":
-        """A slot to wait for."""
-        return Slot(self, client)
-
-    async def take(self, client: str) -> Priority:
-        """Take a slot when the turn has come; cancelled before that, the image has cost nothing."""
-        own = self._clients.setdefault(client, _Client())
+    async def acquire(self, job: Job) -> None:
+        """Take a slot for ``job`` when its turn has come; cancelled before that, the image has cost nothing."""
+        client = job.ticket.client
+        own = self._clients.get(client)
+        if own is None:
+            own = self._clients[client] = _Client()
         has_room = self.has_room
         earliest = self._present_round if has_room else self._present_round + 1
-        self._came += 1
-        place = Priority(max(earliest, own.next_round), own.waiting + own.held, self._came)
-        own.next_round = place.round + 1
-        last = self._ready.last
-        if has_room or (last is not None and place < last):
-            self._hold(client, place)
+        self._count += 1
+        priority = job.priority = Priority(max(earliest, own.next_round), own.waiting + own.held, self._count)
+        own.next_round = priority.round + 1
+        if has_room or ((last := self.ready.last) is not None and priority < last):
+            self._grant(job, own)
         else:
-            await self._wait(client, place)
-        return place
+            await self._wait(job, own)
 
-    def _hold(self, client: str, place: Priority) -> None:
-        self._taken += 1
-        self._clients[client].held += 1
-        self._round = max(self._round, place.round)
-
-    def give_back(self, client: str) -> None:
-        """Give a slot that ``client`` took to the next."""
+    def release(self, job: Job) -> None:
+        """Give the slot of ``job``, if it has one, to the next."""
+        if not job.has_slot:
+            return
+        job.has_slot = False
         self._taken -= 1
+        client = job.ticket.client
         own = self._clients[client]
         own.held -= 1
         self._forget(client, own)
@@ -120,77 +145,51 @@ class FairQueue:
     @property
     def _present_round(self) -> int:
         """The round in which images begin now."""
-        return self._ready.begun if self._ready else self._round
+        return self.ready.begun if self.ready else self._round
+
+    def _grant(self, job: Job, own: _Client) -> None:
+        job.has_slot = True
+        job.started_at = time.perf_counter()
+        self._taken += 1
+        own.held += 1
+        self._round = max(self._round, job.priority.round)
 
     def _forget(self, client: str, own: _Client) -> None:
         if not own.waiting and not own.held:
             del self._clients[client]
 
-    async def _wait(self, client: str, place: Priority) -> None:
-        own = self._clients[client]
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._heap, _Waiting(place, client, turn, time.monotonic()))
+    async def _wait(self, job: Job, own: _Client) -> None:
+        granted = self._loop.create_future()
+        self._waiting[job.priority] = job, granted
+        heapq.heappush(self._heap, job.priority)
         self._clients_waiting += not own.waiting
         own.waiting += 1
-        self._waiting += 1
         self._give_out()  # the number of slots may have grown
         try:
-            await turn
+            await granted
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._leave(client)
-                self._forget_those_who_left()
+            if granted.cancelled():
+                del self._waiting[job.priority]
+                self._ends_waiting(own)
+                self._forget(job.ticket.client, own)
+                if len(self._heap) > 2 * len(self._waiting):
+                    self._heap = sorted(self._waiting)
             else:  # it had got its slot in this very turn of the event loop
-                self.give_back(client)
+                self.release(job)
             raise
 
-    def _leave(self, client: str) -> None:
-        self._waiting -= 1
-        own = self._clients[client]
+    def _ends_waiting(self, own: _Client) -> None:
         own.waiting -= 1
         self._clients_waiting -= not own.waiting
-        self._forget(client, own)
-
-    def _forget_those_who_left(self) -> None:
-        self._left += 1
-        if self._left > len(self._heap) // 2:
-            self._heap = [image for image in self._heap if not image.turn.done()]
-            heapq.heapify(self._heap)
-            self._left = 0
 
     def _give_out(self) -> None:
         while self._heap and self._taken < self._slots():
-            image = heapq.heappop(self._heap)
-            if image.turn.done():  # its client left
-                self._left = max(0, self._left - 1)
+            first = self._waiting.get(heapq.heappop(self._heap))
+            if first is None or first[1].done():  # its client left
                 continue
-            self._hold(image.client, image.place)
-            self._leave(image.client)
-            image.turn.set_result(None)
-
-
-class Slot:
-    """A slot that is held for the time of a block, or until it is given back before."""
-
-    __slots__ = ("_client", "_fair_queue", "_is_held", "turn")
-
-    def __init__(self, line: FairQueue, client: str) -> None:
-        self._fair_queue = line
-        self._client = client
-        self._is_held = False
-        self.turn = FIRST
-        """When it was given."""
-
-    async def __aenter__(self) -> Self:
-        self.turn = await self._fair_queue.take(self._client)
-        self._is_held = True
-        return self
-
-    async def __aexit__(self, *ended: object) -> None:
-        self.give_back()
-
-    def give_back(self) -> None:
-        """Give it to the next, once."""
-        if self._is_held:
-            self._is_held = False
-            self._fair_queue.give_back(self._client)
+            job, granted = first
+            del self._waiting[job.priority]
+            own = self._clients[job.ticket.client]
+            self._ends_waiting(own)
+            self._grant(job, own)
+            granted.set_result(None)
