@@ -255,8 +255,8 @@ def _slots(costs: CostModel, decode_threads: int, instances: int, max_batch_size
     """How many images are decoded and computed at a time.
 
     Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
-    Where they do not, an image needs one core at a time: as many as there are cores at work, and one or some more at
-    ready, so that no core waits for the event loop. The rest would only wait inside.
+    Where they do not, an image needs one core at a time: as many as there are cores at work, and one or some more
+    that are ready, so that no core waits for the event loop. The rest would only wait inside.
     """
     if costs.batches_pay(max_batch_size):
         return decode_threads + 2 * instances * max_batch_size
