@@ -90,7 +90,7 @@ def test_a_file_that_breaks_or_goes_changes_nothing_and_is_logged_once(
 def test_it_is_looked_at_once_a_second_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyFile(path, clock := Clock())
     looks: list[Path] = []
-    monkeypatch.setattr("emo_serve.api.http.key_file._stamp", looks.append)
+    monkeypatch.setattr("emo_serve.api.http.key_file._fingerprint", looks.append)
     for tenth in range(100):
         clock.now = tenth / 10
         keys()
