@@ -77,6 +77,7 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
     write.add_argument("--classes", type=Path, help="text file, one class a line: those of a classifier to keep")
     write.add_argument("--groups", type=Path, help=GROUPS_HELP)
+    write.add_argument("--side", type=parse_side, help="side of the input in pixels (default: as trained last)")
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")
     write.add_argument("--name", required=True)
     write.add_argument("--version", required=True)
@@ -151,7 +152,7 @@ def _export(options: argparse.Namespace) -> None:
 
     classes = read_labels(options.classes) if options.classes else None
     chosen = Classes(options.labels, options.groups, classes)
-    publish(options.checkpoint, read_texts(options.card), target, measure, chosen)
+    publish(options.checkpoint, read_texts(options.card), target, measure, chosen, options.side)
 
 
 def _import(options: argparse.Namespace) -> None:

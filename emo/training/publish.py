@@ -53,8 +53,11 @@ def publish(
     target: Target,
     measure: Measure | None,
     classes: Classes = Classes(),
+    side: int | None = None,
 ) -> Path:
     """Export ``weights.pt`` of a run, or any checkpoint, and return the folder; prints how to query it.
+
+    ``side`` (pixels) is that of the served input, where not the one that training ended with.
 
     The figures on the card, which are printed, are those that ``measure`` returns for the ONNX file. Raise ValueError
     if a text is missing, a class is unknown or the file is not a checkpoint, FileExistsError if the version exists.
@@ -64,7 +67,7 @@ def publish(
     if missing:
         msg = f"the model card wants {', '.join(missing)} too"
         raise ValueError(msg)
-    trained = restore(checkpoint)
+    trained = restore(checkpoint, side)
     task, count = task_of(trained.model), trained.model.num_classes
     names = read_labels(classes.labels) if classes.labels else trained.labels or usual_labels(task, count)
     trained = replace(trained, labels=names)

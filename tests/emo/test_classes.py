@@ -10,7 +10,7 @@ from emo.export.classes import keep_classes
 from emo.models.heads.classifier import Classifier
 from emo.models.preprocessing import MEAN, STD
 from emo_serve.labels import read_labels
-from emo_serve.manifest import Preprocessing
+from emo_serve.manifest import Preprocessing, read_manifest
 from tests.emo.test_command_line import CARD
 
 WEIGHTS = Path(__file__).parents[2] / "checkpoints" / "emo-1m.pt"
@@ -43,10 +43,11 @@ def test_classes_that_cannot_be_kept_are_refused(name: str, kept: list[str], rea
         keep_classes(trained, kept)
 
 
-def test_trained_weights_are_exported_with_fewer_classes_than_they_learned(tmp_path: Path) -> None:
+def test_trained_weights_are_exported_with_fewer_classes_and_at_another_side_than_they_learned(tmp_path: Path) -> None:
     card, classes, models = tmp_path / "card.toml", tmp_path / "classes.txt", tmp_path / "models"
     card.write_text(CARD)
     classes.write_text("goldfish\nkoala\n")
     export = ["export", "--checkpoint", str(WEIGHTS), "--card", str(card), "--classes", str(classes)]
-    main([*export, "--models", str(models), "--name", "two", "--version", "1"])
+    main([*export, "--side", "64", "--models", str(models), "--name", "two", "--version", "1"])
     assert read_labels(models / "two" / "1" / "labels.txt") == ("goldfish", "koala")
+    assert read_manifest(models / "two" / "1" / "manifest.json").preprocessing.height == 64
