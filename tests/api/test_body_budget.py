@@ -45,10 +45,10 @@ def test_what_a_request_holds_grows_and_is_given_back_however_its_block_ends() -
     budget = BodyBudget(10)
 
     def fail() -> None:
-        with budget.share() as share:
-            share.hold(4)
-            share.hold(7)
-            share.hold(5)  # less than before gives nothing back
+        with budget.reserve() as reservation:
+            reservation.hold(4)
+            reservation.hold(7)
+            reservation.hold(5)  # less than before gives nothing back
             assert budget.held == 7
             raise RuntimeError
 
@@ -60,12 +60,12 @@ def test_what_a_request_holds_grows_and_is_given_back_however_its_block_ends() -
 
 def test_what_does_not_fit_is_refused_until_others_have_ended() -> None:
     budget = BodyBudget(10)
-    with budget.share() as one, budget.share() as other:
+    with budget.reserve() as one, budget.reserve() as other:
         other.hold(3)
         one.hold(7)
         with pytest.raises(QueueFull, match="have 10 bytes, 10 are allowed; 2 more do not fit") as refused:
             other.hold(5)
         assert refused.value.retry_after_seconds == 1
         assert budget.held == 10
-    with budget.share() as share:
-        share.hold(10)
+    with budget.reserve() as reservation:
+        reservation.hold(10)

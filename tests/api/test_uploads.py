@@ -10,7 +10,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from emo_serve.api.http.body_budget import BodyBudget, Share
+from emo_serve.api.http.body_budget import BodyBudget, Reservation
 from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.http.uploads import Uploads, read_uploads
 from emo_serve.engine.scheduling.deadlines import Deadlines
@@ -33,12 +33,12 @@ def over(receive: Receive, headers: dict[str, str]) -> Exchange:
     return Exchange(scope, receive, never, 1 << 30, asyncio.Event())
 
 
-def share() -> Share:
-    return BodyBudget(1 << 30).share()
+def reservation() -> Reservation:
+    return BodyBudget(1 << 30).reserve()
 
 
 async def read(body: bytes, content_type: str | None, headers: dict[str, str] | None = None) -> Uploads:
-    return await read_uploads(request(body, content_type, headers), share(), 3, Deadlines(), 5)
+    return await read_uploads(request(body, content_type, headers), reservation(), 3, Deadlines(), 5)
 
 
 def multipart(*images: bytes, name: str = "file") -> bytes:
@@ -96,7 +96,7 @@ async def test_one_part_is_one_image_byte_for_byte(image: bytes) -> None:
 async def test_what_stands_before_the_first_boundary_and_after_the_last_is_passed_over(preamble: bytes) -> None:
     image = b"--frontier inside"
     body = preamble + multipart(image) + b"The end.\r\n--frontier\r\nnothing"
-    uploads = await read_uploads(request(body, MULTIPART, chunk=100_003), share(), 3, Deadlines(), 5)
+    uploads = await read_uploads(request(body, MULTIPART, chunk=100_003), reservation(), 3, Deadlines(), 5)
     assert uploads == Uploads((image,), several=False)
 
 
@@ -120,7 +120,7 @@ async def test_blanks_behind_a_boundary_are_passed_over(preamble: bytes, blanks:
 async def test_more_of_them_than_a_mail_program_writes_are_refused_before_they_cost_much(body: bytes) -> None:
     began = time.process_time()
     with pytest.raises(InvalidRequest, match=r"more than 100000 lines begin .* 1000 blanks follow one"):
-        await read_uploads(request(body, MULTIPART, chunk=1 << 20), share(), 3, Deadlines(), 60)
+        await read_uploads(request(body, MULTIPART, chunk=1 << 20), reservation(), 3, Deadlines(), 60)
     assert time.process_time() - began < 1.5
 
 
@@ -235,7 +235,7 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
 
     stuck = over(receive, {"content-type": "image/png"})
     with pytest.raises(HTTPException) as given_up:
-        await read_uploads(stuck, share(), 1, Deadlines(), 0.01)
+        await read_uploads(stuck, reservation(), 1, Deadlines(), 0.01)
     assert given_up.value.status_code == 408
 
 
@@ -291,7 +291,7 @@ async def _longest_wait(content_type: str, body: bytes) -> float:
     given = request(body, content_type, chunk=1024 * 1024)
     watching = asyncio.create_task(watch())
     with contextlib.suppress(InvalidRequest):
-        await read_uploads(given, share(), 3, Deadlines(), 60)
+        await read_uploads(given, reservation(), 3, Deadlines(), 60)
     watching.cancel()
     return longest
 
@@ -302,7 +302,7 @@ async def test_base64_with_padding_in_the_middle_is_refused_wherever_it_is() -> 
         with pytest.raises(ImageUndecodable, match="base64"):
             await read_uploads(
                 request(json.dumps({"image": text}).encode(), "application/json", chunk=9999),
-                share(),
+                reservation(),
                 3,
                 Deadlines(),
                 60,
@@ -313,7 +313,7 @@ async def test_long_base64_is_decoded_whole() -> None:
     image = bytes(range(256)) * 12_345
     for prefix in ("", "data:image/png;base64,"):
         body = json.dumps({"image": prefix + b64(image)}).encode()
-        uploads = await read_uploads(request(body, "application/json", chunk=9999), share(), 3, Deadlines(), 60)
+        uploads = await read_uploads(request(body, "application/json", chunk=9999), reservation(), 3, Deadlines(), 60)
         assert uploads == Uploads((image,), several=False)
 
 

@@ -22,9 +22,9 @@ class BodyBudget:
         """Bytes that are reserved now."""
         return self._held
 
-    def share(self) -> "Share":
+    def reserve(self) -> "Reservation":
         """A reservation of 0 bytes for one request; the end of its ``with`` block releases all of it."""
-        return Share(self)
+        return Reservation(self)
 
     def take(self, more: int) -> None:
         """Reserve this many more bytes; raises QueueFull if they do not fit."""
@@ -41,7 +41,7 @@ class BodyBudget:
         self._held -= size
 
 
-class Share:
+class Reservation:
     """Bytes that one request has reserved of a budget, for the duration of a ``with`` block."""
 
     __slots__ = ("_budget", "_size")
@@ -63,12 +63,12 @@ class Share:
         self._budget.give_back(self._size)
 
 
-async def read_body(exchange: Exchange, share: Share) -> list[bytes]:
+async def read_body(exchange: Exchange, reservation: Reservation) -> list[bytes]:
     """The body in pieces, reserved before it is read as far as Content-Length states its size, otherwise as it grows.
 
-    Raises ClientDisconnect, and whatever ``Exchange.receive`` and ``Share.hold`` raise.
+    Raises ClientDisconnect, and whatever ``Exchange.receive`` and ``Reservation.hold`` raise.
     """
-    share.hold(announced_bytes(exchange.headers))
+    reservation.hold(announced_bytes(exchange.headers))
     received = 0
     chunks: list[bytes] = []
     while True:
@@ -77,7 +77,7 @@ async def read_body(exchange: Exchange, share: Share) -> list[bytes]:
             raise ClientDisconnect
         chunk = message.get("body", b"")
         received += len(chunk)
-        share.hold(received)
+        reservation.hold(received)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks

@@ -13,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 
-from emo_serve.api.http.body_budget import Share, read_body
+from emo_serve.api.http.body_budget import Reservation, read_body
 from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.wire.schemas import JsonImages
 from emo_serve.engine.scheduling.deadlines import Deadlines
@@ -53,9 +53,9 @@ class Uploads:
 
 
 async def read_uploads(
-    exchange: Exchange, share: Share, max_images: int, deadlines: Deadlines, timeout_seconds: float
+    exchange: Exchange, reservation: Reservation, max_images: int, deadlines: Deadlines, timeout_seconds: float
 ) -> Uploads:
-    """The images in the body of a request, whose bytes are reserved in ``share``.
+    """The images in the body of a request, whose bytes are reserved in ``reservation``.
 
     Raises UnsupportedMediaType for any other Content-Type, InvalidRequest for a malformed body or one with no image or
     more than ``max_images``, HTTPException 408 if it does not arrive within ``timeout_seconds``, and whatever
@@ -64,7 +64,7 @@ async def read_uploads(
     headers = exchange.headers
     take = _reader(headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity"), max_images)
     with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
-        pieces = await read_body(exchange, share)
+        pieces = await read_body(exchange, reservation)
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))

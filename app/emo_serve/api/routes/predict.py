@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from emo_serve.api.http.admission import ModelRequest
-from emo_serve.api.http.body_budget import Share
+from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.disconnect import cancel_on_disconnect
 from emo_serve.api.http.uploads import Upload, Uploads, is_form, read_uploads
 from emo_serve.api.routes.openapi import CLASSIFY, DETECT
@@ -50,8 +50,8 @@ Plan = TypeVar("Plan")
 @router.post("/classify", response_model=None, **CLASSIFY)
 async def classify(request: ModelRequest) -> Response:
     """The best classes of each image."""
-    with request.services.bodies.share() as share:
-        uploads, parameters = await read_request(request, share, ClassifyQuery, _plan_classify)
+    with request.services.bodies.reserve() as reservation:
+        uploads, parameters = await read_request(request, reservation, ClassifyQuery, _plan_classify)
         outcomes = await answer_uploads(request, uploads, parameters)
     answers = [_classified(request.deployment, outcome) for outcome in outcomes]
     return JsonResponse({"results": answers} if uploads.several else answers[0])
@@ -67,8 +67,8 @@ def _plan_classify(request: ModelRequest) -> ClassifyParameters:
 @router.post("/detect", response_model=None, **DETECT)
 async def detect(request: ModelRequest) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
-    with request.services.bodies.share() as share:
-        uploads, (parameters, query, media_type) = await read_request(request, share, DetectQuery, _plan_detect)
+    with request.services.bodies.reserve() as reservation:
+        uploads, (parameters, query, media_type) = await read_request(request, reservation, DetectQuery, _plan_detect)
         outcomes = await answer_uploads(request, uploads, parameters)
         if uploads.several:
             media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))  # a picture shows one image
@@ -115,7 +115,7 @@ def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str,
 
 
 async def read_request(
-    request: ModelRequest, share: Share, model: type[BaseModel], plan: Callable[[ModelRequest], Plan]
+    request: ModelRequest, reservation: Reservation, model: type[BaseModel], plan: Callable[[ModelRequest], Plan]
 ) -> tuple[Uploads, Plan]:
     """The images of the request, and the ``plan`` that follows from its query, whose fields are those of ``model``.
 
@@ -131,7 +131,7 @@ async def read_request(
         missing = error  # the form may name a model that there is
     most = services.settings.max_images_per_request
     try:
-        uploads = await read_uploads(request.exchange, share, most, services.deadlines, request.seconds)
+        uploads = await read_uploads(request.exchange, reservation, most, services.deadlines, request.seconds)
     except QueueFull:
         if missing is None:
             request.deployment.count_refused_body()

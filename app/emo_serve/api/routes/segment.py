@@ -26,8 +26,8 @@ router = APIRouter(tags=["predict"])
 @router.post("/segment", response_model=None, **SEGMENT)
 async def segment(request: ModelRequest) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
-    with request.services.bodies.share() as share:
-        uploads, (parameters, query, media_type) = await read_request(request, share, SegmentQuery, _plan)
+    with request.services.bodies.reserve() as reservation:
+        uploads, (parameters, query, media_type) = await read_request(request, reservation, SegmentQuery, _plan)
         outcomes = await answer_uploads(request, uploads, parameters)
         if uploads.several:  # a picture shows one image
             if query.format == "overlay":
