@@ -39,7 +39,9 @@ async def test_every_good_model_is_served(tmp_path: Path) -> None:
         assert [deployment.manifest.name for deployment in catalog.all()] == ["toy-classifier", "toy-detector"]
         assert catalog.get("classify").manifest.name == "toy-classifier"
         assert catalog.get("detect").manifest.name == "toy-detector"
-        assert (await catalog.get("classify").predict(encode_image(plain("red")), ClassifyParameters())).image.width
+        assert (
+            await catalog.get("classify").predict(Job(encode_image(plain("red")), ClassifyParameters()))
+        ).image.width
 
 
 async def test_the_highest_version_answers_unless_one_is_asked_for(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._framed(message.get("headers", ()))
-        elif not message.get("more_body", False) and not self._has_come:
+        elif not message.get("more_body", False) and not self.has_come:
             self._is_held = True
             message = {**message, "more_body": True}
         await self._send(message)
@@ -137,7 +137,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @property
-    def _has_come(self) -> bool:
+    def has_come(self) -> bool:
         """Whether nothing of the body can arrive any more."""
         return self._is_read or (self.connection is not None and self.connection.has_all)
 
