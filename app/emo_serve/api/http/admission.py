@@ -18,7 +18,7 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.http.exchange import exchange_of
+from emo_serve.api.http.exchange import Exchange, exchange_of
 from emo_serve.api.http.services import services_of
 from emo_serve.api.wire.problems import ANSWERED, answer_error, problem_for
 from emo_serve.engine.registry.deployment import Deployment
@@ -43,10 +43,10 @@ class ModelRequest(Request):
     _deployment: Deployment | None = None
     _refusal: ModelNotFound | ModelNotReady
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """Let it in by its query; raises HTTPException 400, QueueFull, Overloaded or ShuttingDown."""
         super().__init__(scope, receive, send)
-        self.exchange = exchange_of(scope)
+        self.exchange = exchange
         self.services = services_of(self)
         self.seconds = self.services.settings.request_timeout_seconds
         """From its arrival to its deadline."""
@@ -114,14 +114,15 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange_of(scope).check_size()
+        exchange = exchange_of(scope)
+        exchange.check_size()
         route = self._routes.get(scope["path"]) if scope["method"] == "POST" else None
         if route is None:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
         try:
-            request = ModelRequest(scope, receive, send)
+            request = ModelRequest(exchange, scope, receive, send)
         except (HTTPException, Unavailable) as error:
             await problem_for(error).response()(scope, receive, send)
             return

@@ -119,7 +119,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._with_common_headers(message.get("headers", ()))
-        elif not message.get("more_body", False) and not self._has_arrived:
+        elif not message.get("more_body", False) and not self.has_arrived:
             self._is_held = True
             message = {**message, "more_body": True}
         await self._send(message)
@@ -137,7 +137,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @property
-    def _has_arrived(self) -> bool:
+    def has_arrived(self) -> bool:
         """True if nothing more of the body can arrive."""
         return self._is_read or (self.connection is not None and self.connection.has_all)
 

@@ -63,8 +63,11 @@ async def read_uploads(
     """
     headers = exchange.headers
     take = _reader(headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity"), max_images)
-    with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
+    if exchange.has_arrived:  # so there is nothing to wait for
         pieces = await read_body(exchange, reservation)
+    else:
+        with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
+            pieces = await read_body(exchange, reservation)
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))

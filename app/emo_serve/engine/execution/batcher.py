@@ -84,9 +84,9 @@ class Batcher:
         return len(self._queue)
 
     @property
-    def batches_pay(self) -> bool:
-        """Whether images in one run cost much less than in single runs."""
-        return self._costs.batches_pay(self._max_batch_size)
+    def is_better(self) -> bool:
+        """Whether an image gains from others: in one run they cost much less, or some wait for one."""
+        return bool(self._queue) or self._costs.batches_pay(self._max_batch_size)
 
     # ---- forming batches -------------------------------------------------------------------------------------------
 

@@ -40,9 +40,7 @@ class InlineExecutor:
 
         An instance is idle then, or takes what is ready when it has ended its image.
         """
-        return (self._at_work > 0 or not self._instances.idle.locked()) and not (
-            self._batcher.waiting or self._batcher.batches_pay
-        )
+        return (self._at_work > 0 or not self._instances.idle.locked()) and not self._batcher.is_better
 
     async def run(self, job: Job) -> Prediction:
         """Answer one image that has its slot, all steps in one thread; its waiter gone before a step, none follows.

@@ -26,6 +26,7 @@ class CostModel:
         self._runs = dict(initial)
         self._slot_seconds = initial.get(1, 0.0)
         self._interval = min((seconds / size for size, seconds in initial.items()), default=0.0) / instances
+        self._pays: dict[int, bool] = {}  # for each image this is asked several times
         self._has_answered = False  # until then these two are what a run takes, and an image is more than that
 
     # ---- runs of the model -----------------------------------------------------------------------------------------
@@ -33,6 +34,8 @@ class CostModel:
     def ran(self, size: int, seconds: float) -> None:
         """Learn from one run over ``size`` images."""
         self._runs[size] = _mean(self._runs.get(size, seconds), seconds, _NEWEST_RUN)
+        if not self._initial:
+            self._pays.clear()
 
     def run_seconds(self, size: int) -> float:
         """How long a run over ``size`` images takes; 0 while nothing was measured.
@@ -59,12 +62,10 @@ class CostModel:
         What was measured at start decides, if anything was: of later runs one size is met by a busy machine and another
         by an idle one, and their times say more about that.
         """
-        runs = self._initial or self._runs
-        if size == 1:
-            return False
-        if size > max(runs, default=0):
-            return True
-        return _seconds(runs, size) / size <= (1 - _LARGE_GAIN) * _seconds(runs, 1)
+        pays = self._pays.get(size)
+        if pays is None:
+            pays = self._pays[size] = size > 1 and _do_pay(self._initial or self._runs, size)
+        return pays
 
     @property
     def is_heavy(self) -> bool:
@@ -89,6 +90,12 @@ class CostModel:
     def interval(self) -> float:
         """Seconds from one answer to the next while the model is busy; 0 while nothing was measured."""
         return self._interval
+
+
+def _do_pay(runs: Mapping[int, float], size: int) -> bool:
+    if size > max(runs, default=0):
+        return True
+    return _seconds(runs, size) / size <= (1 - _LARGE_GAIN) * _seconds(runs, 1)
 
 
 def _seconds(runs: Mapping[int, float], size: int) -> float:
