@@ -88,6 +88,7 @@ def test_a_state_dict_of_create_becomes_a_model_of_the_repository(
         np.testing.assert_allclose(found, want, atol=1e-2)
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_export_takes_a_bare_state_dict_with_the_names_in_a_file(tmp_path: Path) -> None:
     torch.save({"state_dict": emo.create("emo_1m", 3).state_dict()}, tmp_path / "net.pt")
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")

@@ -43,6 +43,7 @@ def test_classes_that_cannot_be_kept_are_refused(name: str, kept: list[str], rea
         keep_classes(trained, kept)
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_trained_weights_are_exported_with_fewer_classes_and_at_another_side_than_they_learned(tmp_path: Path) -> None:
     card, classes, models = tmp_path / "card.toml", tmp_path / "classes.txt", tmp_path / "models"
     card.write_text(CARD)

@@ -164,6 +164,7 @@ def test_a_teacher_may_be_an_onnx_file_that_is_described_once(
         find_teacher(str(tmp_path / "broken.onnx"), tmp_path, tmp_path / "cache")
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_the_command_learns_from_pictures_without_labels_and_publishes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

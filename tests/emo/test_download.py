@@ -222,6 +222,7 @@ def test_the_published_files_are_asked_for_over_https_at_one_commit() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("quick_export")
 async def test_pulled_weights_are_served_and_answer_a_photo_as_pytorch_does(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

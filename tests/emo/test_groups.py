@@ -109,6 +109,7 @@ def test_a_table_of_ones_own_has_to_know_all_classes_of_a_classifier(tmp_path: P
         choose_groups("detect", ("tabby", "my cat"), table)
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_an_import_writes_the_groups_of_imagenet_or_of_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_the_command_on_the_card_asks_for_the_same_recipe() -> None:
     assert (again.data, again.init) == (Path("photos"), Path("net.pth"))
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_an_export_can_be_repeated_by_the_same_command_without_training_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
