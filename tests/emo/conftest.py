@@ -27,4 +27,4 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from tests.emo.exporting import write_quickly  # noqa: PLC0415  it needs PyTorch, and this file must not
 
-    monkeypatch.setattr("emo.export.write_onnx", write_quickly)
+    monkeypatch.setattr("emo.export.exporter.write_onnx", write_quickly)

@@ -4,13 +4,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from emo.rewrite import ServedGraph
 
-from emo.export import OPSET
+from emo.export.exporter import OPSET
+from emo.export.graph_fusion import ServedGraph
 
 
 def write_quickly(graph: ServedGraph, height: int, width: int, output_names: list[str], path: Path) -> None:
-    """What ``emo.export.write_onnx`` does, and not how: the file computes the same, in other nodes."""
+    """What ``emo.export.exporter.write_onnx`` does, and not how: the file computes the same, in other nodes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is the older one; what it takes for constants are constants
         torch.onnx.export(
