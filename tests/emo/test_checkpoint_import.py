@@ -74,8 +74,15 @@ def test_the_state_dict_may_be_kept_in_all_the_usual_ways(name: str, form: str, 
     ],
 )
 def test_a_state_dict_of_create_becomes_a_model_of_the_repository(
-    name: str, side: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    side: str,
+    task: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
+    if task != "segment":  # the older exporter does not know all that a pyramid is made of
+        request.getfixturevalue("quick_export")
     model = emo.create(name, 3, SIZES).eval()
     torch.save(model.state_dict(), tmp_path / "net.pt")
     command = ["import", str(tmp_path / "net.pt"), "--name", "mine", "--side", side]

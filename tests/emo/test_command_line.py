@@ -15,6 +15,7 @@ terms = "none"
 """
 
 
+@pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize(
     ("task", "model", "figure"), [("classify", "emo_1m", "top1"), ("detect", "ssdlite_emo_1m", "ap50")]
 )

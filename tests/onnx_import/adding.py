@@ -39,7 +39,7 @@ class PatientPreflight(Preflight):
 
 @functools.cache
 def trials() -> TrialProcess:
-    """The process; whoever asks for it first ends it after the last test."""
+    """The process, which a fixture ends."""
     return spawned()
 
 

@@ -9,12 +9,13 @@ from tests.onnx_import.adding import trials
 from tests.support import COLOURS
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def process_for_trials() -> Iterator[None]:
-    """Ends with the session."""
+    """Ends with these tests: others count such processes."""
     process = trials()
     yield
     process.end()
+    trials.cache_clear()
 
 
 @pytest.fixture
