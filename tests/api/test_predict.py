@@ -9,6 +9,8 @@ from PIL import Image as PillowImage
 
 from emo_serve.api.routes.predict import class_names
 from emo_serve.api.wire.schemas import ClassifyAnswer, DetectAnswer, ProblemDocument
+from emo_serve.engine.execution.pipeline import Pipeline
+from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter
 from tests.support import encode_image, plain, quadrants
 
@@ -43,6 +45,31 @@ async def test_a_red_picture_is_classified_as_red(client: httpx.AsyncClient) -> 
     assert (answer.image.width, answer.image.height) == (48, 40)
     assert (answer.classifications[0].class_id, answer.classifications[0].name) == (0, "red")
     assert sum(entry.score for entry in answer.classifications) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("place", "step", "name"),
+    [(Deployment, "predict", "internal-error"), (Pipeline, "prepare", "inference-failed")],
+    ids=["around an image", "in its thread"],
+)
+@pytest.mark.parametrize("images", [1, 2])
+async def test_a_defect_is_a_500_that_tells_nothing_of_it(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, place: type, step: str, name: str, images: int
+) -> None:
+    def fail(*_: object) -> None:
+        msg = "secret"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(place, step, fail)
+    parts = [("file", ("red.png", RED, "image/png"))] * images
+    response = await client.post("/classify", files=parts)
+    assert "secret" not in response.text
+    if images > 1 and place is Pipeline:
+        assert [entry["error"]["status"] for entry in response.json()["results"]] == [500, 500]
+    else:
+        problem(response, 500, name)
+    monkeypatch.undo()
+    assert (await post(client, "/classify", content=RED)).status_code == 200
 
 
 async def test_top_k_and_score_threshold_shorten_the_list(client: httpx.AsyncClient) -> None:

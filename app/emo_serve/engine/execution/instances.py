@@ -22,7 +22,7 @@ class Instances:
         self.idle = asyncio.Semaphore(count)
         self.threads = ThreadPoolExecutor(count, thread_name_prefix=f"infer-{name}")
         self.waiters: set[asyncio.Future[Any]] = set()
-        """What waits for a run that has not begun or has nobody else to tell how it ended."""
+        """What is told when the instances end: all that wait, but for the images of a batch that runs."""
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
