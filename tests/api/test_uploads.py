@@ -233,7 +233,7 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    stuck = over(receive, {"content-type": "image/png"})
+    stuck = over(receive, {"content-type": "image/png", "content-length": "100"})
     with pytest.raises(HTTPException) as given_up:
         await read_uploads(stuck, reservation(), 1, Deadlines(), 0.01)
     assert given_up.value.status_code == 408

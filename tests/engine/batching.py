@@ -1,6 +1,7 @@
 """What the tests of the batcher share: a batcher over a fake session, and its clients."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from emo_serve.engine.execution.instances import Instances
 from emo_serve.engine.execution.session import Run, Session
 from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.deadlines import Deadlines
-from emo_serve.engine.scheduling.job import FIRST, Job, Priority, Ticket
+from emo_serve.engine.scheduling.job import Job, Priority, Ticket
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
 from emo_serve.vision.results import ClassifyParameters
@@ -45,9 +46,12 @@ async def batching(
         await batcher.instances.close()
 
 
-def job(client: str = "", priority: Priority = FIRST) -> Job:
+_numbers = itertools.count()
+
+
+def job(client: str = "", priority: Priority | None = None) -> Job:
     """An image of which only its turn matters."""
-    return Job(b"", ClassifyParameters(), ticket=Ticket(client), priority=priority)
+    return Job(b"", ClassifyParameters(), ticket=Ticket(client), priority=priority or Priority(0, 0, next(_numbers)))
 
 
 def start(batcher: Batcher, value: int, deadline: float | None = None) -> asyncio.Task[Run]:
