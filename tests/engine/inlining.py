@@ -13,7 +13,7 @@ from emo_serve.engine.execution.inline import InlineExecutor
 from emo_serve.engine.execution.pipeline import Pipeline, Prepared
 from emo_serve.engine.execution.session import Run, Session
 from emo_serve.engine.scheduling.cost_model import CostModel
-from emo_serve.engine.scheduling.job import FIRST, Job, Priority
+from emo_serve.engine.scheduling.job import Job, Priority
 from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.vision.results import Classification, Geometry, ImageSize, Prediction, Timings
@@ -74,13 +74,13 @@ class Inline:
     def is_best(self) -> bool:
         return self.executor.is_best
 
-    async def run(self, decode: Callable[[], int], priority: Priority = FIRST) -> float:
+    async def run(self, decode: Callable[[], int], priority: Priority | None = None) -> float:
         image = job(priority=priority)
         self.steps.decode[image] = decode
         await self.executor.run(image)
         return self.steps.answers[image]
 
-    def start(self, value: int, priority: Priority = FIRST) -> asyncio.Task[None]:
+    def start(self, value: int, priority: Priority | None = None) -> asyncio.Task[None]:
         async def image() -> None:
             computed = await self.run(self.steps.when_open(value), priority)
             self.steps.events.append(f"{value} answered {computed:g}")
