@@ -34,7 +34,7 @@ def over(receive: Receive, headers: dict[str, str]) -> Exchange:
 
 
 def reservation() -> Reservation:
-    return BodyBudget(1 << 30).reserve()
+    return Reservation(BodyBudget(1 << 30))
 
 
 async def read(body: bytes, content_type: str | None, headers: dict[str, str] | None = None) -> Uploads:

@@ -79,8 +79,9 @@ class Model:
     def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
         self.chance = random.Random(seed)
         self.costs = CostModel(instances=CORES)
-        self.queue = FairQueue(lambda: slots)
-        self.admission = Admission("toy", limit, self.queue, self.costs)
+        self.costs.slots = slots
+        self.queue = FairQueue(self.costs)
+        self.admission = Admission("toy", limit, self.queue)
         self.deadlines = Deadlines()
         self._cores = asyncio.Semaphore(CORES)
 
@@ -109,7 +110,6 @@ class Model:
                     await self.work()
                     self.costs.answered(loop.time() - began, self.queue.taken)
             finally:
-                self.queue.release(job)
                 self.admission.release(job)
         except Unavailable as error:
             tally.refused += 1

@@ -11,14 +11,14 @@ from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.errors import Overloaded, QueueFull, ShuttingDown
 from emo_serve.vision.results import ClassifyParameters
-from tests.engine.batching import now
+from tests.engine.batching import costs_with, now
 from tests.engine.simulation import simulate
 
 pytestmark = pytest.mark.anyio
 
 
-def admission(limit: int, costs: CostModel | None = None, slots: int = 2) -> Admission:
-    return Admission("toy", limit, FairQueue(lambda: slots), costs or CostModel(1))
+def admission(limit: int, costs: CostModel | None = None) -> Admission:
+    return Admission("toy", limit, FairQueue(costs or costs_with(slots=2)))
 
 
 @contextmanager
@@ -32,8 +32,8 @@ def admitted(door: Admission, ticket: Ticket, deadline: float | None = None) -> 
 
 
 def learned(interval: float, slot_seconds: float) -> CostModel:
-    costs = CostModel(1)
-    costs._interval, costs._slot_seconds = interval, slot_seconds
+    costs = costs_with(slots=2)
+    costs.interval, costs.slot_seconds = interval, slot_seconds
     return costs
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Priority
-from tests.engine.batching import job, turns
+from tests.engine.batching import costs_with, job, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -21,15 +21,16 @@ async def slot(queue: FairQueue, client: str) -> AsyncIterator[Job]:
     try:
         yield image
     finally:
-        queue.release(image)
+        if image.has_slot:
+            queue.release(image)
 
 
 class Queue:
     """A queue with one slot, which is taken until it is passed on, and the order in which slots were given."""
 
     def __init__(self, slots: int = 1) -> None:
-        self.slots = slots
-        self.line = FairQueue(lambda: self.slots)
+        self.costs = costs_with(slots)
+        self.line = FairQueue(self.costs)
         self.ready = self.line.ready
         self.given: list[str] = []
         self.next = asyncio.Semaphore(0)
@@ -77,11 +78,11 @@ async def test_as_many_slots_are_given_as_there_are_even_when_their_number_chang
     tasks = [queue.start(str(number)) for number in range(6)]
     await turns()
     assert len(queue.given) == 2
-    queue.slots = 3
+    queue.costs.slots = 3
     queue.next.release()
     await turns()
     assert len(queue.given) == 4
-    queue.slots = 1
+    queue.costs.slots = 1
     for _ in range(2):
         queue.next.release()
     await turns()
@@ -204,7 +205,7 @@ class Machine:
     """A queue whose images are ready until one thread begins them, and the order in which that was."""
 
     def __init__(self) -> None:
-        self.line = FairQueue(lambda: 2)
+        self.line = FairQueue(costs_with(slots=2))
         self._images: dict[Job, tuple[str, int]] = {}
         self.begun: list[tuple[str, int]] = []
         self._came: Counter[str] = Counter()

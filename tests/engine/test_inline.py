@@ -17,7 +17,7 @@ NO_GAIN = {1: 0.001, 2: 0.002}
 
 
 def no_gain() -> CostModel:
-    return CostModel(1, NO_GAIN)
+    return CostModel(1, NO_GAIN, max_batch_size=2)
 
 
 async def test_all_steps_of_an_image_happen_in_one_thread_of_an_instance() -> None:
@@ -39,7 +39,7 @@ async def test_the_next_image_may_begin_before_the_answer_is_given() -> None:
 
 async def test_an_image_is_alone_only_where_batches_do_not_pay_and_nobody_waits_for_one() -> None:
     steps, session = Steps(), FakeSession(is_open=False)
-    async with inline(session, steps, CostModel(1), max_batch_size=2) as model:
+    async with inline(session, steps, CostModel(1, max_batch_size=2), max_batch_size=2) as model:
         assert not model.is_best  # nothing is known about batches
     async with inline(session, steps, no_gain(), max_batch_size=2) as model:
         assert model.is_best

@@ -155,7 +155,7 @@ async def test_who_was_let_in_is_answered_by_the_version_that_let_it_in(root: Pa
         prediction = await old.predict(Job(RED, ClassifyParameters(), deadline, ticket))  # its body was slow
         assert prediction.result
         assert old.ready
-        old.leave()
+        ticket.leave()
         await until(lambda: not old.ready)
 
 

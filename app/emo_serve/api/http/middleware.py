@@ -56,7 +56,7 @@ class RequestMiddleware:
         self._paths.settle(scope, exchange.headers)
         token = request_id.set(exchange.request_id)
         try:
-            exchange.check_wire()
+            exchange.check()
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass  # nobody is left to answer
@@ -72,7 +72,8 @@ class RequestMiddleware:
             # The server keeps the scope until the connection's next request, and the exchange refers to the server:
             # the model of a response would stay in memory that long, or in a reference cycle.
             scope["state"].clear()
-        await exchange.lingering_close()
+        if exchange.is_held:
+            await exchange.lingering_close()
 
 
 def route_of(scope: Scope) -> str:

@@ -165,15 +165,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The outputs (N, ...) of a batch, and when (``time.perf_counter()``) and how long it ran."""
+    """The outputs of each image of a batch, and when (``time.perf_counter()``) and how long it ran."""
 
-    outputs: Outputs
+    outputs: list[Outputs]
     started_at: float
     seconds: float
-
-    def of_image(self, row: int, queue_seconds: float) -> Run:
-        """What belongs to one of the images, which had waited for so long."""
-        return Run({name: values[row] for name, values in self.outputs.items()}, queue_seconds, self.seconds)
 
 
 def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:
@@ -187,7 +183,9 @@ def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:
         # BaseException: a future cannot hold StopIteration, and SystemExit must not end the server.
         msg = "the model failed on this image"
         raise InferenceFailed(msg) from error
-    return Inference(outputs, started_at, time.perf_counter() - started_at)
+    seconds = time.perf_counter() - started_at
+    rows = [{name: values[row] for name, values in outputs.items()} for row in range(len(tensors))]
+    return Inference(rows, started_at, seconds)
 
 
 def _check_count(outputs: Outputs, count: int) -> None:

@@ -119,7 +119,7 @@ class Catalog:
 
     def aliases(self, deployment: Deployment) -> list[str]:
         """The aliases of this deployment."""
-        named = self._reconciler.aliases.get(deployment.manifest.name, {})
+        named = self._reconciler.configs.aliases.get(deployment.manifest.name, {})
         return sorted(alias for alias, version in named.items() if version == deployment.manifest.version)
 
     def is_default(self, deployment: Deployment) -> bool:
@@ -154,7 +154,7 @@ class Catalog:
         picked = self._version(name, versions, version or DEFAULT)
         if picked is not None:
             return picked
-        aliases = self._reconciler.aliases.get(name, {})
+        aliases = self._reconciler.configs.aliases.get(name, {})
         if version in (None, *aliases):
             msg = f"Version {aliases[version or DEFAULT]} of model {name!r}, which should answer, is not served."
             raise ModelNotReady(msg)
@@ -162,7 +162,7 @@ class Catalog:
         raise ModelNotFound(msg)
 
     def _version(self, name: str, versions: Mapping[str, Deployment], version: str) -> Deployment | None:
-        aliases = self._reconciler.aliases.get(name, {})
+        aliases = self._reconciler.configs.aliases.get(name, {})
         if version == DEFAULT and version not in aliases:
             return versions[max(versions, key=int)] if versions else None
         return versions.get(aliases.get(version, version))

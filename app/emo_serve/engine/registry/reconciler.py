@@ -72,7 +72,7 @@ class Reconciler:
         self._open_session = open_session
         self._retry_sync = retry_sync
         self._preflight = preflight or Preflight(settings)
-        self._configs = ServingConfigs()
+        self.configs = ServingConfigs()
         self._fingerprints: dict[Path, Fingerprint] = {}  # of the served versions
         self._broken: dict[Path, tuple[Fingerprint, str]] = {}
         self._tunings: dict[str, Tuning] = {}  # name -> tuning of its last loaded version
@@ -81,11 +81,6 @@ class Reconciler:
         self._work: asyncio.Task[None] | None = None  # the running reconciliation, for ``close`` to cancel
         self._started = False
         self._closed = False
-
-    @property
-    def aliases(self) -> dict[str, dict[str, str]]:
-        """Name -> alias -> version, as far as the versions could be served."""
-        return self._configs.aliases
 
     @property
     def known(self) -> set[str]:
@@ -122,12 +117,12 @@ class Reconciler:
         self._started = True
 
     async def _serve(self, seen: RepositoryState, failures: dict[Path, str], *, again: bool) -> None:
-        self._configs.read(seen, failures, self.deployments)
-        self._configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
-        wanted = [path for path in seen.versions if path.name not in self._configs.of(path.parent.name).unloaded]
+        self.configs.read(seen, failures, self.deployments)
+        self.configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
+        wanted = [path for path in seen.versions if path.name not in self.configs.of(path.parent.name).unloaded]
         await self._load(await self._to_load(wanted, seen, failures, again=again), seen, failures)
-        for name, alias in self._configs.resolve(self.deployments):
-            path, version = self._root / name / SERVING_CONFIG_FILE, self._configs.of(name).aliases[alias]
+        for name, alias in self.configs.resolve(self.deployments):
+            path, version = self._root / name / SERVING_CONFIG_FILE, self.configs.of(name).aliases[alias]
             failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
         self._retire(seen, failures)
         for names in self.found.values():
@@ -224,7 +219,7 @@ class Reconciler:
             for version in sorted(versions, key=int):
                 path = self._root / name / version
                 is_present = path in seen.present or path.parent in seen.present
-                if is_present and version not in self._configs.of(name).unloaded:
+                if is_present and version not in self.configs.of(name).unloaded:
                     continue
                 if self._stays(name, version, seen, failures):
                     continue
@@ -240,7 +235,7 @@ class Reconciler:
     def _stays(self, name: str, version: str, seen: RepositoryState, failures: dict[Path, str]) -> bool:
         """True if an unwanted version has to stay; that is listed as a failure."""
         path = self._root / name / version
-        aliases = [alias for alias, named in self.aliases.get(name, {}).items() if named == version]
+        aliases = [alias for alias, named in self.configs.aliases.get(name, {}).items() if named == version]
         if aliases:
             failures.setdefault(path, f"{path}: is gone, and stays loaded because {aliases[0]!r} names it")
         elif len(self.deployments[name]) == 1 and name in seen.names:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ class Ticket:
     """It was refused before and has come back when it was told to."""
     retry_after_seconds: float | None = None
     """What it is told now; once for all of its images."""
+    leave: Callable[[], None] = field(default=lambda: None, compare=False)
+    """To be called when the request asks for nothing more."""
 
 
 class Priority(NamedTuple):
