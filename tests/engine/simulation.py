@@ -1,4 +1,4 @@
-"""A model at the door of which much is going on, in simulated time: seconds pass in milliseconds, and always alike.
+"""A model that gets many requests, in simulated time: seconds pass in milliseconds, and always alike.
 
 What is simulated is the machine: an image takes a core for its decoding and again for its run. The queue, admission
 and cost model are the real ones, on an event loop whose clock jumps to the next moment at which something happens.

@@ -128,8 +128,8 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     session = FakeSession()
     measured = {1: 30.0, 2: 60.0}
     (artefact,) = scan(write_classifier(tmp_path).parents[1]).artefacts
-    settings, workers = settings_for(tmp_path, max_batch_size=1), PixelThreads(threads=1)
-    deployment = Deployment(artefact, session, settings, Metrics(), workers, batch_seconds=measured)
+    settings, pixel_threads = settings_for(tmp_path, max_batch_size=1), PixelThreads(threads=1)
+    deployment = Deployment(artefact, session, settings, Metrics(), pixel_threads, batch_seconds=measured)
     session.gate.clear()
     first = asyncio.create_task(deployment.predict(Job(picture(1), TOP)))
     await session.entered()
@@ -140,7 +140,7 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     assert (await first).timings.stages["total"] < 20
     assert await deployment.predict(Job(picture(2), TOP, late))  # alone it is tried
     await deployment.close()
-    workers.close()
+    pixel_threads.close()
 
 
 async def test_to_wait_for_ones_turn_is_time_in_the_queue(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ class FakeTask:
 async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on_the_event_loop(
     is_quick: bool,
 ) -> None:
-    task, session, workers = FakeTask(is_quick), FakeSession(), PixelThreads(threads=1)
+    task, session, pixel_threads = FakeTask(is_quick), FakeSession(), PixelThreads(threads=1)
     instances, queue = Instances("toy", session, 1), FairQueue(CostModel(1))
     batcher = Batcher(instances, Batching(), queue.costs, Metrics().for_model("toy", "classify"))
-    executor = BatchExecutor(Pipeline(RULE, ImageLimits(), task), workers, batcher, Admission("toy", 10, queue))
+    executor = BatchExecutor(Pipeline(RULE, ImageLimits(), task), pixel_threads, batcher, Admission("toy", 10, queue))
     job = Job(encode_image(plain("white")), ClassifyParameters())
     await queue.acquire(job)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -73,7 +73,7 @@ async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on
     assert task.outputs[0]["scores"].tolist() == [255, 255, 255]  # one image's row, without the batch axis
     assert (task.threads[0] == threading.current_thread().name) == is_quick
     await instances.close()
-    workers.close()
+    pixel_threads.close()
 
 
 def test_an_upload_is_prepared_as_the_manifest_says() -> None:

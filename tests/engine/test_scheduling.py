@@ -1,4 +1,4 @@
-"""What the door, the line and the cost model promise together, in simulated time."""
+"""What admission, fair queue and cost model promise together, in simulated time."""
 
 import asyncio
 from collections.abc import Callable

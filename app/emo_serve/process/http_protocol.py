@@ -81,7 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
             try:
                 self._connections.enter(self._address)
             except Unavailable as error:
-                self._connections.turn_away(self.transport.abort)
+                self._connections.add_rejected(self.transport.abort)
                 self._refuse(error)
                 return
             self._is_counted = True
@@ -90,7 +90,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the connection and notify the application."""
-        self.transport.forget()
+        self.transport.cancel_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self.is_lost = True
@@ -98,7 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_counted:
                 self._connections.leave(self._address)
             else:
-                self._connections.gone(self.transport.abort)
+                self._connections.discard_rejected(self.transport.abort)
         if self.on_lost is not None:
             self.on_lost()
 
@@ -108,7 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.lingers = False  # nothing more can arrive
         if self.transport.is_closing() or not self._is_busy:
             return None
-        self.transport.stay(has_begun=self.cycle.response_started)
+        self.transport.keep_open(has_begun=self.cycle.response_started)
         return True
 
     def pause_writing(self) -> None:

@@ -1,4 +1,4 @@
-"""The door: who asks, how much, until when an answer is of use, and whether the model can take it at all.
+"""Admission: who asks, how much, until when an answer is of use, and whether the model can take it at all.
 
 What is refused here costs a fifth of a millisecond: no parameter is checked, no body is read. Under overload most
 requests are refused, so this decides how much is left for those that are answered. The route of a request that is let
@@ -100,7 +100,7 @@ class ModelRequest(Request):
 
 
 class AdmissionMiddleware:
-    """Lets requests for a model in and answers them by their route, or refuses them."""
+    """Admits requests for a model and answers them by their route, or refuses them."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
         """``app`` gets what is for none of ``routes``, whose paths have no variable parts."""
@@ -138,7 +138,7 @@ def _wanted(query: bytes) -> tuple[str | None, str | None]:
 
 
 def client_of(request: Request, header: str | None) -> str:
-    """The client that takes its turn: what the trusted ``header`` says, else the address of the connection.
+    """The client, as the fair queue counts it: what the trusted ``header`` says, else the address of the connection.
 
     A proxy appends the address that it saw to what came in, so of several values only the last can be believed.
     """

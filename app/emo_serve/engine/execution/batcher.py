@@ -69,7 +69,7 @@ class Batcher:
         Raises ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
         """
         if not self.instances.alive:
-            raise self.instances.gone()
+            raise self.instances.ended_error()
         image = _Queued(tensor, deadline, self._loop.create_future(), time.perf_counter())
         self.queue[image] = None
         self.instances.waiters.add(image.answer)
@@ -168,7 +168,7 @@ class Batcher:
             await self._compute(batch)
         except BaseException:  # this task was killed; nobody may be left waiting
             for image in batch:
-                _reject(image, self.instances.gone())
+                _reject(image, self.instances.ended_error())
             raise
         finally:
             self.instances.idle.release()

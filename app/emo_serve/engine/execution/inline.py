@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.pipeline import Pipeline
-from emo_serve.engine.execution.pixel_threads import unforeseen
+from emo_serve.engine.execution.pixel_threads import internal_error
 from emo_serve.engine.execution.session import Run, infer
 from emo_serve.engine.host import lower_priority
 from emo_serve.engine.scheduling.admission import Admission
@@ -53,7 +53,7 @@ class InlineExecutor:
         ShuttingDown, ModelNotReady, DeadlineExceeded or InferenceFailed.
         """
         if not self._instances.alive:
-            raise self._instances.gone()
+            raise self._instances.ended_error()
         answer: asyncio.Future[Prediction] = self._loop.create_future()
         job.answer = answer
         self._instances.waiters.add(answer)
@@ -83,7 +83,7 @@ class InlineExecutor:
         except ServiceError as error:
             self._loop.call_soon_threadsafe(self._fail, job, error)
         except BaseException as error:  # noqa: BLE001  as in the pixel threads
-            self._loop.call_soon_threadsafe(self._fail, job, unforeseen(error))
+            self._loop.call_soon_threadsafe(self._fail, job, internal_error(error))
         else:
             if prediction is not None:
                 self._loop.call_soon_threadsafe(self._settle, job, prediction)

@@ -30,7 +30,7 @@ class Instances:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def gone(self) -> ServiceError:
+    def ended_error(self) -> ServiceError:
         """ShuttingDown or ModelNotReady for one image; a new one each time, as each collects a traceback."""
         if self._closed:
             return ShuttingDown(f"Model {self.name!r} was shut down before it answered.")
@@ -65,4 +65,4 @@ class Instances:
     def _reject_waiters(self) -> None:
         for waiter in self.waiters:
             if not waiter.done():
-                waiter.set_exception(self.gone())
+                waiter.set_exception(self.ended_error())

@@ -43,10 +43,10 @@ def guarded(function: Callable[[*Ts], T], *args: *Ts) -> T:
     except ServiceError:
         raise
     except BaseException as error:
-        raise unforeseen(error) from error
+        raise internal_error(error) from error
 
 
-def unforeseen(error: BaseException) -> InferenceFailed:
+def internal_error(error: BaseException) -> InferenceFailed:
     """What an exception of a step comes as that is no ServiceError.
 
     BaseExceptions too: a future cannot hold StopIteration, and SystemExit must not end the server.

@@ -71,8 +71,8 @@ class OrtSession:
         return outputs
 
 
-class LooseGraph:
-    """A graph that has no manifest yet."""
+class GraphSession:
+    """An ONNX Runtime session of a graph that has no manifest yet."""
 
     def __init__(self, graph: bytes) -> None:
         """Load it; raises StartupError where that fails."""
@@ -83,7 +83,7 @@ class LooseGraph:
             raise StartupError(msg) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def answer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """What it answers, by name: the outputs that are arrays of numbers; raises StartupError where it fails."""
         try:
             answers = zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)

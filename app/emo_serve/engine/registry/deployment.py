@@ -37,7 +37,7 @@ from emo_serve.errors import (
 from emo_serve.manifest import Manifest
 from emo_serve.metrics.definitions import Metrics, ModelMetrics, Queue, Reason
 from emo_serve.settings import Settings
-from emo_serve.vision.draw import PictureType, draw_found, encode_class_map
+from emo_serve.vision.draw import PictureType, draw_result, encode_class_map
 from emo_serve.vision.image import ImageLimits
 from emo_serve.vision.results import Detections, Prediction, Segmentation
 
@@ -67,7 +67,7 @@ class Deployment:
         session: Session,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelThreads,
+        pixel_threads: PixelThreads,
         on_death: Callable[[], None] = lambda: None,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> None:
@@ -86,7 +86,7 @@ class Deployment:
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._request_seconds = settings.request_timeout_seconds
-        self._workers = workers
+        self._pixel_threads = pixel_threads
         count = settings.batching.instances or usable_cores()
         costs = CostModel(
             count,
@@ -101,7 +101,7 @@ class Deployment:
         pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact))
         self._instances = Instances(self.manifest.name, session, count, on_death)
         batcher = Batcher(self._instances, settings.batching, costs, self._metrics)
-        self._batched = BatchExecutor(pipeline, workers, batcher, self._admission)
+        self._batched = BatchExecutor(pipeline, pixel_threads, batcher, self._admission)
         self._inline = InlineExecutor(pipeline, batcher, self._admission, self._metrics)
         self._queue = _queue(self._fair_queue, batcher)
         self._metrics.watch(self._queue)
@@ -112,7 +112,7 @@ class Deployment:
         artefact: Artefact,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelThreads,
+        pixel_threads: PixelThreads,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
@@ -125,7 +125,7 @@ class Deployment:
             return session, batch_seconds or seconds
 
         session, batch_seconds = await asyncio.to_thread(load)
-        return cls(artefact, session, settings, metrics, workers, on_death, batch_seconds)
+        return cls(artefact, session, settings, metrics, pixel_threads, on_death, batch_seconds)
 
     @property
     def ready(self) -> bool:
@@ -180,7 +180,7 @@ class Deployment:
 
         Part of a request that was admitted, so it is never refused for want of room.
         """
-        return await self._finish(deadline, draw_found, upload, self._limits, result, self.labels, media_type)
+        return await self._finish(deadline, draw_result, upload, self._limits, result, self.labels, media_type)
 
     async def write_class_map(self, result: Segmentation, deadline: float | None = None) -> bytes:
         """The PNG file whose pixels are class ids; as ``draw``."""
@@ -189,7 +189,7 @@ class Deployment:
     async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
         try:
             with self._admission.carry_on(), self._deadlines.before(deadline):
-                return await self._workers.run(function, *args)
+                return await self._pixel_threads.run(function, *args)
         except InferenceFailed as error:
             self._log(error)
             raise

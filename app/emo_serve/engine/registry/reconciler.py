@@ -47,7 +47,7 @@ class Reconciler:
         self,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelThreads,
+        pixel_threads: PixelThreads,
         on_death: Callable[[], None],
         open_session: OpenSession,
         retry_sync: RetrySync | None,
@@ -67,7 +67,7 @@ class Reconciler:
         self._root = settings.models
         self._settings = settings
         self._metrics = metrics
-        self._workers = workers
+        self._pixel_threads = pixel_threads
         self._on_death = on_death
         self._open_session = open_session
         self._retry_sync = retry_sync
@@ -77,7 +77,7 @@ class Reconciler:
         self._broken: dict[Path, tuple[Fingerprint, str]] = {}
         self._tunings: dict[str, Tuning] = {}  # name -> tuning of its last loaded version
         self._retiring: set[asyncio.Task[None]] = set()
-        self._following = asyncio.Lock()
+        self._reconciling = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None  # the running reconciliation, for ``close`` to cancel
         self._started = False
         self._closed = False
@@ -87,22 +87,22 @@ class Reconciler:
         """The names of all models, working or not."""
         return set(self.deployments).union(*self.found.values())
 
-    async def follow(self, seen: RepositoryState | None = None, *, again: bool = True) -> None:
+    async def reconcile(self, seen: RepositoryState | None = None, *, again: bool = True) -> None:
         """Reconcile with the repository state ``seen``, or the current one; return when that is done.
 
         ``again``: retry versions that failed before and have not changed. Does nothing once this is closed.
         """
-        async with self._following:
+        async with self._reconciling:
             if self._closed:
                 return
-            self._work = asyncio.create_task(self._follow(seen, again=again))
+            self._work = asyncio.create_task(self._reconcile(seen, again=again))
             try:
                 await self._work
             except asyncio.CancelledError:
                 if not self._closed:  # otherwise it was given up by ``close``, and the caller goes on
                     raise
 
-    async def _follow(self, seen: RepositoryState | None, *, again: bool) -> None:
+    async def _reconcile(self, seen: RepositoryState | None, *, again: bool) -> None:
         if seen is None:
             seen = await asyncio.to_thread(scan_state, self._root)
         failures = dict(seen.failures)
@@ -127,7 +127,7 @@ class Reconciler:
         self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
-        self.defaults.follow(seen.defaults, self.found, self.deployments, failures)
+        self.defaults.update(seen.defaults, self.found, self.deployments, failures)
 
     # ---- loading ---------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Reconciler:
                     artefact,
                     tuning.setting.applied_to(self._settings),
                     self._metrics,
-                    self._workers,
+                    self._pixel_threads,
                     self._on_death,
                     self._open_session,
                     tuning.batch_seconds,
@@ -207,7 +207,7 @@ class Reconciler:
         self.found[manifest.task].add(manifest.name)  # only once it works, as this may make it the default
         self.deployments.setdefault(manifest.name, {})[manifest.version] = deployment
         if self._retry_sync is not None:
-            self._retry_sync.join(f"{manifest.name}/{manifest.version}", deployment.retry_schedule)
+            self._retry_sync.register(f"{manifest.name}/{manifest.version}", deployment.retry_schedule)
         logger.info("serving", extra={"model": manifest.name, "version": manifest.version, "task": manifest.task})
         return None
 
@@ -260,7 +260,7 @@ class Reconciler:
         self._preflight.close()
         if self._work is not None:
             self._work.cancel()
-        async with self._following:
+        async with self._reconciling:
             served = [deployment for versions in self.deployments.values() for deployment in versions.values()]
             await asyncio.gather(*(deployment.close() for deployment in served), *self._retiring)
 

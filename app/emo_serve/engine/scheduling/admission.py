@@ -1,4 +1,4 @@
-"""Admission: what cannot be answered in time is refused at the door, before it costs anything.
+"""Admission: what cannot be answered in time is refused before it costs anything.
 
 An image is accepted while there is room for it and while its answer is predicted to come before its deadline, given the
 images under way and those that have their turn before it. What is refused is told when there will be room.
@@ -126,7 +126,7 @@ class Admission:
         left = math.inf if deadline is None else deadline - now
         seconds = self._predict(ticket.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
-        expected = 0.0 if ticket.is_back else self.retry_schedule.expected(now, seconds)
+        expected = 0.0 if ticket.is_retry else self.retry_schedule.expected(now, seconds)
         free = self._limit - self._count
         own = self._held.get(ticket.client, 0)
         if free <= min(expected, self._limit / 2) or own >= _OWN_SHARE * free:
