@@ -6,7 +6,8 @@ from math import ceil
 
 from emo_serve.engine.scheduling.retry_schedule import RetrySchedule
 from emo_serve.engine.scheduling.retry_sync import RetrySync, Updates
-from tests.engine.simulation import SUSTAINABLE, Model, Tally, at_moments, poisson, simulate
+from tests.engine.simulation import SUSTAINABLE, Model, Tally, simulate
+from tests.load.arrivals import open_loop, poisson
 
 INTERVAL = 0.01
 
@@ -83,14 +84,13 @@ def test_under_overload_second_tries_succeed_at_whatever_worker_they_come_to() -
             await model.warm_up()
         chance = models[0].chance
 
-        async def client(name: str) -> None:
-            wait = await chance.choice(models).request(name, 1, first)
+        async def client(number: int) -> None:
+            wait = await chance.choice(models).request(str(number), 1, first)
             if wait is not None:
                 await asyncio.sleep(max(1, ceil(wait)))
-                await chance.choice(models).request(name, 1, second)
+                await chance.choice(models).request(str(number), 1, second)
 
-        moments = list(poisson(chance, 2 * 4 * SUSTAINABLE, seconds))
-        await at_moments(moments, (client(str(number)) for number, _ in enumerate(moments)))
+        await open_loop(list(poisson(chance, 2 * 4 * SUSTAINABLE, seconds)), client)
 
     simulate(main())
     assert second.accepted > 500
