@@ -16,6 +16,7 @@ from emo_serve.engine.host import usable_cores
 from emo_serve.environment import complaints, group_of
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
+from emo_serve.offline.arguments import add_batch_arguments, add_predict_arguments
 from emo_serve.onnx_import.options import Options, add_arguments
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from emo_serve.process.open_files import raise_file_limit
@@ -66,6 +67,14 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             return _new_key(options.name, settings.api_keys_file)
         case "tune":
             return _tune(with_models(settings), full=options.full, as_json=options.json)
+        case "predict":
+            from emo_serve.offline.predict import predict  # noqa: PLC0415  # serving needs none of it
+
+            return predict(options, with_models(settings))
+        case "batch":
+            from emo_serve.offline.batch import batch  # noqa: PLC0415  # as above
+
+            return batch(options, with_models(settings))
     return _serve(with_models(settings))
 
 
@@ -156,6 +165,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_arguments(adding)
     adding.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
+    predicting = commands.add_parser(
+        "predict",
+        help="classify pictures, or find objects in them, without a server",
+        description="Prints the answer about each picture, in the order in which they are named. The exit code is 3 if "
+        "one of them cannot be answered.",
+    )
+    add_predict_arguments(predicting)
+    batching = commands.add_parser(
+        "batch",
+        help="the same for folders of any size, in all cores, into files",
+        description="Writes a row for each picture, with an error where there is no answer, into files of --shard-size "
+        "rows. Run again with the same options, it computes the files that are missing. Ctrl-C or SIGTERM lets those "
+        "that were begun be finished.",
+    )
+    add_batch_arguments(batching)
     measure = commands.add_parser(
         "tune",
         help="measure how the models run best here",
