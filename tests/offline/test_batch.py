@@ -114,7 +114,7 @@ def test_parquet_has_the_same_answers(models: Path, tmp_path: Path) -> None:
     for file_format in ("jsonl", "parquet"):
         assert main([*both, "--format", file_format, "--out", str(tmp_path / file_format)]) == EXIT_OK
     (shard,) = (tmp_path / "parquet").glob("part-*.parquet")
-    table = pq.read_table(shard).to_pylist()  # type: ignore[no-untyped-call]
+    table = pq.read_table(shard).to_pylist()
     for row, expected in zip(table, rows_of(tmp_path / "jsonl"), strict=True):
         assert row["input"] == expected["input"]
         assert row["error"] == expected["error"]

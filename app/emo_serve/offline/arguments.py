@@ -1,4 +1,4 @@
-"""Arguments of ``emo-serve predict`` and ``emo-serve batch``; imports nothing that takes time."""
+"""Arguments of the commands; imports nothing that takes time."""
 
 import argparse
 from pathlib import Path
@@ -40,8 +40,27 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     _add_model_arguments(parser)
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_models_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emo-serve models``."""
+    parser.add_argument("name", nargs="?", metavar="NAME[@VERSION]", help="show this model instead of a list")
+    _add_repository_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON; of one model its manifest")
+
+
+def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emo-serve doctor``."""
+    parser.add_argument("--host", help="address that a server would listen on (EMO_HOST)")
+    parser.add_argument("--port", type=int, help="and its TCP port (EMO_PORT)")
+    _add_repository_argument(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_repository_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_repository_argument(parser)
     parser.add_argument(
         "--task", choices=("classify", "detect", "segment"), help="whose default model answers (classify)"
     )
