@@ -124,8 +124,9 @@ $(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.t
 	@$(call installing,$(LOCKED) -r requirements/build.txt -r requirements/runtime.txt \
 	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable .)
 
-$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
-	@$(call installing,$(LOCKED) -r requirements/dev.txt)
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt client/pyproject.toml
+	@$(call installing,$(LOCKED) -r requirements/dev.txt \
+	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable client)
 
 # PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
 $(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
@@ -154,5 +155,5 @@ audit: setup-dev ## ask for known vulnerabilities of the locked packages; needs 
 	done
 
 clean: ## remove caches and builds; the environment stays (rm -rf .venv)
-	rm -rf build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find app emo tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist *.egg-info client/build client/dist client/*.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app client emo tests -type d -name __pycache__ -prune -exec rm -rf {} +

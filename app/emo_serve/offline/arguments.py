@@ -12,6 +12,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="PATH", help=f"{_INPUTS}, video (with ffmpeg), or - for standard input"
     )
     _add_model_arguments(parser)
+    parser.add_argument("--url", help="ask the server at this address instead (its key in EMO_CLIENT_API_KEY)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each picture instead of a table")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the pictures with their answers drawn on them")
 
