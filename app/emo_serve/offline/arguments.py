@@ -56,6 +56,14 @@ def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_mcp_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emo-serve mcp``."""
+    parser.add_argument("--url", default="http://localhost:8000", help="address of a running server (%(default)s)")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="the assistant may name files in here (this folder)"
+    )
+
+
 def _add_repository_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
 
