@@ -86,9 +86,21 @@ def _offline(options: argparse.Namespace, settings: Settings) -> int:
             from emo_serve.offline.models import list_models  # noqa: PLC0415
 
             return list_models(options, settings)
+        case "mcp":
+            return _mcp(options.url, options.root)
     from emo_serve.offline.doctor import doctor  # noqa: PLC0415
 
     return doctor(options, settings)
+
+
+def _mcp(url: str, root: Path) -> int:
+    try:
+        from emo_client.mcp_server import run  # noqa: PLC0415  # a package of its own
+    except ModuleNotFoundError as error:
+        msg = "mcp needs the packages emo-client and mcp: pip install 'emo-client[mcp]'"
+        raise StartupError(msg) from error
+    run(url, root)
+    return EXIT_OK
 
 
 def with_models(settings: Settings) -> Settings:

@@ -6,6 +6,7 @@ from pathlib import Path
 from emo_serve.offline.arguments import (
     add_batch_arguments,
     add_doctor_arguments,
+    add_mcp_arguments,
     add_models_arguments,
     add_predict_arguments,
 )
@@ -63,6 +64,14 @@ def command_parser() -> argparse.ArgumentParser:
             help="say what is slow or wrong on this machine",
             description="Checks cores, instructions, memory, limits, versions, the port and every model. The exit code "
             "is 1 if something is wrong.",
+        )
+    )
+    add_mcp_arguments(
+        commands.add_parser(
+            "mcp",
+            help="give an assistant tools that ask a running server (Model Context Protocol)",
+            description="Serves one assistant on standard input and output, with the tools classify, detect and "
+            "list_models. Needs pip install 'emo-client[mcp]'; the server's key is in EMO_CLIENT_API_KEY.",
         )
     )
     measure = commands.add_parser(

@@ -86,6 +86,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,  # it has a route of its own
         redirect_slashes=False,  # Paths has removed trailing slashes
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their methods by it
         exception_handlers=_HANDLERS,
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing needs OpenTelemetry to be set up
     )

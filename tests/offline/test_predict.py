@@ -1,5 +1,6 @@
 import io
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from emo_serve.__main__ import main
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from tests.offline.folders import write_pictures
+from tests.serving import running, settings_for
 from tests.support import encode_image, plain, quadrants, write_classifier, write_detector, write_segmenter
 
 
@@ -128,3 +130,29 @@ def test_what_is_wrong_is_said_with_what_is_allowed(  # parameters and fixtures
     (tmp_path / "photo.png").write_bytes(encode_image(plain("red")))
     assert main(["predict", *arguments, "--models", str(models)]) == status
     assert said in capsys.readouterr().err
+
+
+def test_a_server_is_asked_with_the_same_options_and_gives_the_same_answers(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 5, broken=frozenset({2}))
+    arguments = ["predict", str(tmp_path / "photos"), "--json", "--model", "toy_classifier@1", "--top-k", "2"]
+    main([*arguments, "--models", str(models)])
+    here = rows(capsys)
+    with running(settings_for(models)) as server:
+        assert main([*arguments, "--url", server.url]) == EXIT_FAILED_INPUTS
+    assert rows(capsys) == here
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(tmp_path / "photos"), "--url", url]) == EXIT_STARTUP
+    assert url in capsys.readouterr().err
+
+
+def test_pictures_are_drawn_where_the_model_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", "photo.png", "--url", "http://localhost:1", "--save", str(tmp_path / "out")]
+    assert main(arguments) == EXIT_USAGE
+    assert "--save draws where the model is" in capsys.readouterr().err

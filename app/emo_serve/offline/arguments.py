@@ -12,6 +12,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="PATH", help=f"{_INPUTS}, video (with ffmpeg), or - for standard input"
     )
     _add_model_arguments(parser)
+    parser.add_argument("--url", help="ask the server at this address instead (its key in EMO_CLIENT_API_KEY)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each picture instead of a table")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the pictures with their answers drawn on them")
 
@@ -53,6 +54,14 @@ def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="and its TCP port (EMO_PORT)")
     _add_repository_argument(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_mcp_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emo-serve mcp``."""
+    parser.add_argument("--url", default="http://localhost:8000", help="address of a running server (%(default)s)")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR", help="the assistant may name files in here (this folder)"
+    )
 
 
 def _add_repository_argument(parser: argparse.ArgumentParser) -> None:

@@ -16,11 +16,10 @@ _SUFFIXES: Mapping[PictureType, str] = MappingProxyType({"image/png": ".png", "i
 class Drawings:
     """A folder of drawn pictures."""
 
-    def __init__(self, folder: Path, predictor: Predictor) -> None:
+    def __init__(self, folder: Path) -> None:
         """Make the folder; raises OSError if that fails."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._predictor = predictor
         self._seen: Counter[str] = Counter()
 
     def place(self, source: Source) -> Path:
@@ -29,16 +28,16 @@ class Drawings:
         number = self._seen[source.stem]
         return self._folder / (source.stem if number == 1 else f"{source.stem}-{number}")
 
-    def save(self, place: Path, data: bytes, prediction: Prediction) -> Path:
-        """Write the picture with its answer, as PNG if it is one, else as JPEG; in any thread.
+    def save(self, place: Path, data: bytes, prediction: Prediction, predictor: Predictor) -> Path:
+        """Write the picture with its answer by ``predictor``, as PNG if it is one, else as JPEG; in any thread.
 
         Beside that of a segmenter goes its class map, a PNG whose pixels are class ids. Returns the picture's path;
         raises OSError if it cannot be written.
         """
         media_type: PictureType = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-        labels = self._predictor.artefact.labels
+        labels = predictor.artefact.labels
         path = place.with_name(place.name + _SUFFIXES[media_type])
-        path.write_bytes(draw_found(data, self._predictor.limits, prediction.result, labels, media_type))
+        path.write_bytes(draw_found(data, predictor.limits, prediction.result, labels, media_type))
         if isinstance(prediction.result, Segmentation):
             place.with_name(f"{place.name}.labels.png").write_bytes(encode_class_map(prediction.result, labels))
         return path

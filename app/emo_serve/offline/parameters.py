@@ -40,6 +40,13 @@ def parameters_of(options: argparse.Namespace, task: Task, labels: tuple[str, ..
     return SegmentParameters()
 
 
+def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """Query parameters of a request, unchecked."""
+    given = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
+    name, _, version = (options.model or "").partition("@")
+    return {**given, **({"model": name} if name else {}), **({"version": version} if version else {})}
+
+
 def _checked(model: type[Q], given: dict[str, Any]) -> Q:
     try:
         return model.model_validate(given)

@@ -34,12 +34,12 @@ class Source:
         """The picture in a file, by default named by its path."""
         return cls(name or str(path), path, stem=path.stem)
 
-    def read(self, most: int) -> bytes:
+    def read(self, most: int | None = None) -> bytes:
         """The encoded picture; of a larger file ``most`` bytes and one more. Raises OSError if it cannot be read."""
         if self.path is None:
             return self.data or b""
         with self.path.open("rb") as file:
-            return file.read(most + 1)
+            return file.read() if most is None else file.read(most + 1)
 
 
 def find_sources(arguments: Sequence[str], *, videos: bool = True) -> Iterator[Source]:
