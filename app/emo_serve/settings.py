@@ -195,6 +195,9 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies, separated by commas, or * for all, whose X-Forwarded-Prefix is "
         "believed: it goes before EMO_ROOT_PATH. Unset: none.",
     )
+    playground: bool = Field(
+        default=True, description="Whether / is a page to try the models on, or leads to /docs; true or false."
+    )
     keep_alive_seconds: int = Field(
         default=75,
         ge=0,
