@@ -163,8 +163,8 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         default=None,
         description="File of API keys, a line NAME:DIGEST for each, with the key's SHA-256; read again when it "
-        "changes. Every request but those for /livez, /readyz and the description then needs a key, whose name is the "
-        "client. Unset: nobody needs one.",
+        "changes. Every request but those for /livez, /readyz, the page at / and the description then needs a key, "
+        "whose name is the client. Unset: nobody needs one.",
     )
     api_key_requests_per_second: float | None = Field(
         default=None,

@@ -26,7 +26,7 @@ export class Asking {
     this.#next();
   }
 
-  /** Ask once more where there was a problem; the photos of this model only, or all. */
+  /** Ask once more where there was a problem. */
   again() {
     for (const photo of this.store.photos) {
       for (const [key, entry] of photo.answers) if (entry.problem) photo.answers.delete(key);
@@ -38,20 +38,19 @@ export class Asking {
   /** What the model says to an image: an answer or a problem. */
   async ask(model, image) {
     const task = TASKS[model.task];
-    const { settings } = this.store.details.get(keyOf(model));
     try {
-      return await this.server.ask(model, task.path, task.wide(settings), image);
+      return await this.server.ask(model, task.path, task.wide(this.store.leastScore), image);
     } catch (problem) {
       return { problem };
     }
   }
 
-  async #next() {
-    if (this.#underWay === AT_A_TIME) return;
-    const wanted = this.#waiting.shift();
-    if (!wanted) return;
+  #next() {
+    while (this.#underWay < AT_A_TIME && this.#waiting.length) this.#start(this.#waiting.shift());
+  }
+
+  async #start({ photo, model }) {
     this.#underWay += 1;
-    const { photo, model } = wanted;
     if (this.store.photos.includes(photo)) photo.answers.set(keyOf(model), await this.ask(model, photo.image));
     this.#underWay -= 1;
     this.store.changed();

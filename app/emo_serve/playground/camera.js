@@ -36,10 +36,12 @@ export class Camera {
     this.#run(video, this.#stream);
   }
 
+  /** Stop; the last frame stays as a photo. */
   stop() {
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
     this.store.live = null;
+    for (const photo of this.store.photos) photo.isLive = false;
     this.store.changed();
   }
 

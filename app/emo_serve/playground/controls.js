@@ -38,7 +38,8 @@ export class Controls {
     const values = this.store.settings[task];
     const written = (value) => (name === "count" ? String(value) : Number(value).toFixed(2));
     const output = element("output", {}, written(values[name]));
-    const input = element("input", { type: "range", min: Math.min(least, values[name]), step });
+    const input = element("input", { type: "range", min: name === "score" ? Math.min(least, this.store.leastScore) : least });
+    input.step = step;
     input.max = Math.max(most, values[name]);
     input.value = values[name];
     input.addEventListener("input", () => {
@@ -65,7 +66,7 @@ export class Controls {
     );
     const list = element("datalist", { id: `labels-${task}` });
     list.append(...[...labels].map((label) => element("option", { value: label })));
-    const input = element("input", { type: "text", list: undefined, placeholder: "all classes", autocomplete: "off" });
+    const input = element("input", { type: "text", placeholder: "all classes", autocomplete: "off" });
     input.setAttribute("list", list.id);
     const take = () => {
       const name = [...labels].find((label) => label.toLowerCase() === input.value.trim().toLowerCase());

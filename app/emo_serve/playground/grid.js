@@ -55,8 +55,7 @@ export class Grid {
   #draw(canvas, photo) {
     const ratio = fitPixels(canvas);
     if (!photo.width) return;
-    // The whole card is filled; what goes beyond its sides is cut off.
-    const scale = Math.max(canvas.width / photo.width, canvas.height / photo.height);
+    const scale = Math.min(canvas.width / photo.width, canvas.height / photo.height);
     const left = (canvas.width - photo.width * scale) / 2;
     const top = (canvas.height - photo.height * scale) / 2;
     const toScreen = ([x, y]) => [left + x * scale, top + y * scale];

@@ -22,6 +22,7 @@ const controls = new Controls(byId("controls"), store);
 const grid = new Grid(byId("grid"), store, select);
 const keyDialog = new KeyDialog(server, start);
 const panels = [];
+const wide = matchMedia("(min-width: 60rem)"); // where the style sheet puts the settings beside the photo
 
 async function start() {
   try {
@@ -35,21 +36,23 @@ async function start() {
   byId("key-button").hidden = !server.key;
   const isServed = (key) => store.models.some((model) => keyOf(model) === key);
   store.picks = store.picks.filter(isServed);
-  if (!store.picks.length) store.picks = [keyOf(first(store.models))];
+  if (!store.picks.length) firstPicks(store.models).forEach((key, position) => store.pick(position, key));
   asking.again();
 }
 
-/** The model that people see first: the default one that finds where things are, else the default classifier. */
-function first(models) {
-  const isDefault = (task) => models.find((model) => model.task === task && model.default);
-  return isDefault("detect") ?? isDefault("classify") ?? models[0];
+/** The models that people see first: the default classifier, which always has an answer, or where there is room two. */
+function firstPicks(models) {
+  const order = wide.matches ? ["detect", "classify", "segment"] : ["classify", "detect", "segment"];
+  const defaults = order.flatMap((task) =>
+    models.filter((model) => model.task === task && model.default),
+  );
+  return (defaults.length ? defaults : models).slice(0, wide.matches ? 2 : 1).map(keyOf);
 }
 
 async function learn(model) {
   const { labels, manifest } = await server.describe(model);
   const settings = TASKS[model.task].settings(manifest);
-  store.details.set(keyOf(model), { labels, settings });
-  store.settings[model.task] ??= { ...settings };
+  store.details.set(keyOf(model), { task: model.task, labels, settings });
 }
 
 function trouble(problem, again) {
@@ -62,9 +65,11 @@ function trouble(problem, again) {
 async function take(files) {
   const photos = await Promise.all(files.map(readPhoto));
   if (!photos.length) return;
+  const isFirst = !store.selected;
   store.photos.push(...photos);
   select(photos[0]);
   asking.fill();
+  if (isFirst) requestAnimationFrame(() => byId("work").focus({ preventScroll: true })); // what had the focus is gone
 }
 
 function select(photo) {
@@ -73,7 +78,7 @@ function select(photo) {
 }
 
 function pick(position, key) {
-  store.picks[position] = key;
+  store.pick(position, key);
   asking.fill();
   store.changed();
 }
@@ -115,7 +120,7 @@ function render() {
   byId("welcome").hidden = hasPhoto;
   byId("work").hidden = !hasPhoto;
   for (const button of document.querySelectorAll("[data-camera]")) {
-    button.textContent = store.live === null ? "Camera" : "Stop camera";
+    button.textContent = store.live === null ? "Live camera" : "Stop camera";
   }
   byId("rate").textContent = store.live ? `${store.live.toFixed(1)} pictures a second` : "";
   if (!hasPhoto) return;
@@ -162,7 +167,6 @@ takeSamples(take);
 for (const button of document.querySelectorAll("[data-camera]")) button.addEventListener("click", toggleCamera);
 byId("clear").addEventListener("click", clear);
 byId("theme").addEventListener("click", toggleTheme);
-const wide = matchMedia("(min-width: 60rem)"); // there the settings stand beside the photo and cannot be folded
 byId("settings").open = wide.matches;
 wide.addEventListener("change", () => (byId("settings").open = wide.matches));
 start();

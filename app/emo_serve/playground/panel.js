@@ -72,7 +72,7 @@ export class Panel {
     this.root.setAttribute("aria-busy", String(Boolean(entry.pending)));
     this.#showProblem(entry.problem);
     for (const part of [this.#resultsPlace, this.#timing, this.#jsonBox]) part.hidden = !shown;
-    if (shown) this.results.show(shown, this.#highlighted);
+    if (shown) this.results.show(shown, entry.answer, this.#highlighted);
     if (shown && this.#timed !== entry) showTiming(this.#timing, entry.stages, entry.roundTrip);
     this.#timed = entry;
     this.#showCall(photo, model);

@@ -52,13 +52,14 @@ export class Results {
     place.append(this.#groupTitle, this.#groups, this.#title, this.#rows, this.#none);
   }
 
-  show(answer, highlighted) {
+  /** Show what is left of an answer; `whole` is the answer before any setting. */
+  show(answer, whole, highlighted) {
     const groups = answer.groups ?? [];
     const rows = rowsOf(answer);
     this.#groupTitle.hidden = this.#groups.hidden = groups.length === 0;
     this.#title.textContent = answer.detections ? `Objects (${rows.length})` : answer.classes ? "Areas" : "Classes";
     this.#none.hidden = rows.length > 0;
-    this.#none.textContent = "Nothing is left at these settings.";
+    this.#none.textContent = emptiness(whole);
     updateChildren(
       this.#groups,
       groups.map(({ name, score }) => ({ name, share: score, colour: ACCENT })),
@@ -88,6 +89,12 @@ export class Results {
     for (const event of ["pointerleave", "blur"]) made.addEventListener(event, () => this.onPoint(null));
     return made;
   }
+}
+
+/** Why nothing is shown. */
+function emptiness(whole) {
+  const [best] = rowsOf(whole);
+  return best ? `Nothing at these settings. The best candidate: ${best.name}, ${percent(best.share)}.` : "Nothing found.";
 }
 
 function bar(tag) {

@@ -1,13 +1,13 @@
 // What the page knows, in one place; views draw themselves anew when something of it has changed.
 
-import { TASKS } from "./tasks.js";
+import { LEAST_SCORE, TASKS } from "./tasks.js";
 
 /** The one of `models` that is meant by `key`. */
 export const keyOf = (model) => `${model.name}@${model.version}`;
 
 export class Store {
   models = [];
-  /** keyOf(model) -> {labels, manifest, settings}, where settings are the model's own. */
+  /** keyOf(model) -> {task, labels, settings}, where settings are what the model does by itself. */
   details = new Map();
   /** Keys of the models that answer, one or two. */
   picks = [];
@@ -25,9 +25,22 @@ export class Store {
   #listeners = [];
   #isDue = false;
 
+  /** Down to which objects are shown: lower where a detector wants that. */
+  get leastScore() {
+    const wanted = [...this.details.values()].map(({ task, settings }) => (task === "detect" ? settings.score : 1));
+    return Math.min(...wanted) < LEAST_SCORE ? 0 : LEAST_SCORE;
+  }
+
   /** The models that answer, in the order of their panels. */
   get picked() {
     return this.picks.map((key) => this.models.find((model) => keyOf(model) === key)).filter(Boolean);
+  }
+
+  /** Let models answer; the sliders of a task begin where the first model of it wants them. */
+  pick(position, key) {
+    this.picks[position] = key;
+    const { task, settings } = this.details.get(key);
+    this.settings[task] ??= { ...settings };
   }
 
   /** Call `listener` before the next frame after each change. */

@@ -2,12 +2,12 @@
 
 import { suppress } from "./suppress.js";
 
-const LOW_SCORE = 0.05;
+export const LEAST_SCORE = 0.05;
 const MOST = 1000;
 
 /**
  * path: of the route. settings: where the sliders begin, by the model's manifest. wide: the parameters with which the
- * page asks, so that all that sliders can show is there. narrow: the answer that these settings would have got.
+ * page asks, by the least score that a slider goes down to, so that all that sliders can show is there. narrow: the answer that these settings would have got.
  * parameters: the settings that differ from what the server does anyway.
  */
 export const TASKS = {
@@ -33,9 +33,9 @@ export const TASKS = {
       count: detection.max_detections,
       agnostic: false,
     }),
-    ranges: { score: [LOW_SCORE, 1, 0.01], iou: [0, 1, 0.01], count: [1, 300, 1] },
+    ranges: { score: [LEAST_SCORE, 1, 0.01], iou: [0, 1, 0.01], count: [1, 300, 1] },
     // With an IoU of 1 nothing is suppressed: the page does that itself, whenever a slider moves.
-    wide: ({ score }) => ({ score_threshold: score < LOW_SCORE ? 0 : LOW_SCORE, iou_threshold: 1, max_detections: MOST }),
+    wide: (leastScore) => ({ score_threshold: leastScore, iou_threshold: 1, max_detections: MOST }),
     narrow: narrowObjects,
     parameters: ({ score, iou, count, agnostic }, defaults, classes) => ({
       ...(score !== defaults.score && { score_threshold: score }),

@@ -1,10 +1,8 @@
 """/: the Playground, a page to try the models on, and the files that it loads, all in ``emo_serve/playground``."""
 
 import os
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 from fastapi import Request, Response
 from starlette.staticfiles import StaticFiles
@@ -21,12 +19,13 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
 
 
 async def playground(request: Request) -> Response:
     """The page, with a Content-Security-Policy that allows only its own files."""
-    return Response(_page(prefix_of(request.scope)), media_type="text/html", headers=dict(_HEADERS))
+    return Response(
+        _page(prefix_of(request.scope)), media_type="text/html", headers={"Content-Security-Policy": _POLICY}
+    )
 
 
 class PlaygroundFiles(StaticFiles):
@@ -40,7 +39,7 @@ class PlaygroundFiles(StaticFiles):
     ) -> Response:
         """The file, or 304 without it for a browser that has it, with the headers of the page."""
         response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers.update(_HEADERS)
+        response.headers.update({"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
         return response
 
 
