@@ -20,8 +20,11 @@ ARGUMENTS = [
     "--use-fake-ui-for-media-stream",
 ]
 PATIENCE_MS = 120_000  # until a test gives up, on a machine that has other things to do too
-REFUSED = "Failed to load resource: the server responded with a status of 4"
-"""What the console says of a 4xx, which the page shows as a problem."""
+HARMLESS = (
+    "Failed to load resource: the server responded with a status of 4",  # the page shows it as a problem
+    "Canvas2D: Multiple readback operations",  # of a test that looks at pixels
+)
+"""How that begins which the console may say."""
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +60,7 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:  # noq
     faults: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not message.text.startswith(REFUSED):
+        if message.type in {"error", "warning"} and not message.text.startswith(HARMLESS):
             faults.append(message.text)
 
     page.on("console", heard)

@@ -37,6 +37,7 @@ def main(path: Path) -> None:
             page.set_input_files("#choose", [file])
             settled(page)
             page.wait_for_timeout(500)
+            page.mouse.move(0, 0)
             picture = page.screenshot()
             page.get_by_role("button", name="Clear").click()
     Image.open(io.BytesIO(picture)).convert("RGB").save(path, "WEBP", quality=82, method=6)

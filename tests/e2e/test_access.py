@@ -70,9 +70,9 @@ def test_all_can_be_done_by_keys(page: Page) -> None:
     settled(page)
     page.evaluate("() => document.activeElement.blur()")
     reach("#controls input[type=range]")
-    before = page.locator("#controls output").first.inner_text()
+    before = page.locator("#controls .slider span + span").first.inner_text()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#controls output").first.inner_text() != before
+    assert page.locator("#controls .slider span + span").first.inner_text() != before
     reach("canvas")
     page.keyboard.press("+")
     assert page.evaluate("() => document.activeElement.classList.contains('zoomed')")

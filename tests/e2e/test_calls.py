@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import opened
-from tests.e2e.looking import MIXED, answer_of, choose, only, panel, png, rows, settled, slide
+from tests.e2e.looking import MIXED, answer_of, choose, only, panel, pick, png, rows, settled, slide
 from tests.serving import Running, running, settings_for
-from tests.support import encode_image
+from tests.support import encode_image, write_detector
 
 KEY = "the-key-of-alice"
 NAME = 'it\'s a "photo".png'
@@ -63,10 +63,15 @@ def test_the_call_is_copied(browser: Browser, server: Running) -> None:
         assert page.evaluate("() => navigator.clipboard.readText()") == text
 
 
-def test_the_call_names_a_model_that_would_not_answer_anyway(browser: Browser, models: Path) -> None:
-    with running(settings_for(models, default_detect_model=None)) as server, opened(browser, server.url) as page:
+def test_the_call_names_a_model_that_would_not_answer_anyway(browser: Browser, tmp_path: Path) -> None:
+    write_detector(tmp_path, "one")
+    write_detector(tmp_path, "other")
+    settings = settings_for(tmp_path, default_detect_model="one")
+    with running(settings) as server, opened(browser, server.url) as page:
         choose(page, png("mixed.png"))
         assert "model=" not in code(page, "curl")
+        pick(page, "other")
+        assert code(page, "curl").endswith("/detect?model=other&version=1'")
 
 
 def test_the_stages_of_the_server_are_a_bar_with_their_times(page: Page) -> None:
@@ -83,7 +88,7 @@ def test_a_problem_is_shown_as_the_server_says_it(page: Page) -> None:
     alert = panel(page).get_by_role("alert")
     expect(alert).to_contain_text("The image cannot be decoded")
     expect(alert).to_contain_text("422 · request ")
-    expect(alert.get_by_role("button", name="Ask again")).to_be_visible()
+    expect(alert.get_by_role("button", name="Try again")).to_be_visible()
 
 
 def test_a_server_that_is_gone_is_a_problem_and_not_silence(browser: Browser, models: Path) -> None:

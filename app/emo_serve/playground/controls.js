@@ -37,17 +37,17 @@ export class Controls {
     const [least, most, step] = TASKS[task].ranges[name];
     const values = this.store.settings[task];
     const written = (value) => (name === "count" ? String(value) : Number(value).toFixed(2));
-    const output = element("output", {}, written(values[name]));
+    const number = element("span", { "aria-hidden": "true" }, written(values[name])); // the slider says it itself
     const input = element("input", { type: "range", min: name === "score" ? Math.min(least, this.store.leastScore) : least });
     input.step = step;
     input.max = Math.max(most, values[name]);
     input.value = values[name];
     input.addEventListener("input", () => {
       values[name] = input.valueAsNumber;
-      output.textContent = written(values[name]);
+      number.textContent = written(values[name]);
       this.store.changed();
     });
-    return element("label", { className: "slider" }, element("span", {}, NAMES[name]), output, input);
+    return element("label", { className: "slider" }, element("span", {}, NAMES[name]), number, input);
   }
 
   #agnostic() {

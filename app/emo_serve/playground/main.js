@@ -22,6 +22,7 @@ const controls = new Controls(byId("controls"), store);
 const grid = new Grid(byId("grid"), store, select);
 const keyDialog = new KeyDialog(server, start);
 const panels = [];
+let refusal = null; // the last one for which a key was asked
 const wide = matchMedia("(min-width: 60rem)"); // where the style sheet puts the settings beside the photo
 
 async function start() {
@@ -146,8 +147,8 @@ function announce() {
   const text = parts.every(Boolean) ? `${store.selected.name}. ${parts.join(". ")}` : "";
   if (byId("status").textContent !== text) byId("status").textContent = text;
   const refused = [...store.selected.answers.values()].find(({ problem }) => problem?.status === 401);
-  if (refused && refused !== announce.refused) keyDialog.open(refused.problem);
-  announce.refused = refused;
+  if (refused && refused !== refusal) keyDialog.open(refused.problem);
+  refusal = refused;
 }
 
 function toggleTheme() {

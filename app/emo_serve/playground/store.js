@@ -2,7 +2,7 @@
 
 import { LEAST_SCORE, TASKS } from "./tasks.js";
 
-/** The one of `models` that is meant by `key`. */
+/** What tells one version of a model from all others. */
 export const keyOf = (model) => `${model.name}@${model.version}`;
 
 export class Store {
