@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import FilePayload, Locator, Page
 
 from tests.support import SIDE, encode_image
 
@@ -18,12 +18,12 @@ MIXED[16:, :16] = (76, 77, 255)
 MIXED[16:, 16:] = (153, 102, 0)
 
 
-def png(name: str, pixels: NDArray[np.uint8] = MIXED) -> dict[str, Any]:
+def png(name: str, pixels: NDArray[np.uint8] = MIXED) -> FilePayload:
     """A file to choose."""
-    return {"name": name, "mimeType": "image/png", "buffer": encode_image(pixels)}
+    return FilePayload(name=name, mimeType="image/png", buffer=encode_image(pixels))
 
 
-def choose(page: Page, *files: dict[str, Any]) -> None:
+def choose(page: Page, *files: FilePayload) -> None:
     """Choose files; return when each panel has an answer or a problem about the first of them."""
     page.set_input_files("#choose", list(files))
     settled(page)

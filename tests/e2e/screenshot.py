@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FilePayload, sync_playwright
 from skimage import data
 
 from tests.e2e.conftest import ARGUMENTS, CHROMIUM, opened
-from tests.e2e.looking import settled
+from tests.e2e.looking import choose
 from tests.serving import running, settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def main(path: Path) -> None:
     motorbike, *_ = data.stereo_motorcycle()
     photo = io.BytesIO()
     Image.fromarray(motorbike).save(photo, "JPEG", quality=90)
-    file = {"name": "motorbike.jpg", "mimeType": "image/jpeg", "buffer": photo.getvalue()}
+    file = FilePayload(name="motorbike.jpg", mimeType="image/jpeg", buffer=photo.getvalue())
     with (
         running(settings_for(ROOT / "models")) as server,
         sync_playwright() as playwright,
@@ -34,8 +34,7 @@ def main(path: Path) -> None:
         opened(browser, server.url, viewport=SIZE) as page,
     ):
         for _ in range(3):  # the first answers are those of a server that has just started
-            page.set_input_files("#choose", [file])
-            settled(page)
+            choose(page, file)
             page.wait_for_timeout(500)
             page.mouse.move(0, 0)
             picture = page.screenshot()

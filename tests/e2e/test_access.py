@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.e2e.conftest import opened
 from tests.e2e.looking import answer_of, choose, frame, panel, png, settled
@@ -33,7 +33,7 @@ def test_axe_finds_nothing_serious_anywhere(
 ) -> None:
     with opened(browser, server.url, color_scheme=scheme, **screen) as page:
         assert_accessible(page)
-        broken = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no photo at all"}
+        broken = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no photo at all")
         choose(page, png("mixed.png"), png("green.png", plain("green")), broken)
         page.locator("#settings").evaluate("(details) => { details.open = true; }")
         answer_of(panel(page))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.e2e.conftest import opened
 from tests.e2e.looking import MIXED, answer_of, choose, only, panel, pick, png, rows, settled, slide
@@ -22,7 +22,8 @@ NAME = 'it\'s a "photo".png'
 
 def code(page: Page, language: str) -> str:
     panel(page).get_by_role("tab", name=language).click()
-    return panel(page).get_by_label("The call", exact=True).inner_text()
+    text: str = panel(page).get_by_label("The call", exact=True).inner_text()
+    return text
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_the_stages_of_the_server_are_a_bar_with_their_times(page: Page) -> None
 
 
 def test_a_problem_is_shown_as_the_server_says_it(page: Page) -> None:
-    choose(page, {"name": "broken.png", "mimeType": "image/png", "buffer": encode_image(MIXED)[:60]})
+    choose(page, FilePayload(name="broken.png", mimeType="image/png", buffer=encode_image(MIXED)[:60]))
     alert = panel(page).get_by_role("alert")
     expect(alert).to_contain_text("The image cannot be decoded")
     expect(alert).to_contain_text("422 · request ")

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.e2e.looking import MIXED, answer_of, choose, drop, only, panel, png, rows, settled
 from tests.support import encode_image, plain
@@ -13,10 +13,10 @@ from tests.support import encode_image, plain
 FOUND = [("red", "100.0 %"), ("green", "60.0 %"), ("blue", "40.0 %")]
 
 
-def file_of(image: Image.Image, image_format: str, **options: object) -> dict[str, object]:
+def file_of(image: Image.Image, image_format: str, **options: object) -> FilePayload:
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
-    return {"name": f"photo.{image_format.lower()}", "mimeType": "image/x", "buffer": buffer.getvalue()}
+    return FilePayload(name=f"photo.{image_format.lower()}", mimeType="image/x", buffer=buffer.getvalue())
 
 
 def test_a_chosen_photo_gets_the_objects_of_one_model_and_the_classes_of_another(page: Page) -> None:
@@ -48,7 +48,7 @@ def test_a_sample_needs_one_press(page: Page) -> None:
 
 
 def test_several_photos_are_a_grid_in_which_each_may_be_looked_at(page: Page) -> None:
-    broken = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no photo at all"}
+    broken = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no photo at all")
     choose(page, png("mixed.png"), png("green.png", plain("green")), broken)
     cards = page.locator("#grid .card")
     expect(cards).to_have_count(3)
