@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e \
   docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -64,6 +64,11 @@ bench: setup-torch ## compare with the servers that are installed, some minutes 
 	@test -f "$(PHOTO)" || { echo "make bench PHOTO=photo.jpg: a photo is needed" >&2; exit 1; }
 	$(BIN)/python -m bench.compare $(PHOTO) --model $(MODEL) $(ARGS)
 	$(BIN)/python -m bench.report
+
+CHROMIUM ?= /usr/bin/chromium
+e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/usr/bin/chromium ARGS="-k name")
+	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision and MCP, in an environment of its own
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
@@ -138,6 +143,9 @@ $(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable client
 	@touch $@
 
+$(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
+	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
+
 # PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
 $(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
 	@echo "installing $(TORCH): some minutes, once"
@@ -154,6 +162,7 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
+	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
 	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in
 

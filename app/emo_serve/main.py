@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from emo_serve.api.http.admission import AdmissionMiddleware
-from emo_serve.api.http.auth import AdminTokenMiddleware, ApiKeyMiddleware, read_token
+from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, read_token
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.cors import across_origins
 from emo_serve.api.http.key_file import KeyFile
@@ -24,6 +24,7 @@ from emo_serve.api.http.services import AskAll, Gather, Services
 from emo_serve.api.routes import admin, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
 from emo_serve.api.routes.openapi import declare_keys
+from emo_serve.api.routes.playground import FILES, PATH, PlaygroundFiles, playground
 from emo_serve.api.routes.swagger_ui import asset, description, documentation
 from emo_serve.api.wire.paths import Paths, prefix_of
 from emo_serve.api.wire.problems import ANSWERED, answer_error
@@ -95,14 +96,19 @@ def create_app(
     surrounded: ASGIApp = AdmissionMiddleware(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits)
+        open_paths = OPEN_PATHS | FILES if settings.playground else OPEN_PATHS
+        surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits, open_paths)
     routers = (predict.router, segment.router, catalog_routes.router, health.router)
     for router in routers:
         app.include_router(router)
     app.add_api_route("/docs", documentation, include_in_schema=False)
     app.add_api_route("/docs/{name}", asset, include_in_schema=False)
     app.add_api_route("/openapi.json", description, include_in_schema=False)
-    app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)
+    if settings.playground:
+        app.add_api_route("/", playground, include_in_schema=False)
+        app.mount(PATH, PlaygroundFiles())
+    else:
+        app.add_api_route("/", _to_documentation, include_in_schema=False, response_class=RedirectResponse)
     document = app.openapi()  # made now, or the first invalid parameter would wait for it
     if settings.api_keys_file is not None:
         declare_keys(document)
@@ -129,7 +135,7 @@ def _dress(settings: Settings, routes: Iterable[BaseRoute]) -> Callable[[ASGIApp
     return across_origins(settings.cors_origins, routes) if settings.cors_origins else lambda app: app
 
 
-async def _root(request: Request) -> RedirectResponse:
+async def _to_documentation(request: Request) -> RedirectResponse:
     return RedirectResponse(f"{prefix_of(request.scope)}/docs")
 
 
