@@ -36,6 +36,9 @@ def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activa
     lie = f"they lie in {low:.3g}..{high:.3g}"
     is_within = low >= -SLACK and high <= 1 + SLACK
     usual: Activation = "sigmoid" if asked.classes == 1 else asked.usual
+    if asked.classes == 1 and asked.origin == "softmax" and low > 1 - SLACK:
+        msg = "the softmax in the graph is over a single score, so it is always 1; export the graph without it"
+        raise StartupError(msg)
     if asked.told is not None:
         return _told(asked, usual, scores)
     if not is_within and sums_to(scores, 100):

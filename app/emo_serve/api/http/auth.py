@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import problem_for
 from emo_serve.errors import RateExceeded, StartupError
+from emo_serve.files import read_regular
 from emo_serve.settings import Settings
 
 KEY_HEADER = "X-API-Key"
@@ -20,6 +21,7 @@ OPEN_PATHS = frozenset(
 """Paths that never need a key: the probes of orchestrators, and the API description, which reveals nothing."""
 
 _LEAST_CHARACTERS = 16  # of a token
+_MAX_TOKEN_BYTES = 4096
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
 
 
@@ -139,7 +141,7 @@ def read_token(settings: Settings) -> str:
         msg = "the administration needs a token"
         raise StartupError(msg)
     try:
-        return _checked_token(path.read_text(encoding="ascii"), str(path))
+        return _checked_token(read_regular(path, _MAX_TOKEN_BYTES).decode("ascii"), str(path))
     except OSError as error:
         msg = f"{path}: the token cannot be read: {error.strerror}"
         raise StartupError(msg) from error
