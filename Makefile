@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e \
   docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -64,6 +64,14 @@ bench: setup-torch ## compare with the servers that are installed, some minutes 
 	@test -f "$(PHOTO)" || { echo "make bench PHOTO=photo.jpg: a photo is needed" >&2; exit 1; }
 	$(BIN)/python -m bench.compare $(PHOTO) --model $(MODEL) $(ARGS)
 	$(BIN)/python -m bench.report
+
+CHROMIUM ?= /usr/bin/chromium
+e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/usr/bin/chromium ARGS="-k name")
+	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
+
+integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision and MCP, in an environment of its own
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping
@@ -124,8 +132,19 @@ $(VENV)/.runtime: $(VENV)/.created requirements/build.txt requirements/runtime.t
 	@$(call installing,$(LOCKED) -r requirements/build.txt -r requirements/runtime.txt \
 	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable .)
 
-$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
-	@$(call installing,$(LOCKED) -r requirements/dev.txt)
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt client/pyproject.toml
+	@$(call installing,$(LOCKED) -r requirements/dev.txt \
+	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable client)
+
+$(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
+	@echo "setting up $(VENV)-integrations: some minutes, once"
+	@$(PYTHON) -m venv $(VENV)-integrations
+	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable client
+	@touch $@
+
+$(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
+	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
 
 # PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
 $(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
@@ -142,6 +161,8 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/build.txt requirements/build.in
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
+	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
+	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
 	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in
 
@@ -154,5 +175,5 @@ audit: setup-dev ## ask for known vulnerabilities of the locked packages; needs 
 	done
 
 clean: ## remove caches and builds; the environment stays (rm -rf .venv)
-	rm -rf build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find app emo tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist *.egg-info client/build client/dist client/*.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app client emo tests -type d -name __pycache__ -prune -exec rm -rf {} +

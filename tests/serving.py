@@ -102,7 +102,7 @@ def running(
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert server.listening.wait(20)
+        assert server.listening.wait(60)
         yield Running(app, port, server)
     finally:
         server.should_exit = True

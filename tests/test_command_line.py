@@ -1,6 +1,7 @@
 import json
 import signal
 import socket
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -205,3 +206,10 @@ def test_a_reader_that_has_seen_enough_of_the_settings_is_no_error() -> None:
     listing.stdout.close()
     _, errors = listing.communicate(timeout=30)
     assert (listing.returncode, errors) == (0, "")
+
+
+def test_mcp_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.delitem(sys.modules, "emo_client.mcp_server", raising=False)
+    assert main(["mcp"]) == 1
+    assert "pip install 'emo-client[mcp]'" in capsys.readouterr().err

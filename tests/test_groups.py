@@ -1,5 +1,6 @@
 """A table of groups is read as people and spreadsheets write it, or refused with the line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,9 @@ def test_of_many_classes_without_a_group_the_first_are_named(tmp_path: Path) -> 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidManifest, match=r"none\.csv: cannot be read: No such file"):
         read_groups(tmp_path / "none.csv", ("tabby",))
+
+
+def test_a_table_that_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.csv")
+    with pytest.raises(InvalidManifest, match=r"fifo\.csv: cannot be read: it is a FIFO"):
+        read_groups(tmp_path / "fifo.csv", ("tabby",))

@@ -32,6 +32,7 @@ def test_the_wheel_brings_no_module_that_a_user_may_have_too(wheel: Path) -> Non
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"emo_serve", "emo"}
     assert {"emo_serve/py.typed", "emo/py.typed", "emo_serve/models/emo-1m/1/manifest.json"} <= set(names)
+    assert "emo_serve/playground/index.html" in names
 
 
 def test_the_wheel_serves_the_models_it_brings_beside_an_app_of_the_users_own(wheel: Path, tmp_path: Path) -> None:
@@ -47,6 +48,7 @@ def test_the_wheel_serves_the_models_it_brings_beside_an_app_of_the_users_own(wh
             photo, headers = encode_image(plain("red")), {"content-type": "image/png"}
             answer = httpx.post(f"{address}/classify", content=photo, headers=headers, timeout=30)
             assert answer.status_code == 200
+            assert httpx.get(f"{address}/playground/main.js", timeout=30).status_code == 200
             served = httpx.get(f"{address}/models", timeout=30).json()["models"]
         finally:
             server.terminate()

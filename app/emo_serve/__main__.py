@@ -1,4 +1,4 @@
-"""emo-serve: run the server, add a model, measure how it runs best here, or list its settings."""
+"""emo-serve: run the server, add and list models, ask them about files, measure how they run best here."""
 
 import argparse
 import logging
@@ -11,17 +11,17 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from emo_serve import logs
+from emo_serve.command_parser import command_parser
 from emo_serve.defaults import keep_default
 from emo_serve.engine.host import usable_cores
 from emo_serve.environment import complaints, group_of
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
-from emo_serve.onnx_import.options import Options, add_arguments
+from emo_serve.onnx_import.options import Options
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from emo_serve.process.open_files import raise_file_limit
 from emo_serve.process.supervisor import supervise
 from emo_serve.settings import PREFIX, Settings, all_settings, service_links
-from emo_serve.version import installed_version
 
 SHIPPED_MODELS = Path(__file__).with_name("models")
 _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
@@ -29,7 +29,7 @@ _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0 after a clean stop, 1 where the server cannot run, 2 for wrong usage."""
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     if options.command == "settings":
         _print(settings_table())
         return EXIT_OK
@@ -66,7 +66,41 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             return _new_key(options.name, settings.api_keys_file)
         case "tune":
             return _tune(with_models(settings), full=options.full, as_json=options.json)
-    return _serve(with_models(settings))
+        case "serve":
+            return _serve(with_models(settings))
+    return _offline(options, with_models(settings))
+
+
+def _offline(options: argparse.Namespace, settings: Settings) -> int:
+    """Commands that need no server; serving needs none of their imports."""
+    match options.command:
+        case "predict":
+            from emo_serve.offline.predict import predict  # noqa: PLC0415
+
+            return predict(options, settings)
+        case "batch":
+            from emo_serve.offline.batch import batch  # noqa: PLC0415
+
+            return batch(options, settings)
+        case "models":
+            from emo_serve.offline.models import list_models  # noqa: PLC0415
+
+            return list_models(options, settings)
+        case "mcp":
+            return _mcp(options.url, options.root)
+    from emo_serve.offline.doctor import doctor  # noqa: PLC0415
+
+    return doctor(options, settings)
+
+
+def _mcp(url: str, root: Path) -> int:
+    try:
+        from emo_client.mcp_server import run  # noqa: PLC0415  # a package of its own
+    except ModuleNotFoundError as error:
+        msg = "mcp needs the packages emo-client and mcp: pip install 'emo-client[mcp]'"
+        raise StartupError(msg) from error
+    run(url, root)
+    return EXIT_OK
 
 
 def with_models(settings: Settings) -> Settings:
@@ -127,59 +161,6 @@ def _default_line(settings: Settings, task: Task, added: str) -> str:
     line = keep_default(settings.models, task, added)
     chosen = {"classify": settings.default_classify_model, "detect": settings.default_detect_model}.get(task)
     return f"{line}\n" if chosen is None else f"{line}; here {PREFIX}DEFAULT_{task.upper()}_MODEL says {chosen}\n"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="emo-serve", description="Serve image classifiers and object detectors over HTTP."
-    )
-    parser.add_argument("--version", action="version", version=f"emo-serve {installed_version()}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser(
-        "serve",
-        help="run the server",
-        description="Options win over EMO_* variables; `emo-serve settings` lists those.",
-    )
-    serve.add_argument("--host", help="address to listen on (EMO_HOST)")
-    serve.add_argument("--port", type=int, help="TCP port, 0 for any free one (EMO_PORT)")
-    serve.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
-    serve.add_argument("--workers", type=int, help="processes that answer (EMO_WORKERS)")
-    serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(EMO_LOG_LEVEL)")
-    serve.add_argument(
-        "--no-tune", dest="tune", action="store_const", const=False, help="measure nothing at start (EMO_TUNE=false)"
-    )
-    adding = commands.add_parser(
-        "add",
-        help="add an ONNX classifier or detector to the model repository",
-        description="Recognises what the graph wants and gives, wraps it so that the server can serve it, tries it on "
-        "a picture and writes <models>/<name>/<version>. What is recognised is said, with the option that mends it.",
-    )
-    add_arguments(adding)
-    adding.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
-    measure = commands.add_parser(
-        "tune",
-        help="measure how the models run best here",
-        description="Measures each model as a start would, prints what was measured and chosen, and remembers the "
-        "choice for the next start. EMO_* variables that are set are fixed, and only the rest is searched.",
-    )
-    measure.add_argument("--models", type=Path, metavar="DIR", help="folder of the model repository (EMO_MODELS)")
-    measure.add_argument(
-        "--goal", dest="tune_goal", choices=("throughput", "latency"), help="what to be best for (EMO_TUNE_GOAL)"
-    )
-    measure.add_argument("--full", action="store_true", help="measure every setting at length: minutes, not seconds")
-    measure.add_argument("--json", action="store_true", help="print JSON")
-    keys = commands.add_parser("key", help="make an API key").add_subparsers(dest="action", required=True)
-    new = keys.add_parser(
-        "new",
-        help="make a key for a name, and let it in",
-        description="Prints the key and adds its digest to the file of API keys, which a running server reads again.",
-    )
-    new.add_argument("name", metavar="NAME", help="who asks with it: the client that takes turns, and in the log")
-    new.add_argument(
-        "--file", dest="api_keys_file", type=Path, help="file of API keys, made where there is none (EMO_API_KEYS_FILE)"
-    )
-    commands.add_parser("settings", help="list every setting with its default")
-    return parser
 
 
 def settings_table() -> Iterator[str]:

@@ -1,11 +1,14 @@
 """Broad groups of classes: a CSV table of names -> the group of each class of a model."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from emo_serve.errors import InvalidManifest
+from emo_serve.files import read_regular
 
+_MAX_BYTES = 4 * 1024 * 1024
 _MAX_NAMED = 5  # classes without a group that an error names
 
 
@@ -30,21 +33,21 @@ def read_group_table(path: Path) -> dict[str, str]:
     """
     table: dict[str, str] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
-            rows = csv.DictReader(file, strict=True)
-            missing = {"name", "group"} - set(rows.fieldnames or ())
-            if missing:
-                msg = f"{path}: has no column {' or '.join(sorted(missing))}; the first line must name both"
+        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")  # spreadsheets write a byte order mark
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        missing = {"name", "group"} - set(rows.fieldnames or ())
+        if missing:
+            msg = f"{path}: has no column {' or '.join(sorted(missing))}; the first line must name both"
+            raise InvalidManifest(msg)
+        for row in rows:
+            name, group = (row["name"] or "").strip(), " ".join((row["group"] or "").split())
+            if not name or not group or not (name + group).isprintable():
+                msg = f"{path}: line {rows.line_num} lacks a name or a group, or they are unprintable"
                 raise InvalidManifest(msg)
-            for row in rows:
-                name, group = (row["name"] or "").strip(), " ".join((row["group"] or "").split())
-                if not name or not group or not (name + group).isprintable():
-                    msg = f"{path}: line {rows.line_num} lacks a name or a group, or they are unprintable"
-                    raise InvalidManifest(msg)
-                if name in table:
-                    msg = f"{path}: line {rows.line_num} is the second of {name!r}; a class has one group"
-                    raise InvalidManifest(msg)
-                table[name] = group
+            if name in table:
+                msg = f"{path}: line {rows.line_num} is the second of {name!r}; a class has one group"
+                raise InvalidManifest(msg)
+            table[name] = group
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InvalidManifest(msg) from error

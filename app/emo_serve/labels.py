@@ -1,9 +1,9 @@
-"""The labels file of a model: the names of its classes."""
+"""The labels file of a model: the names of its classes, and how requests name them."""
 
 from collections import Counter
 from pathlib import Path
 
-from emo_serve.errors import InvalidManifest
+from emo_serve.errors import InvalidManifest, InvalidParameter
 from emo_serve.files import read_regular
 
 MAX_LABELS_BYTES = 4 * 1024 * 1024
@@ -31,3 +31,20 @@ def read_labels(path: Path) -> tuple[str, ...]:
         msg = f"{path}: {twice!r} occurs twice; class names must be unique"
         raise InvalidManifest(msg)
     return labels
+
+
+def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The class names of a ``classes`` parameter; a value that is no name itself is taken apart at its commas.
+
+    Raises InvalidParameter, which names the classes that are there.
+    """
+    if values is None:
+        return None
+    names: list[str] = []
+    for value in values:
+        names += [value] if value in labels else [name.strip() for name in value.split(",")]
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        msg = f"classes = {unknown[0][:100]!r}: allowed are the labels of the model: {', '.join(labels)}."
+        raise InvalidParameter(msg)
+    return tuple(dict.fromkeys(names))

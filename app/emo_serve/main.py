@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from emo_serve.api.http.admission import AdmissionMiddleware
-from emo_serve.api.http.auth import AdminTokenMiddleware, ApiKeyMiddleware, read_token
+from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, read_token
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.cors import cors_layer
 from emo_serve.api.http.key_file import KeyFile
@@ -24,6 +24,7 @@ from emo_serve.api.http.services import GatherMetrics, GatherStates, Services
 from emo_serve.api.routes import admin, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
 from emo_serve.api.routes.openapi import declare_keys
+from emo_serve.api.routes.playground import FILES, PATH, PlaygroundFiles, playground
 from emo_serve.api.routes.swagger_ui import asset, description, documentation
 from emo_serve.api.wire.paths import Paths, prefix_of
 from emo_serve.api.wire.problems import ANSWERED, answer_error
@@ -89,6 +90,7 @@ def create_app(
         redoc_url=None,
         openapi_url=None,  # it has a route of its own
         redirect_slashes=False,  # Paths has removed trailing slashes
+        generate_unique_id_function=lambda route: route.name,  # generated clients name their methods by it
         exception_handlers=_HANDLERS,
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing needs OpenTelemetry to be set up
     )
@@ -97,14 +99,19 @@ def create_app(
     surrounded: ASGIApp = AdmissionMiddleware(app.build_middleware_stack(), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits)
+        open_paths = OPEN_PATHS | FILES if settings.playground else OPEN_PATHS
+        surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits, open_paths)
     routers = (predict.router, segment.router, catalog_routes.router, health.router)
     for router in routers:
         app.include_router(router)
     app.add_api_route("/docs", documentation, include_in_schema=False)
     app.add_api_route("/docs/{name}", asset, include_in_schema=False)
     app.add_api_route("/openapi.json", description, include_in_schema=False)
-    app.add_api_route("/", _root, include_in_schema=False, response_class=RedirectResponse)
+    if settings.playground:
+        app.add_api_route("/", playground, include_in_schema=False)
+        app.mount(PATH, PlaygroundFiles())
+    else:
+        app.add_api_route("/", _to_documentation, include_in_schema=False, response_class=RedirectResponse)
     document = app.openapi()  # made now, or the first invalid parameter would wait for it
     if settings.api_keys_file is not None:
         declare_keys(document)
@@ -131,7 +138,7 @@ def _cors(settings: Settings, routes: Iterable[BaseRoute]) -> Callable[[ASGIApp]
     return cors_layer(settings.cors_origins, routes) if settings.cors_origins else lambda app: app
 
 
-async def _root(request: Request) -> RedirectResponse:
+async def _to_documentation(request: Request) -> RedirectResponse:
     return RedirectResponse(f"{prefix_of(request.scope)}/docs")
 
 

@@ -163,8 +163,8 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         default=None,
         description="File of API keys, a line NAME:DIGEST for each, with the key's SHA-256; read again when it "
-        "changes. Every request but those for /livez, /readyz and the description then needs a key, whose name is the "
-        "client. Unset: nobody needs one.",
+        "changes. Every request but those for /livez, /readyz, the page at / and the description then needs a key, "
+        "whose name is the client. Unset: nobody needs one.",
     )
     api_key_requests_per_second: float | None = Field(
         default=None,
@@ -194,6 +194,9 @@ class Settings(BaseSettings):
         default=None,
         description="Addresses or networks of proxies, separated by commas, or * for all, whose X-Forwarded-Prefix is "
         "believed: it goes before EMO_ROOT_PATH. Unset: none.",
+    )
+    playground: bool = Field(
+        default=True, description="Whether / is a page to try the models on, or leads to /docs; true or false."
     )
     keep_alive_seconds: int = Field(
         default=75,

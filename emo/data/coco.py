@@ -98,7 +98,11 @@ def _id(value: object) -> Hashable:
     """An id for comparison: 7, 7.0 and "7" are equal."""
     if isinstance(value, str):
         return int(value) if value.isdecimal() and str(int(value)) == value else value
-    return int(as_number(value, "an id"))
+    number = as_number(value, "an id")
+    if number != int(number):
+        msg = f"an id is {value!r}, wanted is a whole number or a text"
+        raise ValueError(msg)
+    return int(number)
 
 
 def _rank(identity: Hashable) -> tuple[bool, Any]:

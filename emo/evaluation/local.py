@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from emo.evaluation.answers import Answer, of_result
 from emo.evaluation.evaluated_model import Description, EvaluatedModel, parameters_for
 from emo.evaluation.images import Encoded
-from emo.evaluation.prefetch import prefetch
 from emo.export.predict import Predict
 from emo_serve.errors import ServiceError
 from emo_serve.manifest import Task
+from emo_serve.prefetch import prefetch
 from emo_serve.vision.classify import Groups, top_classes
 from emo_serve.vision.detect import select_detections
 from emo_serve.vision.image import ImageLimits, decode

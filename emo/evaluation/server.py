@@ -12,8 +12,8 @@ import httpx
 from emo.evaluation.answers import Answer, of_document
 from emo.evaluation.evaluated_model import LEAST_SCORE, Description, EvaluatedModel, digest_of, query_for
 from emo.evaluation.images import Encoded
-from emo.evaluation.prefetch import prefetch
 from emo_serve.manifest import DetectionDefaults, Preprocessing
+from emo_serve.prefetch import prefetch
 
 KEY_VARIABLE = "EVALUATE_API_KEY"
 """Environment variable with the API key; not ``EMO_…``, which a server would take for a setting."""

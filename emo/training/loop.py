@@ -80,7 +80,7 @@ def train(
     if state.epoch:
         print(f"going on after epoch {state.epoch} of {len(recipe.sides())}, with what is in {folder}")
     if compiled:
-        model.compile()
+        model.compile(dynamic=False)  # anew for each side: a graph for any side cannot be made of this network
     network = processes.wrap(Network(model, task))
     while state.epoch < len(recipe.sides()) and not processes.agree(state.out_of_patience(recipe)):
         started = time.monotonic()

@@ -1,5 +1,6 @@
 """The administration, of a server with one process."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,10 @@ def test_an_admin_port_needs_a_token_that_is_one(tmp_path: Path) -> None:
     settings = Settings(admin_port=0, admin_token_file=tmp_path / "token")
     with pytest.raises(StartupError, match="token: the token cannot be read"):
         read_token(settings)
+    os.mkfifo(tmp_path / "token")
+    with pytest.raises(StartupError, match="token: the token cannot be read: it is a FIFO"):
+        read_token(settings)
+    (tmp_path / "token").unlink()
     (tmp_path / "token").write_text("short\n")
     with pytest.raises(StartupError, match="at least 16 are needed"):
         read_token(settings)

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from emo_serve.api.http.auth import OPEN_PATHS, ApiKeyMiddleware, RateLimiter
 from emo_serve.api.http.key_file import read_keys
 from emo_serve.api.http.services import Services
+from emo_serve.api.routes.playground import FILES
 from emo_serve.errors import RateExceeded, StartupError
 from emo_serve.main import create_app
 from tests.helpers.asgi import Client
@@ -102,6 +103,16 @@ async def test_every_path_needs_a_key_but_those_on_a_short_list(tmp_path: Path) 
                     assert ("security" in operation) == (status == 401 and path in document["paths"]), (method, path)
     page = {"/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"}
     assert page | {"/livez", "/readyz", "/"} == OPEN_PATHS
+
+
+@pytest.mark.parametrize("playground", [True, False])
+async def test_the_files_of_the_playground_need_no_key_where_there_is_one(tmp_path: Path, playground: bool) -> None:
+    (tmp_path / "models").mkdir()
+    keys = keys_file(tmp_path)
+    async with in_process(settings_for(tmp_path / "models", api_keys_file=keys, playground=playground)) as (client, _):
+        for path in FILES:
+            assert (await client.get(path)).status_code == (200 if playground else 401)
+        assert (await client.get("/playground/nothing.js")).status_code == 401
 
 
 async def test_without_a_key_nothing_else_of_a_request_is_looked_at() -> None:

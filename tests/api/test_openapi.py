@@ -25,6 +25,13 @@ async def operation(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
     return found
 
 
+async def test_operations_have_names_that_people_would_choose(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+    assert {"classify", "detect", "segment", "list_models", "describe_model", "livez", "readyz"} <= set(names)
+    assert len(names) == len(set(names))
+
+
 async def test_the_document_offers_every_kind_of_body(client: httpx.AsyncClient) -> None:
     for path in ("/classify", "/detect", "/segment"):
         content = (await operation(client, path))["requestBody"]["content"]

@@ -35,7 +35,7 @@ async def test_a_slash_at_the_end_is_answered_and_not_redirected(client: httpx.A
 
 @pytest.mark.parametrize("path", ["/", "/vision", "/vision/"])
 async def test_redirects_and_the_description_have_the_prefix(tmp_path: Path, path: str) -> None:
-    async with in_process(settings_for(tmp_path, root_path="/vision")) as (client, _):
+    async with in_process(settings_for(tmp_path, root_path="/vision", playground=False)) as (client, _):
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["location"]) == (307, "/vision/docs")
         assert (await client.get("/vision/openapi.json")).json()["servers"] == [{"url": "/vision"}]

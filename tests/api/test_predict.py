@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from emo_serve.api.routes.predict import class_names
 from emo_serve.api.wire.schemas import ClassifyAnswer, DetectAnswer, ProblemDocument
 from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter
+from emo_serve.labels import class_names
 from tests.support import encode_image, plain, quadrants
 
 pytestmark = pytest.mark.anyio

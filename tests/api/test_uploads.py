@@ -39,6 +39,11 @@ async def test_json_holds_one_image() -> None:
     assert await read(body, "application/json; charset=utf-8") == Uploads((b"pixels",), several=False)
 
 
+async def test_a_mark_before_the_json_does_not_matter() -> None:
+    body = json.dumps({"image": b64(b"pixels")}).encode("utf-8-sig")
+    assert await read(body, "application/json") == Uploads((b"pixels",), several=False)
+
+
 async def test_a_list_of_one_is_answered_as_a_list() -> None:
     body = json.dumps({"images": [b64(b"a")]}).encode()
     assert await read(body, "application/json") == Uploads((b"a",), several=True)

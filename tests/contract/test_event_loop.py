@@ -117,6 +117,7 @@ REQUESTS: dict[str, tuple[str, str, Callable[[], Body]]] = {
     "models": ("GET", "/models", dict),
     "a model": ("GET", "/models/toy-detector", dict),
     "documentation": ("GET", "/docs", dict),
+    "a file of the page": ("GET", "/playground/main.js", dict),
     "description": ("GET", "/openapi.json", dict),
     "a small photo": ("POST", "/classify", lambda: raw(SMALL)),
     "a large jpeg": ("POST", "/classify", lambda: raw(picture("JPEG"))),

@@ -12,7 +12,17 @@ ROUTES = [
     *(("POST", path) for path in ("/classify", "/detect", "/nowhere", "/models")),
     *(
         ("GET", path)
-        for path in ("/", "/classify", "/docs", "/livez", "/metrics", "/models", "/models/x", "/openapi.json")
+        for path in (
+            "/",
+            "/playground/main.js",
+            "/classify",
+            "/docs",
+            "/livez",
+            "/metrics",
+            "/models",
+            "/models/x",
+            "/openapi.json",
+        )
     ),
     *(("GET", path) for path in ("/nowhere", "/readyz")),
     ("PUT", "/models"),

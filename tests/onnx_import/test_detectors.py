@@ -1,5 +1,6 @@
 """Detectors as other people export them, added by the command and served by the real application."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.onnx_import.adding import add, ask, refused
+from tests.onnx_import.fixed import write_fixed
 from tests.onnx_import.networks import CELL, CELLS, SIDE, write_ssd, write_yolo
 from tests.support import encode_image, plain
 
@@ -43,6 +45,20 @@ async def test_a_detector_finds_every_object_to_the_pixel(
         assert third == []
     else:
         assert [(entry["name"], entry["box"]) for entry in third] == [("red", [12, 4, 16, 8])]
+
+
+@pytest.mark.parametrize(("columns", "turned"), [(84, False), (85, False), (84, True), (85, True)])
+def test_a_table_without_names_that_may_hold_the_scores_of_coco_does(
+    tmp_path: Path, columns: int, turned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(1)
+    boxes = np.concatenate((random.uniform(20, 44, (1, 100, 2)), random.uniform(4, 20, (1, 100, 2))), axis=-1)
+    table = np.concatenate((boxes, random.uniform(0, 1, (1, 100, columns - 4))), axis=-1).astype(np.float32)
+    file = write_fixed(tmp_path / "a.onnx", {"output0": table.transpose(0, 2, 1) if turned else table})
+    assert add(file, "detect") == 0
+    text = capsys.readouterr().out
+    assert "100 boxes, 80 classes" in text
+    assert "80, COCO's" in text
 
 
 async def test_a_picture_keeps_its_proportions_before_a_yolo_network(tmp_path: Path, labels: Path) -> None:
@@ -94,3 +110,10 @@ def test_the_answer_for_a_photo_and_the_way_to_ask_are_shown(
     assert "  1.0000  blue  [20.0, 8.0, 24.0, 12.0]" in lines
     assert lines[-2].endswith("'localhost:8000/detect?model=theirs'")
     assert lines[-1] == "default for detect: theirs, which answers where a request names no model"
+
+
+def test_a_photo_that_is_no_regular_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "photo.jpg")
+    for photo, reason in ((tmp_path / "photo.jpg", "it is a FIFO"), (Path("/dev/zero"), "it is a device")):
+        assert add(write_ssd(tmp_path / "a.onnx"), "detect", "--photo", photo) == 1
+        assert f"{photo}: cannot be read: {reason}, not a regular file" in refused(capsys, tmp_path / "models")

@@ -40,6 +40,12 @@ async def test_one_logit_gets_a_sigmoid(tmp_path: Path) -> None:
     assert await scores_of(tmp_path, "blue") == {"spam": pytest.approx(sigmoid(-1), abs=1e-4)}
 
 
+def test_a_graph_whose_softmax_is_over_one_score_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_linear(tmp_path / "a.onnx", RED, np.array([-1], np.float32), last="Softmax")
+    assert add(file, "classify", *AS_IT_IS) == 1
+    assert "over a single score, so it is always 1" in refused(capsys, tmp_path / "models")
+
+
 @pytest.mark.parametrize("last", [None, "Sigmoid"])
 async def test_one_score_of_two_labels_is_that_of_the_second(tmp_path: Path, last: str | None) -> None:
     file = write_linear(tmp_path / "a.onnx", RED, np.array([-1], np.float32), last=last)

@@ -78,3 +78,10 @@ def test_who_asks_before_sending_a_body_is_told_to_go_on_at_once(connection: HTT
     answer = b"".join(iter(lambda: link.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b'"classifications"' in answer
+
+
+def test_a_client_of_http_1_0_is_told_nothing_before_its_answer(connection: HTTPConnection) -> None:
+    assert connection.sock is not None
+    head = f"POST /classify HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: {len(IMAGE)}\r\n"
+    connection.sock.sendall(f"{head}Content-Type: image/png\r\n\r\n".encode() + IMAGE)
+    assert connection.sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")

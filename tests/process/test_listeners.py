@@ -39,6 +39,12 @@ def test_who_takes_an_address_has_it_alone_before_it_listens() -> None:
             socket.create_connection(holder.getsockname(), 5)
 
 
+def test_a_host_that_is_none_is_named() -> None:
+    for host in ("no host", "[::1]"):
+        with pytest.raises(OSError, match=r"^cannot listen on .* port 0: .*(not known|not supported)"):
+            bound_socket(host, 0)
+
+
 def test_the_connections_of_an_earlier_server_do_not_keep_the_next_from_its_address() -> None:
     with contextlib.ExitStack() as closing:
         earlier = bound_socket("127.0.0.1", 0)

@@ -72,6 +72,13 @@ def most_scans(image: Image.Image, **options: object) -> bytes:
     return with_scans(jpeg, min(allowed, segments, (LIMITS.max_bytes - len(jpeg)) // last))
 
 
+def ends_as_if_cut_off(image: Image.Image, level: int) -> Image.Image:
+    """Its last rows of the level that decoders leave where there is no code."""
+    pixels = np.array(image)
+    pixels[-16:] = level
+    return Image.fromarray(pixels)
+
+
 def repeated_strip(height: int, size: int) -> bytes:
     """A TIFF whose every row is the same strip of so many bytes, their bits in the other order."""
     head = 10 + 12 * 9 + 4
@@ -151,6 +158,9 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
         noise(SIDE, SIDE, 3), "JPEG", quality=100, subsampling=0, restart_marker_blocks=1
     ),
     "jpeg of noise without its end": lambda: encoded(noise(SIDE, SIDE, 3), "JPEG", quality=100, subsampling=0)[:-2],
+    "jpeg of noise that ends grey": lambda: encoded(
+        ends_as_if_cut_off(noise(SIDE, SIDE, 3), 128), "JPEG", quality=100, subsampling=0
+    ),
     "jpeg, lossless": lambda: lossless_jpeg(SIDE, SIDE),
     "jpeg of many scans": lambda: most_scans(photo(SIDE, SIDE), subsampling=0),
     "jpeg of many scans of noise": lambda: most_scans(noise(SIDE, SIDE, 3), subsampling=0, quality=30),
@@ -166,6 +176,7 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
         for bits, colours in ((1, 0), (8, 0), (8, 2), (8, 4), (8, 6), (16, 0), (16, 2), (16, 6))
         for is_interlaced in (False, True)
     },
+    "png of noise that ends black": lambda: encoded(ends_as_if_cut_off(noise(SIDE, SIDE, 4), 0), "PNG"),
     "png in tiny pieces": lambda: predicted_png(8, 2, piece=2),
     "png with a transparent colour": lambda: encoded(Image.new("P", (SIDE, SIDE)), "PNG", transparency=0),
     "png of many empty pieces": lambda: with_chunks(encoded(photo(), "PNG"), png_chunk(b"IDAT") * 19_000),

@@ -12,6 +12,7 @@ from tests.vision.files import (
     cat,
     encoded,
     photo,
+    tiff,
 )
 from tests.vision.pixels import mean_difference, shown
 
@@ -82,6 +83,17 @@ def test_a_transparent_colour_is_white(mode: str, colour: int | tuple[int, int, 
 def test_a_transparent_entry_of_the_palette_is_white(image_format: str) -> None:
     source = PillowImage.new("RGB", (2, 2), (7, 7, 7)).quantize(2)
     assert (shown(encoded(source, image_format, transparency=0)) == 255).all()
+
+
+@pytest.mark.parametrize("step", [1, 257])
+def test_a_palette_of_a_tiff_may_hold_levels_of_eight_bits(step: int) -> None:
+    colours = np.random.default_rng(1).integers(0, 256, (256, 3))
+    palette = (colours.T * step).astype("<u2").tobytes()
+    fields = {256: 256, 257: 1, 258: 8, 259: 1, 262: 3, 273: 0, 277: 1, 278: 1, 279: 256}
+    behind = 8 + 2 + 12 * (len(fields) + 1) + 4
+    entries = {tag: (4, 1, value) for tag, value in fields.items()} | {320: (3, 768, behind)}
+    entries[273] = (4, 1, behind + len(palette))
+    np.testing.assert_array_equal(shown(tiff(entries, palette + bytes(range(256)))), colours[None])
 
 
 def test_half_transparent_red_is_pink() -> None:

@@ -203,6 +203,27 @@ def test_a_jpeg_that_lacks_more_than_its_end_is_refused(options: dict[str, objec
             decode(whole[:end], ImageLimits())
 
 
+@pytest.mark.parametrize("options", WITHOUT_END.values(), ids=WITHOUT_END)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("least_side", [None, 40])
+def test_a_jpeg_whose_end_comes_too_early_is_refused(
+    options: dict[str, object], mode: str, least_side: int | None
+) -> None:
+    whole = encoded(CAT.convert(mode), "JPEG", **options)
+    first, *others = [place.start() for place in re.finditer(SOS, whole)]
+    last = others[0] if others else len(whole)
+    for end in range(first + 20, last - (last - first) // 9, (last - first) // 9):
+        with pytest.raises(ImageUndecodable):
+            decode(whole[:end] + EOI + whole, ImageLimits(), least_side)
+
+
+@pytest.mark.parametrize("options", WITHOUT_END.values(), ids=WITHOUT_END)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_grey_picture_is_not_taken_for_one_that_is_not_there(options: dict[str, object], mode: str) -> None:
+    grey = PillowImage.new("RGB", (100, 60), (128, 128, 128)).convert(mode)
+    assert decode(encoded(grey, "JPEG", **options) + b"behind", ImageLimits()).size.width == 100
+
+
 def test_a_jpeg_whose_last_scans_are_lacking_is_refused() -> None:
     ends = [place.start() for place in re.finditer(rb"\xff[\xda\xc4]", PROGRESSIVE)][3:]
     assert len(ends) > 8

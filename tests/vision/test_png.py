@@ -64,6 +64,26 @@ def test_a_damaged_chunk_of_the_picture_itself_is_refused(kind: bytes) -> None:
         decode(data[:end] + damaged(data[end : end + 4]) + data[end + 4 :], ImageLimits())
 
 
+@pytest.mark.parametrize("colours", [0, 2, 3, 6])
+@pytest.mark.parametrize("is_interlaced", [False, True])
+def test_a_png_whose_pixels_end_too_early_is_refused(colours: int, is_interlaced: bool) -> None:
+    samples = {0: 1, 2: 3, 3: 1, 6: 4}[colours]
+    passes = [(2, 2), (1, 2), (3, 1), (2, 3), (5, 2), (4, 5), (9, 4)] if is_interlaced else [(9, 9)]  # of 9 x 9 pixels
+    rows = [b"\0" + bytes(samples * columns) for columns, count in passes for _ in range(count)]
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, colours, 0, 0, is_interlaced))
+    head = b"\x89PNG\r\n\x1a\n" + head + png_chunk(b"PLTE", bytes(3)) * (colours == 3)
+
+    def with_rows(count: int) -> bytes:
+        packed = zlib.compress(b"".join(rows[:count]))
+        pieces = png_chunk(b"IDAT", packed[:5]) + png_chunk(b"IDAT", packed[5:])
+        return head + pieces + png_chunk(b"IEND")
+
+    assert not shown(with_rows(len(rows)))[..., :3].any() or colours == 6
+    for count in range(len(rows)):
+        with pytest.raises(ImageUndecodable):
+            decode(with_rows(count), ImageLimits())
+
+
 def test_texts_and_times_of_usual_programs_change_nothing() -> None:
     info = PngInfo()
     info.add_text("Title", "a photo", zip=True)

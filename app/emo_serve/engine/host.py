@@ -51,13 +51,22 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
     return _smallest_limit(root, "cpu", _cpu_quota_v2, _cpu_quota_v1)
 
 
+def vector_instructions(root: Path = Path("/")) -> list[str] | None:
+    """Names of the CPU's vector instructions, as in ``avx2``; None if it is no x86 CPU or does not say."""
+    flags = _cpu_info(root, "flags")
+    return None if flags is None else sorted(flag for flag in flags.split() if flag.startswith(("avx", "amx", "fma")))
+
+
 def _cpu_name(root: Path) -> str:
+    return _cpu_info(root, "model name") or platform.machine()  # ARM has no such line
+
+
+def _cpu_info(root: Path, key: str) -> str | None:
     try:
         lines = (root / "proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())  # ARM has no such line
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
 
 
 def _cpu_quota_v2(folder: Path) -> float | None:

@@ -37,6 +37,9 @@ def choose_activation(scores: NDArray[np.float32], hints: ScoreHints) -> tuple[A
     lie = f"they lie in {low:.3g}..{high:.3g}"
     is_within = low >= -SLACK and high <= 1 + SLACK
     usual: Activation = "sigmoid" if hints.num_classes == 1 else hints.usual
+    if hints.num_classes == 1 and hints.origin == "softmax" and low > 1 - SLACK:
+        msg = "the softmax in the graph is over a single score, so it is always 1; export the graph without it"
+        raise StartupError(msg)
     if hints.stated is not None:
         return _as_stated(hints, usual, scores)
     if not is_within and sums_to(scores, 100):

@@ -11,6 +11,7 @@ from emo_serve.engine.execution.session import OrtSession
 from emo_serve.engine.execution.tasks import task_for
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import InferenceFailed, ServiceError, StartupError
+from emo_serve.files import read_regular
 from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN
 from emo_serve.onnx_import.artefact import LIMITS, write_artefact
 from emo_serve.onnx_import.classifier_head import recognise_classifier
@@ -62,9 +63,12 @@ def _target(options: Options) -> Path:
 
 def _read(photo: Path) -> bytes:
     try:
-        upload = photo.read_bytes()
+        upload = read_regular(photo, LIMITS.max_bytes)
         decode(upload, LIMITS)
-    except (OSError, ServiceError) as error:
+    except OSError as error:
+        msg = f"{photo}: cannot be read: {error.strerror}"
+        raise StartupError(msg) from error
+    except ServiceError as error:
         msg = f"{photo}: {error}"
         raise StartupError(msg) from error
     return upload

@@ -13,6 +13,7 @@ from emo_serve.onnx_import.activations import ScoreHints, choose_activation
 from emo_serve.onnx_import.background import Background, find_background
 from emo_serve.onnx_import.box_formats import recognise_boxes
 from emo_serve.onnx_import.classifier_head import Answers, describe
+from emo_serve.onnx_import.coco import COCO
 from emo_serve.onnx_import.graph import Network
 from emo_serve.onnx_import.labels import Labels
 from emo_serve.onnx_import.model_spec import BoxFormat, Columns, DetectorHead, Finding, NmsHead, Order
@@ -80,6 +81,8 @@ def recognise_detector(
         ):
             msg += ", unless they are lists of what is left after non-maximum suppression (--nms inside)"
         raise StartupError(msg + labels.advice)
+    if labels.may_be_coco:  # a table of 84 or 85 columns has its 80 classes, however it is turned
+        fitting.sort(key=lambda candidate: _width(candidate.scores) != len(COCO))
     chosen = _choose(fitting, options)
     return _finish(chosen, tables, _Context(options, labels, network.origins, rule, strides))
 

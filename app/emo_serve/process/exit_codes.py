@@ -7,6 +7,7 @@ from typing import NoReturn
 EXIT_OK = 0
 EXIT_STARTUP = 1
 EXIT_USAGE = 2
+EXIT_FAILED_INPUTS = 3
 EXIT_INTERRUPTED = 130
 
 

@@ -249,7 +249,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Check the head and start the application, once."""
         if self._is_replayed:
             return
-        length = body_length(self.parser.get_method(), self._framing.head.protocol, self.headers)
+        protocol = self._framing.head.protocol
+        if protocol == "HTTP/1.0":  # it knows no interim response (RFC 9110, section 10.1.1)
+            self.expect_100_continue = False
+        length = body_length(self.parser.get_method(), protocol, self.headers)
         self.url = origin_form(self.url)
         super().on_headers_complete()
         self._framing.begin_body(length)

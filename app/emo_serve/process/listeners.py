@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from emo_serve.settings import Settings
 
@@ -19,23 +20,30 @@ def bound_socket(host: str, port: int) -> socket.socket:
     Two sockets that both reuse an address can hold it at the same time until one listens. So it is bound exclusively,
     unless connections of an earlier server still exist; then the second of two servers fails when it listens.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
     try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
         try:
-            listener.bind(address)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-    except OSError as error:
-        listener.close()
+            _bind(listener, address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:  # also where there is no such host
         msg = f"cannot listen on {host} port {port}: {error.strerror}"
         raise OSError(msg) from error
     return listener
+
+
+def _bind(listener: socket.socket, address: tuple[Any, ...]) -> None:
+    try:
+        listener.bind(address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
 
 
 def listen(listener: socket.socket) -> None:

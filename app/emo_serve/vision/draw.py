@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from emo_serve.vision.image import ImageLimits, decode
-from emo_serve.vision.results import Detections, Segmentation
+from emo_serve.vision.results import Classification, Detections, Result, Segmentation
 from emo_serve.vision.segment import enlarged
 from emo_serve.vision.text import Colour, TextRenderer
 
@@ -18,6 +18,7 @@ _GOLDEN_RATIO = 0.618034
 _LINE_PER_SIDE = 1 / 300
 _TEXT_PER_SIDE = 1 / 40
 _LEAST_TEXT = 12
+_ROW_PER_TEXT = 1.5
 _OPACITY = 0.5
 _NAMED_SHARE = 0.02  # smaller regions would be hidden by their name
 
@@ -28,15 +29,33 @@ PictureType = Literal["image/png", "image/jpeg"]
 def draw_result(
     data: bytes,
     limits: ImageLimits,
-    result: Detections | Segmentation,
+    result: Result,
     names: tuple[str, ...],
     media_type: PictureType,
 ) -> bytes:
     """The encoded image ``data`` with its result drawn on it, encoded again; raises as ``decode``."""
     image = decode(data, limits).upright()
     if isinstance(result, Segmentation):
-        return encode(draw_segmentation(image, result, names), media_type)
-    return encode(draw_detections(image, result, names), media_type)
+        page = draw_segmentation(image, result, names)
+    elif isinstance(result, Detections):
+        page = draw_detections(image, result, names)
+    else:
+        page = draw_classification(image, result, names)
+    return encode(page, media_type)
+
+
+def draw_classification(
+    image: PillowImage.Image, classification: Classification, names: tuple[str, ...]
+) -> PillowImage.Image:
+    """A copy of ``image`` (RGB) with the names of its classes and their scores in percent, best on top, in a corner."""
+    page = image.copy()
+    draw = ImageDraw.Draw(page)
+    size = max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE))
+    lettering, row = TextRenderer(size), round(size * _ROW_PER_TEXT)
+    for line, (label, score) in enumerate(zip(classification.labels.tolist(), classification.scores, strict=True), 1):
+        colour = colour_of(label)
+        lettering.write(draw, f"{names[label]} {score:.0%}", (0, line * row), colour, _ink(colour))
+    return page
 
 
 def draw_detections(image: PillowImage.Image, detections: Detections, names: tuple[str, ...]) -> PillowImage.Image:

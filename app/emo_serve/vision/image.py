@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 from PIL.BmpImagePlugin import BmpImageFile
@@ -20,7 +21,8 @@ from emo_serve.vision.headers import Header, read_header
 from emo_serve.vision.heif import open_avif, open_heic
 from emo_serve.vision.jpeg import decode_jpeg, read_jpeg
 from emo_serve.vision.picture import Picture
-from emo_serve.vision.rgb import mend_transparency, to_rgb
+from emo_serve.vision.png import lacks_pixels
+from emo_serve.vision.rgb import mend_palette, mend_transparency, to_rgb
 from emo_serve.vision.sniffing import JPEG_START, format_of
 from emo_serve.vision.tiff_samples import is_deep, read_samples
 
@@ -126,13 +128,24 @@ def _from_file(name: str, header: Header, limits: ImageLimits) -> Picture:
         if isinstance(encoded, BmpImageFile):
             image: PillowImage.Image = load_bmp(encoded, header.data)
         else:
+            if isinstance(encoded, TiffImagePlugin.TiffImageFile):
+                mend_palette(encoded)
             encoded.load()
             image = encoded
         if isinstance(encoded, PngImageFile):
+            if _ends_black(image) and lacks_pixels(header.data):
+                msg = "not enough image data"
+                raise OSError(msg)
             mend_transparency(image, header.data)
         width, height = image.size  # Pillow rotates TIFFs itself
         pixels, profile = to_rgb(image, header.profile or encoded.info.get("icc_profile", b""))
         return Picture.stored(pixels, width, height, 1, _orientation(encoded), profile)
+
+
+def _ends_black(image: PillowImage.Image) -> bool:
+    """Whether one of the last two rows, the last ones that interlacing fills, is all zeros."""
+    rows = np.asarray(image.crop((0, max(0, image.height - 2), *image.size)))
+    return not rows.reshape(len(rows), -1).any(axis=1).all()
 
 
 def _opened(name: str, header: Header) -> ImageFile:

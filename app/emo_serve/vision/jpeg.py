@@ -33,6 +33,8 @@ _LEAST_FRAME = 6  # bytes
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _RAW_MODES = {"L": "L", "RGB": "RGB", "CMYK": "CMYK;I"}  # only Adobe's software writes four components, inverted
 _END = b"\xff\xd9"
+_BLOCK = 8  # pixels of a side
+_MISSING = frozenset({127, 128})  # what the decoder shows where there is no code, in any mode
 # Padding bits, also after each of the markers at which decoders resynchronize.
 _NOISE = b"".join(b"\xb6\x5d\x93\x2b" * 8 + bytes((0xFF, 0xD0 + count % 8)) for count in range(16))
 
@@ -42,7 +44,8 @@ class JpegHeader(NamedTuple):
 
     ``mode`` is Pillow's, ``scans`` the number of passes over the pixels, ``is_scalable`` whether it can be decoded at a
     fraction of its size at less cost; ``exif`` and ``xmp``, empty if missing, may hold the orientation, and ``profile``
-    is the colour profile. ``has_end`` is True if the end marker is present.
+    is the colour profile. ``pixels_at`` is where the code of the last scan begins, ``has_end`` is True if the end
+    marker is present.
     """
 
     width: int
@@ -53,6 +56,7 @@ class JpegHeader(NamedTuple):
     exif: bytes
     xmp: bytes
     profile: bytes
+    pixels_at: int
     has_end: bool
 
 
@@ -99,7 +103,7 @@ def read_jpeg(data: bytes) -> JpegHeader:
     passes = max(len(scans), 1) * (1 if has_end else 2)
     is_scalable = kind not in _UNSCALABLE and has_end  # only full decoding detects missing data
     exif, xmp, profile = _metadata(blocks) if blocks else (b"", b"", b"")
-    return JpegHeader(width, height, _MODES[frame[5]], passes, is_scalable, exif, xmp, profile, has_end)
+    return JpegHeader(width, height, _MODES[frame[5]], passes, is_scalable, exif, xmp, profile, position, has_end)
 
 
 def _metadata(blocks: list[bytes]) -> tuple[bytes, bytes, bytes]:
@@ -162,15 +166,26 @@ def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> PillowImage.Imag
 
     The picture is complete if only the end marker is missing. Raises OSError if the pixels are broken or incomplete.
     """
+    image = None
     if header.has_end:
-        return _decoded(data, header, scale)
+        image = _decoded(data, header, scale)
+        if header.scans > 1 or not _ends_grey(image, _BLOCK // scale):
+            return image
+        data = data[: data.find(_END, header.pixels_at)]
     # libjpeg does not report missing data; but then the result depends on the bytes behind.
     rest = data.rstrip(b"\xff")
-    image = _decoded(rest + _END, header, scale)
-    if image.tobytes() != _decoded(rest + _NOISE + _END, header, scale).tobytes():
+    whole = _decoded(rest + _END, header, 1)
+    is_suspect = image is None or _ends_grey(whole, _BLOCK)
+    if is_suspect and whole.tobytes() != _decoded(rest + _NOISE + _END, header, 1).tobytes():
         msg = "not enough image data"
         raise OSError(msg)
-    return image
+    return image or whole
+
+
+def _ends_grey(image: PillowImage.Image, side: int) -> bool:
+    """Whether its last block, of ``side`` pixels or what is shown of it, looks as if it were missing."""
+    left, top = ((length - 1) // side * side for length in image.size)
+    return _MISSING.issuperset(image.crop((left, top, *image.size)).tobytes())
 
 
 def _decoded(data: bytes, header: JpegHeader, scale: int) -> PillowImage.Image:

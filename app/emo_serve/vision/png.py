@@ -17,6 +17,9 @@ MAX_PNG_CHUNKS = 20_000
 _START = 8  # bytes of the signature
 _AROUND = 12  # bytes of a chunk around its payload: length, name and checksum
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row of each pass of an interlaced picture, and the steps to the next ones."""
+_PIECE = 1024 * 1024
 _SIDE_CHUNKS = frozenset({b"tRNS", b"eXIf"})  # those that affect the shown picture
 
 
@@ -30,6 +33,25 @@ class Png(NamedTuple):
     size: tuple[int, int]
     sample_bytes: int
     profile: bytes
+
+
+def lacks_pixels(data: bytes) -> bool:
+    """Whether the code of the pixels ends, as if it were whole, before the last of them.
+
+    Pillow leaves the others black and says nothing.
+    """
+    width, height, bits, colours, _, _, is_interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    missing = 0
+    for left, top, step, row_step in _PASSES if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = max(0, -(-(width - left) // step)), max(0, -(-(height - top) // row_step))
+        missing += rows * (1 + (columns * bits * _SAMPLES[colours] + 7) // 8) if columns else 0
+    stream = zlib.decompressobj()
+    for chunk in _chunks(data):
+        packed = data[chunk.start + 8 : chunk.end - 4] if chunk.kind == b"IDAT" else b""
+        while packed and missing > 0:
+            missing -= len(stream.decompress(packed, _PIECE))
+            packed = stream.unconsumed_tail
+    return missing > len(stream.flush())
 
 
 class _Chunk(NamedTuple):

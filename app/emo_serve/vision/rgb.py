@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImagePalette
 from PIL.ExifTags import Base as ExifTag
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -35,6 +36,13 @@ def mend_transparency(image: PillowImage.Image, png: bytes) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in colour)
     elif image.mode == "L" and bits < 8 and isinstance(colour, int):
         image.info["transparency"] = colour * 255 // (2**bits - 1)
+
+
+def mend_palette(image: TiffImageFile) -> None:
+    """Set a palette of 8-bit levels as it is meant: Pillow takes its numbers for 16-bit ones, which are all black."""
+    levels = image.tag_v2.get(ExifTag.ColorMap, ())
+    if image.mode == "P" and max(levels, default=0) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(levels))
 
 
 def _rgb(image: PillowImage.Image) -> PillowImage.Image:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from emo.data.folders import LabelledFile
 from emo.data.pictures import open_upright
-from emo.evaluation.prefetch import prefetch
 from emo.training.distillation.cache import cached_rows
 from emo.training.distillation.views import cut_view
+from emo_serve.prefetch import prefetch
 
 R = TypeVar("R")
 _THREADS = 2

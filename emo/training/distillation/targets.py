@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from emo.data.folders import LabelledFile
-from emo.evaluation.prefetch import prefetch
 from emo.training.distillation.cache import cached_rows
 from emo.training.distillation.squares import each_picture
 from emo.training.distillation.teacher import Teacher
 from emo.training.distillation.views import SMALLEST_AREA, cut_view, view_boxes
+from emo_serve.prefetch import prefetch
 
 KEPT = 24
 """Number of stored classes of a view; the rest of the probability is spread evenly over all others."""

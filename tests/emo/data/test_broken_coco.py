@@ -62,6 +62,7 @@ BROKEN = {
     box(bbox=[0.1, 0.1, 0.5, 0.5]): "may be fractions",
     box(image_id=7): "annotation 5 is of image 7, which is not described",
     box(image_id=None): "an id is None",
+    box(image_id=1.5): "an id is 1.5",
     box(category_id=7): "annotation 5 is of category 7, which is not described",
     box(category_id=[1]): r"an id is \[1\]",
 }

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,15 +11,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import problem_for
 from emo_serve.errors import RateExceeded, StartupError
+from emo_serve.files import read_regular
 from emo_serve.settings import Settings
 
 KEY_HEADER = "X-API-Key"
 OPEN_PATHS = frozenset(
     {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/livez", "/readyz"}
 )
-"""Paths that need no key: the probes of orchestrators, and the API description, which reveals nothing."""
+"""Paths that never need a key: the probes of orchestrators, and the API description, which reveals nothing."""
 
 _LEAST_CHARACTERS = 16  # of a token
+_MAX_TOKEN_BYTES = 4096
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
 
 
@@ -60,15 +62,17 @@ class ApiKeyMiddleware:
         keys: Callable[[], Mapping[str, bytes]],
         per_second: float | None = None,
         at_a_time: int | None = None,
+        open_paths: Collection[str] = OPEN_PATHS,
     ) -> None:
-        """``keys`` returns the current names with the SHA-256 of their keys."""
+        """``keys`` returns the current names with the SHA-256 of their keys; ``open_paths`` need none."""
         self._app = app
         self._keys = keys
         self._limits = per_second, at_a_time
+        self._open_paths = open_paths
         self._limiters: dict[str, RateLimiter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
         try:
@@ -137,7 +141,7 @@ def read_token(settings: Settings) -> str:
         msg = "the administration needs a token"
         raise StartupError(msg)
     try:
-        return _checked_token(path.read_text(encoding="ascii"), str(path))
+        return _checked_token(read_regular(path, _MAX_TOKEN_BYTES).decode("ascii"), str(path))
     except OSError as error:
         msg = f"{path}: the token cannot be read: {error.strerror}"
         raise StartupError(msg) from error

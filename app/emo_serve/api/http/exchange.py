@@ -18,9 +18,13 @@ from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.vision.results import Timings
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_PROTECTION = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
-# No response is a web page, whatever a browser takes it for; the one that is (/docs) has its own policy.
-_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_POLICY = b"content-security-policy"
+_PROTECTION = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (_POLICY, b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""No response is a web page, whatever a browser takes it for; those that are have a policy of their own."""
 _LINGER_SECONDS = 5.0
 
 
@@ -164,11 +168,10 @@ class Exchange:
         common = [
             *headers,
             (b"x-request-id", self.request_id.encode()),
-            *_PROTECTION,
             (b"server-timing", timing.encode()),
         ]
-        if _POLICY[0] not in dict(headers):
-            common.append(_POLICY)
+        given = dict(headers)
+        common += [header for header in _PROTECTION if header[0] not in given] if _POLICY in given else _PROTECTION
         if self._drain.is_set() or (self.connection is not None and self.connection.is_ending):
             common.append((b"connection", b"close"))  # the next request opens another connection
         return common

@@ -2,6 +2,7 @@
 
 import asyncio
 import binascii
+import codecs
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def _raw(body: bytes) -> Uploads:
 def _json(body: bytes, max_images: int) -> Uploads:
     _check_commas(body, max_images)
     try:
-        parsed = JsonImages.model_validate_json(body)
+        parsed = JsonImages.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         reasons = "; ".join(_reason(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False)[:3])
         msg = f'The JSON body must be {{"image": base64}} or {{"images": [base64, ...]}}: {reasons}.'

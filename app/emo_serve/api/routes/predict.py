@@ -28,6 +28,7 @@ from emo_serve.errors import (
     ServiceError,
     Unavailable,
 )
+from emo_serve.labels import class_names
 from emo_serve.vision.draw import PictureType
 from emo_serve.vision.results import (
     Classification,
@@ -91,23 +92,6 @@ def _plan_detect(request: ModelRequest) -> tuple[DetectParameters, DetectQuery, 
         full_decode=query.full_decode,
     )
     return parameters, query, media_type
-
-
-def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The class names of a ``classes`` parameter; a value that is no name itself is taken apart at its commas.
-
-    Raises InvalidParameter, which names the classes that are there.
-    """
-    if values is None:
-        return None
-    names: list[str] = []
-    for value in values:
-        names += [value] if value in labels else [name.strip() for name in value.split(",")]
-    unknown = [name for name in names if name not in labels]
-    if unknown:
-        msg = f"classes = {unknown[0][:100]!r}: allowed are the labels of the model: {', '.join(labels)}."
-        raise InvalidParameter(msg)
-    return tuple(dict.fromkeys(names))
 
 
 async def read_request(

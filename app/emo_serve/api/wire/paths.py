@@ -20,7 +20,7 @@ class Paths:
         """``proxies`` are addresses, networks or ``*``; ``routes`` the paths of the API description."""
         self._prefix = prefix
         self._proxies = tuple(proxies)
-        self._beginnings = frozenset({"docs", "openapi.json", *(route.split("/")[1] for route in routes)})
+        self._beginnings = frozenset({"docs", "openapi.json", "playground", *(route.split("/")[1] for route in routes)})
 
     def resolve(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Set the path in ``scope`` to the route's own; ``prefix_of`` returns the prefix that clients see before it.

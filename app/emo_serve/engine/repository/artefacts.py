@@ -30,6 +30,11 @@ class Artefact:
     labels: tuple[str, ...]
     model_path: Path
 
+    @property
+    def sha256(self) -> str:
+        """Digest of the graph."""
+        return self.manifest.sha256[MODEL_FILE]
+
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:

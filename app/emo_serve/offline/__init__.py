@@ -1,0 +1,1 @@
+"""Offline inference: the models answer about files, without a server."""

@@ -1,0 +1,122 @@
+"""``emo-serve predict``: a model answers about files, in the order in which they are named."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from emo_serve.engine.host import usable_cores
+from emo_serve.errors import InvalidParameter, ServiceError, StartupError
+from emo_serve.offline.drawing import Drawings
+from emo_serve.offline.parameters import given_parameters, parameters_of
+from emo_serve.offline.predictor import find_artefact, load_predictor
+from emo_serve.offline.sources import Source, find_sources
+from emo_serve.offline.table import lines_of
+from emo_serve.prefetch import prefetch
+from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
+from emo_serve.settings import Settings
+
+if TYPE_CHECKING:
+    from emo_client import ModelInfo
+
+Row = dict[str, Any]
+"""``input``, and the answer or ``error``."""
+
+
+Item = tuple[Source, Path | None]
+"""A picture, and where it goes with its answer, without suffix."""
+
+
+def predict(options: argparse.Namespace, settings: Settings) -> int:
+    """Answer about every picture; the exit code is 0, or 3 if the answer for one is an error.
+
+    It is 1 if the model cannot be loaded or an argument names nothing, 2 for options that do not fit.
+    """
+    drawings = Drawings(options.save) if options.save else None
+    with ExitStack() as stack:
+        try:
+            answer = _from_server(options, stack) if options.url else _from_model(options, settings, drawings)
+        except InvalidParameter as error:
+            sys.stderr.write(f"emo-serve: {error}\n")
+            return EXIT_USAGE
+        sources = (
+            (source, drawings.target_of(source) if drawings else None) for source in find_sources(options.inputs)
+        )
+        try:
+            failed = _show(prefetch(answer, sources, usable_cores()), as_json=options.json)
+        except (OSError, ValueError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            sys.stderr.write(f"emo-serve: {error}\n")
+            return EXIT_STARTUP
+    return EXIT_FAILED_INPUTS if failed else EXIT_OK
+
+
+def _show(rows: Iterator[Row], *, as_json: bool) -> int:
+    """Write each row as it comes; returns how many are errors."""
+    failed = 0
+    for row in rows:
+        failed += "error" in row
+        sys.stdout.write(to_json(row).decode() + "\n" if as_json else lines_of(row))
+        sys.stdout.flush()
+    return failed
+
+
+def _from_model(options: argparse.Namespace, settings: Settings, drawings: Drawings | None) -> Callable[[Item], Row]:
+    """Answers of a model in this process; raises StartupError, or InvalidParameter for options that do not fit it."""
+    artefact = find_artefact(settings.models, options.task, options.model)
+    parameters = parameters_of(options, artefact.manifest.task, artefact.labels)
+    predictor = load_predictor(artefact, settings)
+
+    def answer(item: Item) -> Row:
+        source, place = item
+        try:
+            data = source.read(predictor.limits.max_bytes)
+            prediction = predictor.predict(data, parameters)
+            saved = {"saved": str(drawings.save(place, data, prediction, predictor))} if drawings and place else {}
+        except ServiceError as error:
+            return {"input": source.name, "error": str(error)}
+        except OSError as error:
+            return {"input": source.name, "error": f"cannot be read: {error.strerror or error}"}
+        return {"input": source.name, **predictor.document(prediction), **saved}
+
+    return answer
+
+
+def _from_server(options: argparse.Namespace, stack: ExitStack) -> Callable[[Item], Row]:
+    """Answers of a running server; raises StartupError if there is none, or InvalidParameter for ``--save``."""
+    if options.save:
+        msg = "--save draws where the model is, not with --url"
+        raise InvalidParameter(msg)
+    try:
+        from emo_client import Client, EmoError  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        msg = "--url needs the package emo-client: pip install emo-client"
+        raise StartupError(msg) from error
+    client, given = stack.enter_context(Client(options.url)), given_parameters(options)
+    try:
+        task = options.task or _task_of(client.models(), options.model)
+    except EmoError as error:
+        msg = f"{options.url}: {error}"
+        raise StartupError(msg) from error
+
+    def answer(item: Item) -> Row:
+        source = item[0]
+        try:
+            return {"input": source.name, **client.ask(task, source.read(), given)}
+        except EmoError as error:
+            return {"input": source.name, "error": str(error)}
+        except OSError as error:
+            return {"input": source.name, "error": f"cannot be read: {error.strerror or error}"}
+
+    return answer
+
+
+def _task_of(models: "list[ModelInfo]", wanted: str | None) -> str:
+    """The task of the model that is asked for; the server says what is wrong with a name."""
+    name = (wanted or "").partition("@")[0].replace("_", "-")
+    return next((model.task for model in models if model.name.replace("_", "-") == name), "classify")

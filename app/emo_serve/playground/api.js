@@ -1,0 +1,67 @@
+// The server's interface. Addresses are relative to where this module lies, so the page works below any prefix.
+
+import { readServerTiming } from "./timing.js";
+
+export const ROOT = new URL("../", import.meta.url);
+
+/** What the server refused, in its own words (RFC 9457), or what kept it from being asked. */
+export class Problem extends Error {
+  constructor({ title, detail = "", status = null, ...others }) {
+    super(title);
+    this.title = title;
+    this.detail = detail;
+    this.status = status;
+    this.requestId = others.request_id ?? null;
+    this.retryAfterMs = others.retry_after_ms ?? null;
+  }
+}
+
+/** The server, asked with the key that was given, if any. */
+export class Server {
+  key = "";
+
+  /** What is served, a summary for each version of each model; raises Problem. */
+  async models() {
+    return (await (await this.#call("models")).json()).models;
+  }
+
+  /** One version in full: its labels and its manifest; raises Problem. */
+  async describe({ name, version }) {
+    const query = new URLSearchParams({ version });
+    return (await this.#call(`models/${encodeURIComponent(name)}?${query}`)).json();
+  }
+
+  /** The model's answer about an image, with the stages of the server and the milliseconds here; raises Problem. */
+  async ask(model, path, parameters, image, signal) {
+    const query = new URLSearchParams({ model: model.name, version: model.version, ...parameters });
+    const headers = { "Content-Type": mediaType(image) };
+    const began = performance.now();
+    const response = await this.#call(`${path}?${query}`, { method: "POST", body: image, headers, signal });
+    const answer = await response.json();
+    const roundTrip = performance.now() - began;
+    return { answer, stages: readServerTiming(response.headers.get("Server-Timing") ?? ""), roundTrip };
+  }
+
+  async #call(path, { headers = {}, ...options } = {}) {
+    const keyed = this.key ? { ...headers, Authorization: `Bearer ${this.key}` } : headers;
+    let response;
+    try {
+      response = await fetch(new URL(path, ROOT), { ...options, headers: keyed });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem({ title: "The server cannot be reached", detail: error.message });
+    }
+    if (response.ok) return response;
+    throw await problemOf(response);
+  }
+}
+
+/** The media type by which an image is sent; its content decides anyway. */
+export const mediaType = (image) => (image.type.startsWith("image/") ? image.type : "application/octet-stream");
+
+async function problemOf(response) {
+  const type = response.headers.get("Content-Type") ?? "";
+  if (type.startsWith("application/problem+json")) return new Problem(await response.json());
+  const title = `${response.status} ${response.statusText}`.trim();
+  return new Problem({ title, status: response.status, detail: "Something in front of the server said so." });
+}

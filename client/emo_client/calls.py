@@ -1,0 +1,110 @@
+"""One call to the server without input or output: when to send, when to wait, when to give up.
+
+The synchronous and the asynchronous client drive the same generator. A prediction changes nothing, so it may be sent
+again: after a refusal that says when to come back, and after a connection that could not be made or broke. Any other
+answer is final.
+"""
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from emo_client.errors import Problem, Unreachable
+
+_BUSY = (429, 503)
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0  # seconds between attempts to connect
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send the request; the outcome is a response, or the error that there was instead."""
+
+    method: str
+    path: str
+    params: Mapping[str, Any]
+    content: bytes | None
+    headers: Mapping[str, str]
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait for so many seconds; there is no outcome."""
+
+    seconds: float
+
+
+Step = Send | Wait
+Outcome = httpx.Response | httpx.TransportError | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``timeout``: seconds for a call with all its attempts; ``retries``: how many after the first."""
+
+    timeout: float
+    retries: int
+
+
+def call(
+    method: str,
+    path: str,
+    params: Mapping[str, Any],
+    content: bytes | None,
+    limits: Limits,
+    clock: Callable[[], float],
+) -> Generator[Step, Outcome, Any]:
+    """Give the steps of a call; its value is the JSON of the answer. Raises Problem or Unreachable."""
+    end = clock() + limits.timeout
+    for attempt in range(limits.retries + 1):
+        left = max(0.001, end - clock())
+        headers = {"X-Request-Timeout-Ms": str(max(1, round(left * 1000)))}
+        if content is not None:
+            headers["Content-Type"] = "application/octet-stream"
+        outcome = yield Send(method, path, params, content, headers, left)
+        if isinstance(outcome, httpx.Response):
+            if outcome.is_success:
+                return _json(outcome)
+            failure: Exception = _problem(outcome)
+            seconds = _asked_to_wait(outcome)
+        else:
+            failure = Unreachable(str(outcome) or type(outcome).__name__)
+            seconds = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT)
+        if seconds is None or attempt == limits.retries or clock() + seconds >= end:
+            raise failure
+        yield Wait(seconds)
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _json(response: httpx.Response) -> Any:  # noqa: ANN401  any JSON
+    try:
+        return response.json()
+    except ValueError as error:
+        msg = f"{response.url}: the answer is no JSON; is it emo-serve?"
+        raise Unreachable(msg) from error
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        document = response.json()
+    except ValueError:
+        document = {}
+    return Problem(response.status_code, document if isinstance(document, dict) else {})
+
+
+def _asked_to_wait(response: httpx.Response) -> float | None:
+    """Seconds after which the request may come again; None if it may not."""
+    if response.status_code not in _BUSY or "Retry-After" not in response.headers:
+        return None
+    try:
+        document = json.loads(response.content)
+        return float(document["retry_after_ms"]) / 1000  # the same, before it was rounded up
+    except (KeyError, TypeError, ValueError):
+        pass
+    try:
+        return max(0.0, float(response.headers["Retry-After"]))
+    except ValueError:  # a date: our servers send none
+        return None

@@ -1,0 +1,59 @@
+"""Pictures as users have them -> encoded bytes."""
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray[np.uint8]"
+"""A path or an http(s) address, the bytes of a file, a Pillow image, or an RGB or grey array (H, W[, 3])."""
+
+_ADDRESSES = ("http://", "https://")
+
+
+def address_of(picture: Picture) -> str | None:
+    """The address if the picture is one; the client fetches it, as the server fetches nothing."""
+    return picture if isinstance(picture, str) and picture.startswith(_ADDRESSES) else None
+
+
+def encode(picture: Picture) -> bytes:
+    """The bytes of an encoded picture; Pillow images and arrays become PNG, so that no pixel changes.
+
+    Raises OSError if a file cannot be read, TypeError or ValueError for what is no picture.
+    """
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, str | os.PathLike):
+        return Path(picture).read_bytes()
+    buffer = io.BytesIO()
+    to_pillow(picture).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def to_pillow(picture: Picture) -> "PIL.Image.Image":
+    """An upright Pillow image; needs Pillow. Raises as ``encode``."""
+    from PIL import Image, ImageOps  # noqa: PLC0415  # an extra
+
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, bytes):
+        return ImageOps.exif_transpose(Image.open(io.BytesIO(picture)))
+    if isinstance(picture, str | os.PathLike):
+        return ImageOps.exif_transpose(Image.open(picture))
+    return Image.fromarray(_checked(picture))
+
+
+def _checked(array: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
+    shape: Any = getattr(array, "shape", None)
+    if shape is None or str(getattr(array, "dtype", "")) != "uint8":
+        msg = f"a picture is a path, bytes, a Pillow image or an array of uint8, not {type(array).__name__}"
+        raise TypeError(msg)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)):
+        msg = f"an array of pixels is (H, W), (H, W, 3) or (H, W, 4), not {tuple(shape)}"
+        raise ValueError(msg)
+    return array

@@ -1,0 +1,133 @@
+"""Both clients against a real server."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emo_client import AsyncClient, Client, Detections, EmoError, Problem
+from PIL import Image
+
+from tests.serving import Running, running, settings_for
+from tests.support import encode_image, plain, quadrants, write_classifier, write_detector, write_segmenter
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    models = tmp_path_factory.mktemp("models")
+    write_classifier(models)
+    write_detector(models)
+    write_segmenter(models)
+    with running(settings_for(models)) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def test_a_picture_may_be_a_path_bytes_a_pillow_image_or_an_array(client: Client, tmp_path: Path) -> None:
+    pixels = plain("blue")
+    path = tmp_path / "blue.png"
+    path.write_bytes(encode_image(pixels))
+    for picture in (path, str(path), path.read_bytes(), Image.fromarray(pixels), pixels):
+        best = client.classify(picture).best
+        assert best is not None
+        assert best.name == "blue"
+
+
+def test_an_address_is_fetched_by_the_client(client: Client, server: Running) -> None:
+    with pytest.raises(Problem, match="JSON"):  # it got the server's answer at that address and sent it as a picture
+        client.classify(f"{server.url}/livez")
+
+
+@pytest.mark.parametrize("picture", [np.zeros((4, 4), np.float32), np.zeros((2, 4, 4, 3), np.uint8), 7])
+def test_what_is_no_picture_is_refused_before_it_is_sent(client: Client, picture: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"(a picture is|an array of pixels is)"):
+        client.classify(picture)  # type: ignore[arg-type]  # on purpose
+
+
+def test_parameters_reach_the_server(client: Client) -> None:
+    found = client.detect(quadrants("red", "green", "blue", "white"), classes=["red", "blue"], max_detections=1)
+    assert len(found.detections) == 1
+    assert found.detections[0].name in {"red", "blue"}
+    assert len(client.classify(plain("red"), top_k=2).classifications) == 2
+    with pytest.raises(Problem, match="top_k") as refused:
+        client.classify(plain("red"), top_k=0)
+    assert refused.value.status == 422
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+def test_a_segmenter_gives_masks(client: Client) -> None:
+    found = client.segment(plain("green"))
+    assert found.classes[0].name == "green"
+    assert found.classes[0].mask().shape == (found.image.height, found.image.width)
+    assert found.classes[0].mask().sum() == found.classes[0].pixels
+
+
+def test_models_are_listed(client: Client) -> None:
+    assert {(model.name, model.task) for model in client.models()} >= {("toy-classifier", "classify")}
+
+
+def test_many_pictures_are_answered_in_order_and_a_bad_one_does_not_stop_the_others(client: Client) -> None:
+    pictures = [encode_image(plain(colour)) for colour in ("red", "green", "blue") * 10]
+    pictures[7] = b"no picture"
+    answers = list(client.map(client.classify, pictures, concurrency=4, return_exceptions=True))
+    assert isinstance(answers[7], Problem)
+    names = [None if isinstance(answer, EmoError | OSError) else answer.classifications[0].name for answer in answers]
+    assert names[:4] == ["red", "green", "blue", "red"]
+    assert len(names) == 30
+    with pytest.raises(Problem):
+        list(client.map(client.classify, pictures, concurrency=4))
+
+
+def test_many_pictures_are_not_read_ahead_without_bound(client: Client) -> None:
+    taken = 0
+
+    def pictures() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(1000):
+            taken += 1
+            yield encode_image(plain("red"))
+
+    answers = client.map(client.classify, pictures(), concurrency=2)
+    next(answers)
+    assert taken <= 4
+
+
+def test_the_asynchronous_client_answers_the_same(server: Running) -> None:
+    async def ask() -> None:
+        pictures = [encode_image(plain(colour)) for colour in ("red", "green", "blue")]
+        async with AsyncClient(server.url) as client:
+            found = [answer.classifications[0].name async for answer in client.map(client.classify, pictures)]
+            assert found == ["red", "green", "blue"]
+            assert (await client.detect(quadrants("red", "white", "white", "white"))).detections
+            assert (await client.segment(plain("green"))).classes[0].name == "green"
+            assert await client.models()
+            mixed = [pictures[0], b"no picture"]
+            answers = [answer async for answer in client.map(client.classify, mixed, return_exceptions=True)]
+            assert isinstance(answers[1], Problem)
+
+    asyncio.run(ask())
+
+
+@pytest.fixture
+def found(client: Client) -> Detections:
+    return client.detect(quadrants("red", "white", "white", "blue"))
+
+
+def test_coco_results_have_corner_and_size(found: Detections) -> None:
+    entry = found.to_coco(5)[0]
+    left, top, right, bottom = found.detections[0].box
+    assert entry["image_id"] == 5
+    assert entry["bbox"] == [left, top, round(right - left, 2), round(bottom - top, 2)]
+
+
+def test_a_plot_has_the_size_of_the_picture_and_other_pixels(found: Detections) -> None:
+    pixels = quadrants("red", "white", "white", "blue")
+    page = found.plot(pixels)
+    assert page.size == (pixels.shape[1], pixels.shape[0])
+    assert (np.asarray(page) != pixels).any()

@@ -1,0 +1,158 @@
+import io
+import json
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emo_serve.__main__ import main
+from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
+from tests.offline.folders import write_pictures
+from tests.serving import running, settings_for
+from tests.support import encode_image, plain, quadrants, write_classifier, write_detector, write_segmenter
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    write_classifier(folder)
+    write_detector(folder)
+    write_segmenter(folder)
+    return folder
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_each_picture_is_answered_in_the_order_in_which_it_is_named(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = write_pictures(tmp_path / "photos", 20)
+    assert main(["predict", str(tmp_path / "photos"), "--models", str(models), "--json", "--top-k", "1"]) == EXIT_OK
+    found = rows(capsys)
+    assert [row["input"] for row in found] == [str(path) for path in paths]
+    names = [row["classifications"][0]["name"] for row in found]  # type: ignore[index]
+    assert names[:4] == ["red", "green", "blue", "red"]
+    assert found[0]["image"] == {"width": 48, "height": 40}
+
+
+def test_a_person_gets_a_table(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(path), "--models", str(models), "--top-k", "1"]) == EXIT_OK
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == f"{path}  48x40"
+    assert line.split()[1] == "red"
+
+
+def test_a_broken_picture_has_its_reason_and_costs_no_other_its_answer(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 3, broken=frozenset({1}))
+    status = main(["predict", str(tmp_path / "photos"), "--models", str(models), "--json"])
+    assert status == EXIT_FAILED_INPUTS
+    found = rows(capsys)
+    assert ["error" in row for row in found] == [False, True, False]
+    assert "not supported" in str(found[1]["error"])
+
+
+def test_standard_input_is_a_picture(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encode_image(plain("blue")))))
+    assert main(["predict", "-", "--models", str(models), "--json"]) == EXIT_OK
+    assert rows(capsys)[0]["classifications"][0]["name"] == "blue"  # type: ignore[index]
+
+
+def test_detectors_and_segmenters_draw_what_they_found(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):  # of one name
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "photo.png").write_bytes(encode_image(quadrants("red", "white", "white", "white")))
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "--models", str(models), "--save", str(tmp_path / "out")]
+    assert main(["predict", *arguments, "--task", "detect", "--json"]) == EXIT_OK
+    found = rows(capsys)
+    assert [row["saved"] for row in found] == [str(tmp_path / "out" / name) for name in ("photo.png", "photo-2.png")]
+    assert found[0]["detections"]
+    assert main(["predict", *arguments, "--task", "segment"]) == EXIT_OK
+    with Image.open(tmp_path / "out" / "photo.labels.png") as class_map, Image.open(tmp_path / "a/photo.png") as photo:
+        assert class_map.size == photo.size
+        assert np.asarray(class_map).max() <= 2
+
+
+def test_a_model_is_chosen_by_name_and_version(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classifier(models, version="2")
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    for name, version in (("toy-classifier@1", "1"), ("toy_classifier", "2")):
+        assert main(["predict", str(path), "--models", str(models), "--json", "--model", name]) == EXIT_OK
+        assert rows(capsys)[0]["model"] == {"name": "toy-classifier", "version": version}
+
+
+def test_the_version_is_that_which_a_server_answers_with(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classifier(models, version="2")
+    (models / "toy-classifier" / "serving.json").write_text('{"aliases": {"default": "1"}}')
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(path), "--models", str(models), "--json"]) == EXIT_OK
+    assert rows(capsys)[0]["model"] == {"name": "toy-classifier", "version": "1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["nowhere.jpg"], EXIT_STARTUP, "nowhere.jpg: there is no such file or folder"),
+        (["photo.png", "--model", "cat"], EXIT_STARTUP, "has no model 'cat'; there are: toy-classifier"),
+        (["photo.png", "--model", "toy-classifier@7"], EXIT_STARTUP, "has no version '7'; there are: 1"),
+        (["photo.png", "--model", "toy-classifier", "--task", "detect"], EXIT_STARTUP, "a model for classify, not for"),
+        (["photo.png", "--top-k", "0"], EXIT_USAGE, "--top-k 0: Input should be greater than or equal to 1"),
+        (["photo.png", "--iou-threshold", "0.5"], EXIT_USAGE, "--iou-threshold is no option of a model for classify"),
+        (["photo.png", "--task", "detect", "--classes", "cat"], EXIT_USAGE, "allowed are the labels of the model"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_allowed(  # parameters and fixtures
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    status: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(encode_image(plain("red")))
+    assert main(["predict", *arguments, "--models", str(models)]) == status
+    assert said in capsys.readouterr().err
+
+
+def test_a_server_is_asked_with_the_same_options_and_gives_the_same_answers(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 5, broken=frozenset({2}))
+    arguments = ["predict", str(tmp_path / "photos"), "--json", "--model", "toy_classifier@1", "--top-k", "2"]
+    main([*arguments, "--models", str(models)])
+    here = rows(capsys)
+    with running(settings_for(models)) as server:
+        assert main([*arguments, "--url", server.url]) == EXIT_FAILED_INPUTS
+    assert rows(capsys) == here
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(tmp_path / "photos"), "--url", url]) == EXIT_STARTUP
+    assert url in capsys.readouterr().err
+
+
+def test_pictures_are_drawn_where_the_model_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", "photo.png", "--url", "http://localhost:1", "--save", str(tmp_path / "out")]
+    assert main(arguments) == EXIT_USAGE
+    assert "--save draws where the model is" in capsys.readouterr().err
