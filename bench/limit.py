@@ -33,7 +33,7 @@ def work(model: Path, photo: bytes, seconds: float, barrier: Barrier, results: "
 
     def once() -> None:
         prepared = prepare(photo, limits, rule, least_side(rule))
-        top_classes(infer(session, [prepared.tensor]).outputs["scores"][0], parameters)
+        top_classes(infer(session, [prepared.tensor]).outputs[0]["scores"], parameters)
 
     for _ in range(WARM_UP):
         once()

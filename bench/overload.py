@@ -1,6 +1,6 @@
 """Drive a running server beyond what it can do, over HTTP, and print how it behaves.
 
-    python bench/overload.py http://127.0.0.1:8000/classify photo.jpg --factor 4 --timeout-ms 1000
+    python -m bench.overload http://127.0.0.1:8000/classify photo.jpg --factor 4 --timeout-ms 1000
 
 First the peak is measured with a few clients that always have a request under way. Then single images are timed, alone
 and beside a bulk job from another address. Last, requests come by chance (Poisson) at a multiple of the peak, whether
@@ -15,11 +15,14 @@ import ipaddress
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from tests.load.arrivals import closed_loop, open_loop, poisson, quantile
+from tests.load.clients import Post
 
 PEAK_CLIENTS = 16
 BULK_CLIENTS = 32
@@ -45,17 +48,14 @@ class Target:
     async def ask(self, address: str, timeout_ms: int) -> Answer:
         """Send the photo from a local address; status 0 where the connection failed."""
         url = urlsplit(self.url)
-        path = f"{url.path}?{url.query}" if url.query else url.path
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
-            f"X-Request-Timeout-Ms: {timeout_ms}\r\nContent-Length: {len(self.photo)}\r\n\r\n"
-        )
+        post = Post(f"{url.path}?{url.query}" if url.query else url.path, self.photo)
+        message = post.message(url.netloc, "Connection: close", f"X-Request-Timeout-Ms: {timeout_ms}")
         began = time.perf_counter()
         text = b""
         try:
             reader, writer = await asyncio.open_connection(url.hostname, url.port, local_addr=(address, 0))
             try:
-                writer.write(head.encode() + self.photo)
+                writer.write(message)
                 text = await reader.read()
             finally:
                 writer.close()
@@ -84,26 +84,17 @@ def address(number: int) -> str:
 async def busy_clients(target: Target, clients: Iterable[str], seconds: float) -> list[Answer]:
     """Answers to clients that send the next request as soon as they have an answer."""
     answers: list[Answer] = []
-    end = time.perf_counter() + seconds
 
-    async def client(name: str) -> None:
-        while time.perf_counter() < end:
-            answers.append(await target.ask(name, LONG_MS))
+    async def send(client: str) -> None:
+        answers.append(await target.ask(client, LONG_MS))
 
-    await asyncio.gather(*(client(name) for name in clients))
+    await closed_loop(clients, seconds, send)
     return answers
 
 
-async def by_chance(rate: float, seconds: float, begin: Callable[[int], Awaitable[None]]) -> None:
+async def by_chance(rate: float, seconds: float, begin: Callable[[int], Coroutine[Any, Any, None]]) -> None:
     """Begin something ``rate`` times a second, at moments that do not depend on what came of it, and wait for all."""
-    chance = random.Random(1)  # noqa: S311  moments, not secrets
-    tasks: list[asyncio.Future[None]] = []
-    moment = time.perf_counter()
-    end = moment + seconds
-    while (moment := moment + chance.expovariate(rate)) < end:
-        await asyncio.sleep(max(0.0, moment - time.perf_counter()))
-        tasks.append(asyncio.ensure_future(begin(len(tasks))))
-    await asyncio.gather(*tasks)
+    await open_loop(poisson(random.Random(1), rate, seconds), begin)  # noqa: S311  moments, not secrets
 
 
 async def overload(target: Target, rate: float, seconds: float, timeout_ms: int, pid: int | None) -> None:
@@ -135,7 +126,7 @@ async def overload(target: Target, rate: float, seconds: float, timeout_ms: int,
     during = sum(began + 1 <= answer.at <= began + seconds for answer in good)
     print(f"sent at {rate:.1f}/s for {seconds:g} s, deadline {timeout_ms} ms: {statuses(outcomes.first)}")
     print(f"good answers meanwhile    {during / (seconds - 1):.1f}/s")
-    print(f"accepted, p99             {quantile(accepted, 0.99) * 1000:.0f} ms")
+    print(f"accepted, p99             {quantile_seconds(accepted, 0.99) * 1000:.0f} ms")
     share = sum(answer.status == 200 for answer in outcomes.second) / max(1, len(outcomes.second))
     print(f"second tries that succeed {share:.1%} of {len(outcomes.second)}: {statuses(outcomes.second)}")
     if pid:
@@ -157,8 +148,8 @@ async def fairness(target: Target, rate: float, seconds: float) -> None:
         await by_chance(rate, seconds, one)
         done = f", {sum(answer.status == 200 for answer in await job)} images of the job" if job else ""
         print(
-            f"single images {name}: p50 {quantile(answers, 0.5) * 1000:.0f} ms, "
-            f"p99 {quantile(answers, 0.99) * 1000:.0f} ms, {statuses(answers)}{done}"
+            f"single images {name}: p50 {quantile_seconds(answers, 0.5) * 1000:.0f} ms, "
+            f"p99 {quantile_seconds(answers, 0.99) * 1000:.0f} ms, {statuses(answers)}{done}"
         )
 
 
@@ -168,10 +159,9 @@ def statuses(answers: list[Answer]) -> str:
     return ", ".join(f"{sum(answer.status == status for answer in answers)} x {status}" for status in found)
 
 
-def quantile(answers: list[Answer], share: float) -> float:
+def quantile_seconds(answers: list[Answer], share: float) -> float:
     """The seconds within which this share was answered."""
-    seconds = sorted(answer.seconds for answer in answers)
-    return seconds[min(len(seconds) - 1, int(share * len(seconds)))] if seconds else 0.0
+    return quantile((answer.seconds for answer in answers), share)
 
 
 def resident_mib(pid: int | None) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.load import request_bytes
+from tests.load.generator import request_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
@@ -133,9 +133,9 @@ class Server:
             return json.load(response)
 
     def load(self, clients: int, seconds: float, rate: float = 0.0, expected: str = "") -> dict[str, Any]:
-        """The figures of ``bench.load`` and the CPU seconds that the server took."""
+        """The figures of ``tests.load`` and the CPU seconds that the server took."""
         before = self.cpu_seconds()
-        command = [sys.executable, "-m", "bench.load", self.url, str(self._photo), "--clients", str(clients)]
+        command = [sys.executable, "-m", "tests.load", self.url, str(self._photo), "--clients", str(clients)]
         command += ["--seconds", str(seconds), "--expected", expected, "--multipart", self._multipart]
         command += ["--rate", str(rate)] if rate else []
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

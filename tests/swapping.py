@@ -8,15 +8,12 @@ one place, so an answer that is not wholly of the version that it names is wrong
 """
 
 import contextlib
-import http.client
-import itertools
 import json
 import math
 import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from typing import Any
 
 import httpx
 
+from tests.load.clients import Answer, Clients, Post
 from tests.serving import Command, commanded, eventually
 from tests.support import COLOURS, encode_image, plain, write_classifier
 
@@ -116,55 +114,36 @@ def served(server: Command) -> set[str]:
 def load(server: Command) -> Iterator[Tally]:
     """Clients that always have a request under way, as long as the block lasts."""
     tally = Tally()
-    ended = threading.Event()
-    lock = threading.Lock()
 
-    def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        for colour in itertools.islice(itertools.cycle(COLOURS), number, None):
-            if ended.is_set():
-                break
-            body, content_type = upload(colour, several=number == 0)
-            try:
-                connection.request("POST", "/classify", body, {"Content-Type": content_type})
-                response = connection.getresponse()
-                text = response.read().decode()
-                status = response.status
-            except (OSError, http.client.HTTPException) as error:
-                status, text = 0, repr(error)
-                connection.close()
-            with lock:
-                count(tally, colour, status, text)
-        connection.close()
+    def colour(number: int) -> str:
+        return COLOURS[number % len(COLOURS)]
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
+    with Clients(
+        server.url,
+        CLIENTS,
+        lambda number: upload(colour(number), several=number % CLIENTS == 0),
+        lambda number, _, answer: count(tally, colour(number), answer),
+    ):
         yield tally
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
 
 
-def upload(colour: str, *, several: bool) -> tuple[bytes, str]:
-    """A body with one picture, or with two of them."""
+def upload(colour: str, *, several: bool) -> Post:
+    """A request with one picture, or with two of them."""
     if not several:
-        return IMAGES[colour], "image/png"
+        return Post("/classify", IMAGES[colour], "image/png")
     part = b'--next\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + IMAGES[colour] + b"\r\n"
-    return part + part + b"--next--\r\n", "multipart/form-data; boundary=next"
+    return Post("/classify", part + part + b"--next--\r\n", "multipart/form-data; boundary=next")
 
 
-def count(tally: Tally, colour: str, status: int, text: str) -> None:
+def count(tally: Tally, colour: str, answer: Answer) -> None:
     tally.answers += 1
-    if status != 200:
-        tally.failed.append(f"{status} {text}")
+    if answer.status != 200:
+        tally.failed.append(str(answer))
         return
-    answer = json.loads(text)
-    results = answer.get("results", [answer])
+    content = json.loads(answer.body)
+    results = content.get("results", [content])
     if any(is_wrong(result, colour) for result in results) or len({str(result) for result in results}) > 1:
-        tally.mixed.append(text)
+        tally.mixed.append(str(answer))
         return
     tally.versions.add(results[0]["model"]["version"])
 

@@ -28,7 +28,7 @@ def test_a_counter_is_written_as_the_librarys_own() -> None:
     family = counters("images", "Some.", ["model", "outcome"], ours)
     own = Counter("images", "Some.", ["model", "outcome"], registry=theirs)
     for outcome in ("ok", "failed", "ok"):
-        family.labels("a", outcome).inc()
+        family.labels("a", outcome).value += 1
         own.labels("a", outcome).inc()
     assert generate_latest(ours) == generate_latest(theirs)
     assert ours.get_sample_value("images_total", {"model": "a", "outcome": "ok"}) == 2

@@ -18,8 +18,7 @@ def process(images: int, seconds: float = 0.2, queued: int = 0) -> Snapshot:
     metrics.workers_configured.set(2)
     metrics.memory_limit.set(1e9)
     for _ in range(images):
-        model.finished("ok")
-        model.observe({"total": seconds})
+        model.answered({"total": seconds})
     families: Snapshot = json.loads(json.dumps(snapshot(metrics.registry)))
     return families
 
@@ -69,7 +68,7 @@ def test_a_series_that_one_process_alone_has_is_kept() -> None:
 
 def test_the_text_of_one_process_is_the_text_that_its_registry_gives() -> None:
     metrics = Metrics()
-    metrics.for_model("toy", "classify").observe({"total": 0.1})
+    metrics.for_model("toy", "classify").answered({"total": 0.1})
     own = [line for line in generate_latest(metrics.registry).decode().splitlines() if "emo_" in line]
     merged = exposition(merge([snapshot(metrics.registry)])).decode()
     assert [line for line in merged.splitlines() if "emo_" in line] == own

@@ -132,7 +132,7 @@ def test_the_architecture_page_shows_every_module_in_its_folder_and_no_other() -
     assert sorted(name.rstrip(",") for name in shown) == sorted(there)
 
 
-def test_no_module_and_no_class_has_a_retired_word_for_a_name() -> None:
+def test_no_module_class_or_function_has_a_retired_word_for_a_name() -> None:
     rows = re.findall(
         r"^\| ([^|(]+) \|", read("docs/glossary.md").partition("| Retired words |")[2], flags=re.MULTILINE
     )
@@ -143,8 +143,10 @@ def test_no_module_and_no_class_has_a_retired_word_for_a_name() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             names.add(path.stem)
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ClassDef):
-                    names.add(node.name.strip("_").lower())
+                if isinstance(node, ast.ClassDef | ast.Module):
+                    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+                    parts = [part for part in node.body if isinstance(part, kinds)]
+                    names.update(part.name.lower().strip("_" * isinstance(part, ast.ClassDef)) for part in parts)
     assert sorted(names & retired) == []
 
 

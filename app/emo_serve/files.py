@@ -24,12 +24,12 @@ def open_regular(path: Path) -> BufferedReader:
     return file
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """The content, up to ``most`` bytes; raises OSError as ``open_regular``, and if the file is larger."""
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content, up to ``max_bytes`` bytes; raises OSError as ``open_regular``, and if the file is larger."""
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it is larger than the {most} bytes that are read", str(path))
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than the {max_bytes} bytes that are read", str(path))
     return content
 
 

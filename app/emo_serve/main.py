@@ -17,10 +17,10 @@ from starlette.types import ASGIApp
 from emo_serve.api.http.admission import AdmissionMiddleware
 from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, read_token
 from emo_serve.api.http.body_budget import BodyBudget
-from emo_serve.api.http.cors import across_origins
+from emo_serve.api.http.cors import cors_layer
 from emo_serve.api.http.key_file import KeyFile
 from emo_serve.api.http.middleware import RequestMiddleware
-from emo_serve.api.http.services import AskAll, Gather, Services
+from emo_serve.api.http.services import GatherMetrics, GatherStates, Services
 from emo_serve.api.routes import admin, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
 from emo_serve.api.routes.openapi import declare_keys
@@ -49,15 +49,16 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: Settings,
     open_session: OpenSession = open_session,
-    gather: Gather | None = None,
-    ask_all: AskAll | None = None,
+    gather_metrics: GatherMetrics | None = None,
+    gather_states: GatherStates | None = None,
     retry_sync: RetrySync | None = None,
     preflight: Preflight | None = None,
 ) -> FastAPI:
     """The application; models load and stop with its lifespan, which raises StartupError if none can be served.
 
-    ``gather`` and ``ask_all`` return the metrics and the states of all workers if this process is one of several, and
-    ``retry_sync`` shares its reserved retries with them. ``preflight`` tries versions before they are served.
+    If this process is one of several, ``gather_metrics`` and ``gather_states`` return the metrics and the states of all
+    workers, and ``retry_sync`` shares its reserved retries with them. ``preflight`` tries versions before they are
+    served.
     """
     drain = asyncio.Event()
     metrics = Metrics()
@@ -73,7 +74,9 @@ def create_app(
             metrics.workers_configured.set(settings.workers or 1)
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
-            app.state.services = Services(settings, metrics, catalog, bodies, Deadlines(), drain, gather, ask_all)
+            app.state.services = Services(
+                settings, metrics, catalog, bodies, Deadlines(), drain, gather_metrics, gather_states
+            )
             yield
         finally:
             await catalog.close()
@@ -113,8 +116,8 @@ def create_app(
     if settings.api_keys_file is not None:
         declare_keys(document)
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
-    dress = _dress(settings, [route for router in (app, *routers) for route in router.routes])
-    app.middleware_stack = RequestMiddleware(surrounded, metrics, drain, settings.max_request_bytes, paths, dress)
+    cors = _cors(settings, [route for router in (app, *routers) for route in router.routes])
+    app.middleware_stack = RequestMiddleware(surrounded, metrics, drain, settings.max_request_bytes, paths, cors)
     return app
 
 
@@ -125,14 +128,14 @@ def create_admin_app(services: Services) -> FastAPI:
     app.state.services = services
     guarded = AdminTokenMiddleware(app.build_middleware_stack(), token)
     app.include_router(admin.router)
-    most, dress = services.settings.max_request_bytes, _dress(services.settings, admin.router.routes)
-    app.middleware_stack = RequestMiddleware(guarded, services.metrics, services.drain, most, dress=dress)
+    max_bytes, cors = services.settings.max_request_bytes, _cors(services.settings, admin.router.routes)
+    app.middleware_stack = RequestMiddleware(guarded, services.metrics, services.drain, max_bytes, wrap=cors)
     return app
 
 
-def _dress(settings: Settings, routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
-    """What adds to each answer of an application with these routes what pages of other origins want to see."""
-    return across_origins(settings.cors_origins, routes) if settings.cors_origins else lambda app: app
+def _cors(settings: Settings, routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
+    """Wraps an application with these routes in CORS, if that is set."""
+    return cors_layer(settings.cors_origins, routes) if settings.cors_origins else lambda app: app
 
 
 async def _to_documentation(request: Request) -> RedirectResponse:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from load import Load, Report, photos, questions
+from tests.load.checked import CheckedLoad, Report, photos, questions
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = os.environ.get("BALANCER_PORT", "18000")
@@ -156,7 +156,7 @@ EVENTS: dict[str, Callable[[Stack], None]] = {
 
 def observed(name: str, url: str, rate: float, event: Callable[[], None]) -> Report:
     """What clients see of one event."""
-    load = Load(url, questions(url, photos()), rate)
+    load = CheckedLoad(url, questions(url, photos()), rate)
     load.start()
     try:
         time.sleep(BEFORE_SECONDS)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPException
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,8 +28,10 @@ from urllib.parse import urlsplit
 import httpx
 import matplotlib as mpl
 from chaos import ROOT, URL, Stack, addresses, crash
-from load import Load, Question, Report, ask, connection, photos, questions
 from swapping import KINDS, Versions, swap
+
+from tests.load.checked import CheckedLoad, Question, Report, photos, questions
+from tests.load.clients import Post, connection, send
 
 BURST_EVERY_SECONDS = 30
 BURST_SECONDS = 3
@@ -79,7 +80,7 @@ class Soak:
 
     def run(self, seconds: float) -> Report:
         """What became of the constant load."""
-        load = Load(URL, self._asked, self._rate, may_be_refused=True)
+        load = CheckedLoad(URL, self._asked, self._rate, may_be_refused=True)
         others = [
             partial(self._each, BURST_EVERY_SECONDS, self._burst),
             partial(self._each, KILL_EVERY_SECONDS, self._kill),
@@ -116,7 +117,7 @@ class Soak:
 
     def _burst(self) -> None:
         self.story.bursts.append(self._now())
-        load = Load(URL, self._asked, BURST_RATE * self._rate, may_be_refused=True)
+        load = CheckedLoad(URL, self._asked, BURST_RATE * self._rate, may_be_refused=True)
         load.start()
         self._end.wait(BURST_SECONDS)
         report = load.stop()
@@ -143,7 +144,7 @@ class Soak:
                 self.story.memory.append((self._now(), float(match[1])))
 
     def _send_bad_bodies(self) -> None:
-        good = self._asked[0].body
+        good = self._asked[0].post.body
         huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x02\0\0\0" + bytes(1000)
         bodies = [good[:100], b"\xff\xd8\xff" + bytes(5000), bytes(range(256)) * 100, b"", huge, bytes(21 * 2**20)]
         http = connection(URL)
@@ -151,20 +152,13 @@ class Soak:
         while not self._end.wait(0.5):
             body = bodies[number % len(bodies)]
             number += 1
-            try:
-                answer = ask(http, "classify", body)
-            except (OSError, HTTPException) as error:
-                http.close()
-                if len(body) > REPEATED_BYTES and self._is_killing():
-                    self.story.lost += 1
-                else:
-                    self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {error!r}")
-                continue
-            self.story.refusals[answer.status] = self.story.refusals.get(answer.status, 0) + 1
-            if answer.status == HTTPStatus.BAD_GATEWAY and len(body) > REPEATED_BYTES and self._is_killing():
+            answer = send(http, Post("/classify", body))
+            if answer.status:
+                self.story.refusals[answer.status] = self.story.refusals.get(answer.status, 0) + 1
+            if answer.status in {0, HTTPStatus.BAD_GATEWAY} and len(body) > REPEATED_BYTES and self._is_killing():
                 self.story.lost += 1
             elif answer.status not in CLEAR_REFUSALS and not answer.is_overload:
-                self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {answer.status}")
+                self.story.complaints.append(f"{self._now():.1f} s: {len(body)} bad bytes: {answer}")
 
     def _is_killing(self) -> bool:
         return any(0 <= self._now() - kill < KILLING_SECONDS for kill in self.story.kills)
@@ -172,12 +166,11 @@ class Soak:
     def _leave(self) -> None:
         """Clients that close the connection in the middle of the body, and before the answer."""
         parts = urlsplit(URL)
-        body = self._asked[0].body
-        head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+        message = self._asked[0].post.message()
         while not self._end.wait(0.5):
-            for sent in (body[: len(body) // 2], body):
+            for sent in (message[: len(message) // 2], message):
                 with socket.create_connection((parts.hostname, parts.port), timeout=30) as client:
-                    client.sendall(head.encode() + sent)
+                    client.sendall(sent)
                 self.story.left += 1
 
 

@@ -13,8 +13,10 @@ import httpx
 import numpy as np
 import onnx
 from chaos import PATIENCE_SECONDS, URL, Stack
-from load import Question, ask, connection, version_of
 from onnx import helper, numpy_helper
+
+from tests.load.checked import Question, version_of
+from tests.load.clients import connection, send
 
 NAME = "emo-1m"
 KINDS = 2
@@ -132,10 +134,10 @@ def version_that_answers(question: Question) -> int:
     """The version that answers behind the balancer, when it is not overloaded; raises RuntimeError where none does."""
     http = connection(URL)
     end = time.monotonic() + PATIENCE_SECONDS
-    while (answer := ask(http, question.route, question.body)).is_overload and time.monotonic() < end:
+    while (answer := send(http, question.post)).is_overload and time.monotonic() < end:
         time.sleep(0.5)
     http.close()
     if answer.status != HTTPStatus.OK:
-        msg = f"/{question.route}: {answer.status} {answer.body[:200]!r}"
+        msg = f"{question.post.path}: {answer}"
         raise RuntimeError(msg)
     return version_of(answer.body)

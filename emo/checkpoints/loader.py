@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import emo
-from emo.checkpoints.onnx_weights import read_exported
-from emo.checkpoints.upstream import misfits, own_key, upstream_key
+from emo.checkpoints.onnx_weights import read_onnx_weights
+from emo.checkpoints.upstream import mismatches, own_key, upstream_key
 from emo.models.anchors import ANCHORS_PER_CELL as SSDLITE_ANCHORS
 from emo.models.anchors import SIZES as ANCHOR_SIZES
 from emo.models.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
@@ -87,7 +87,7 @@ def restore(path: Path, side: int | None = None, architecture: str | None = None
 
 
 def _restore_exported(path: Path, side: int | None) -> Restored:
-    exported = read_exported(path)
+    exported = read_onnx_weights(path)
     rule = authors_preprocessing(exported.architecture, side or exported.side)
     return Restored(exported.architecture, exported.model, rule)
 
@@ -161,7 +161,7 @@ def restore_state(content: Mapping[str, Any], side: int | None = None, architect
     sizes = tuple(state[SIZES_KEY].flatten().tolist()) if SIZES_KEY in state else ANCHOR_SIZES
     model = emo.create(architecture, classes, sizes)
     is_ours = has_own_names(state)
-    kinds = misfits(model, state, own_key if is_ours else upstream_key)
+    kinds = mismatches(model, state, own_key if is_ours else upstream_key)
     if any(kinds):  # with the wrong model size there are hundreds
         first = [fault for kind in kinds for fault in kind[:_NAMED]]
         count = sum(map(len, kinds))

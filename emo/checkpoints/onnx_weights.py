@@ -54,7 +54,7 @@ class _Layer:
     epsilon: float = 0.0
 
 
-def read_exported(path: Path) -> OnnxWeights:
+def read_onnx_weights(path: Path) -> OnnxWeights:
     """The classifier in an ONNX file of float32 pictures (N, 3, H, W), normalised outside, to logits or probabilities.
 
     Raise ValueError for a file that is broken or holds another network.

@@ -96,7 +96,7 @@ def weights_of(model: Model) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in model.state_dict().items() if key != SIZES_KEY}
 
 
-def misfits(
+def mismatches(
     model: Model, state_dict: Mapping[str, Tensor], name_of: Callable[[Model, str], str] = upstream_key
 ) -> list[list[str]]:
     """The missing, the extra and the misshapen keys of a state dict with the authors' keys, a list of each kind."""
@@ -118,7 +118,7 @@ def load_upstream(model: Model, state_dict: Mapping[str, Tensor]) -> None:
 
     Raise ValueError, which names every missing, extra or misshapen key; the model is then unchanged.
     """
-    faults = [fault for kind in misfits(model, state_dict) for fault in kind]
+    faults = [fault for kind in mismatches(model, state_dict) for fault in kind]
     if faults:
         msg = f"{len(faults)} keys of the checkpoint do not fit the model: " + "; ".join(faults)
         raise ValueError(msg)

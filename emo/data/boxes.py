@@ -17,7 +17,7 @@ _LEAST_SIDE = 1  # pixels of a learnable box
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class Annotation:
     """An object: corners in pixels of the upright picture, class number, and further attributes of COCO.
 
     ``area`` (pixels) is that of the box if None. A crowd need not be found, but may be.
@@ -42,18 +42,18 @@ class BoxedImage:
     size: tuple[int, int] | None = None  # (width, height) if the data set states it
 
     @classmethod
-    def of(cls, path: Path, image_id: int, things: Sequence[Thing], size: tuple[int, int] | None = None) -> Self:
+    def of(cls, path: Path, image_id: int, objects: Sequence[Annotation], size: tuple[int, int] | None = None) -> Self:
         """A picture with these objects."""
-        boxes = np.array([thing.box_xyxy for thing in things], np.float64).reshape(-1, 4)
+        boxes = np.array([one.box_xyxy for one in objects], np.float64).reshape(-1, 4)
         whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        areas = [box if thing.area is None else thing.area for thing, box in zip(things, whole.tolist(), strict=True)]
+        areas = [box if one.area is None else one.area for one, box in zip(objects, whole.tolist(), strict=True)]
         return cls(
             path,
             image_id,
             boxes,
-            np.array([thing.label for thing in things], np.int64),
+            np.array([one.label for one in objects], np.int64),
             np.array(areas, np.float64),
-            np.array([thing.is_crowd for thing in things], np.bool_),
+            np.array([one.is_crowd for one in objects], np.bool_),
             size,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emo.data.boxes import BoxedImage, BoxedImages, Thing, as_number, check_names
+from emo.data.boxes import Annotation, BoxedImage, BoxedImages, as_number, check_names
 from emo.data.splits import SPLIT_NAMES, class_name, existing, subfolder
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -152,25 +152,25 @@ def _repeated(entries: list[dict[str, Any]]) -> object:
 
 def _images(content: Mapping[str, Any], labels: Mapping[Hashable, int], folder: Path) -> tuple[BoxedImage, ...]:
     ids = [_id(image["id"]) for image in content["images"]]
-    things: dict[Hashable, list[Thing]] = {identity: [] for identity in ids}
-    if len(things) < len(ids):
+    objects: dict[Hashable, list[Annotation]] = {identity: [] for identity in ids}
+    if len(objects) < len(ids):
         msg = f"the image id {_repeated(content['images'])!r} is there twice"
         raise ValueError(msg)
     widest = 0.0
     for number, box in enumerate(content["annotations"], 1):
-        thing = _thing(box, f"annotation {box.get('id', number)!r}", labels)
+        annotation = _object(box, f"annotation {box.get('id', number)!r}", labels)
         identity = _id(box["image_id"])
-        if identity not in things:
+        if identity not in objects:
             msg = f"annotation {box.get('id', number)!r} is of image {box['image_id']!r}, which is not described"
             raise ValueError(msg)
-        things[identity].append(thing)
-        widest = max(widest, *thing.box_xyxy)
+        objects[identity].append(annotation)
+        widest = max(widest, *annotation.box_xyxy)
     if 0 < widest <= 1:
         msg = "its boxes lie within the first pixel of their pictures: COCO's are in pixels, these may be fractions"
         raise ValueError(msg)
     rank = {identity: place for place, identity in enumerate(sorted(ids, key=_rank), 1)}
     boxed = tuple(
-        BoxedImage.of(_path(image, folder), rank[identity], things[identity], _size(image))
+        BoxedImage.of(_path(image, folder), rank[identity], objects[identity], _size(image))
         for identity, image in zip(ids, content["images"], strict=True)
     )
     twice = [path for path, count in Counter(image.path for image in boxed).items() if count > 1]
@@ -180,7 +180,7 @@ def _images(content: Mapping[str, Any], labels: Mapping[Hashable, int], folder: 
     return boxed
 
 
-def _thing(box: Mapping[str, Any], what: str, labels: Mapping[Hashable, int]) -> Thing:
+def _object(box: Mapping[str, Any], what: str, labels: Mapping[Hashable, int]) -> Annotation:
     found = box.get("bbox")
     if not isinstance(found, list | tuple) or len(found) != 4:
         hint = " (its segmentation is not looked at)" if box.get("segmentation") else ""
@@ -197,7 +197,7 @@ def _thing(box: Mapping[str, Any], what: str, labels: Mapping[Hashable, int]) ->
     area = box.get("area")
     if isinstance(area, bool) or not isinstance(area, int | float) or not 0 < area < float("inf"):
         area = None
-    return Thing((x, y, x + width, y + height), labels[category], area, box.get("iscrowd") in (1, "1"))
+    return Annotation((x, y, x + width, y + height), labels[category], area, box.get("iscrowd") in (1, "1"))
 
 
 def _path(image: Mapping[str, Any], folder: Path) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from emo.data.boxes import BoxedImage, BoxedImages, Thing, check_names
+from emo.data.boxes import Annotation, BoxedImage, BoxedImages, check_names
 from emo.data.pictures import files_below, is_picture
 from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
 
@@ -23,7 +23,7 @@ class _Described:
     size: tuple[int, int] | None
     is_tools: bool
     """It is of labelImg or another tool that leaves the source ``Unknown``, as labelImg does."""
-    things: list[tuple[str, Box, bool]]
+    objects: list[tuple[str, Box, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def read_voc(data: Voc, split: str) -> BoxedImages:
     file, for XML that is something else, FileNotFoundError for a split without pictures.
     """
     described = {path: _read(path) for files in data.files.values() for path in files}
-    names = tuple(sorted({name for one in described.values() for name, _, _ in one.things}))
+    names = tuple(sorted({name for one in described.values() for name, _, _ in one.objects}))
     check_names(names)
     files = data.files.get(split, [])
     if "val" not in data.files:
@@ -103,15 +103,15 @@ def read_voc(data: Voc, split: str) -> BoxedImages:
         raise FileNotFoundError(msg)
     label_of = {name: label for label, name in enumerate(names)}
     pictures = {folder: _pictures(data.root, folder) for folder in {path.parent for path in files}}
-    has_zeros = any(min(corners[:2]) < 1 for one in described.values() for _, corners, _ in one.things)
+    has_zeros = any(min(corners[:2]) < 1 for one in described.values() for _, corners, _ in one.objects)
     boxed = []
     for number, path in enumerate(files, 1):
         one = described[path]
-        things = [
-            Thing(_box(corners, is_tools=one.is_tools, has_zeros=has_zeros), label_of[name], is_crowd=difficult)
-            for name, corners, difficult in one.things
+        objects = [
+            Annotation(_box(corners, is_tools=one.is_tools, has_zeros=has_zeros), label_of[name], is_crowd=difficult)
+            for name, corners, difficult in one.objects
         ]
-        boxed.append(BoxedImage.of(_picture(pictures[path.parent], path, one), number, things, one.size))
+        boxed.append(BoxedImage.of(_picture(pictures[path.parent], path, one), number, objects, one.size))
     return BoxedImages(names, tuple(boxed), data.root, (*data.sources, *files))
 
 
@@ -161,13 +161,13 @@ def _read(path: Path) -> _Described:
         width, height = (float(tree.findtext(f"size/{key}") or 0) for key in ("width", "height"))
         size = (int(width), int(height)) if width > 0 and height > 0 else None
         is_tools = (tree.findtext("source/database") or "").strip() == "Unknown"
-        return _Described((tree.findtext("filename") or "").strip(), size, is_tools, list(_things(tree)))
+        return _Described((tree.findtext("filename") or "").strip(), size, is_tools, list(_objects(tree)))
     except (ET.ParseError, ValueError) as error:
         msg = f"{path}: no XML of Pascal VOC: {error}"
         raise ValueError(msg) from error
 
 
-def _things(tree: ET.Element) -> Iterator[tuple[str, Box, bool]]:
+def _objects(tree: ET.Element) -> Iterator[tuple[str, Box, bool]]:
     for thing in tree.iter("object"):
         name = class_name((thing.findtext("name") or "").strip())
         texts = [thing.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]

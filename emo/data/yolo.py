@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from emo.data.boxes import BoxedImage, BoxedImages, Thing, check_names
+from emo.data.boxes import Annotation, BoxedImage, BoxedImages, check_names
 from emo.data.pictures import is_picture, pictures_below, sizes_of
 from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
 
@@ -112,7 +112,7 @@ def read_yolo(data: Yolo, split: str) -> BoxedImages:
         labels = _label_file(picture)
         if labels:
             sources.append(labels)
-        boxed.append(BoxedImage.of(picture, number, list(_things(data, labels, picture)) if labels else []))
+        boxed.append(BoxedImage.of(picture, number, list(_objects(data, labels, picture)) if labels else []))
     return BoxedImages(data.names, tuple(boxed), data.root, tuple(sources))
 
 
@@ -173,7 +173,7 @@ def _label_file(picture: Path) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def _things(data: Yolo, labels: Path, picture: Path) -> Iterator[Thing]:
+def _objects(data: Yolo, labels: Path, picture: Path) -> Iterator[Annotation]:
     lines = labels.read_text(encoding="utf-8-sig").splitlines()
     if not any(line.strip() for line in lines):
         return
@@ -190,7 +190,7 @@ def _things(data: Yolo, labels: Path, picture: Path) -> Iterator[Thing]:
             msg = f"{labels}, line {number}: {error}"
             raise ValueError(msg) from error
         x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in box)
-        yield Thing((x1 * width, y1 * height, x2 * width, y2 * height), label)
+        yield Annotation((x1 * width, y1 * height, x2 * width, y2 * height), label)
 
 
 def _size(picture: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from emo_serve.vision.results import ClassifyParameters, DetectParameters, Segme
 LEAST_SCORE = 0.01
 """Low, as average precision needs the whole curve."""
 
-Ask = Callable[[Iterable[Encoded]], Iterator[Answer]]
+PredictImages = Callable[[Iterable[Encoded]], Iterator[Answer]]
 """Returns the answers for pictures, in order. Raises ValueError, which names the picture, or OSError."""
 
 
@@ -36,7 +36,7 @@ class EvaluatedModel:
     """A model under evaluation."""
 
     description: Description
-    ask: Ask
+    predict: PredictImages
 
 
 def parameters_for(description: Description) -> ClassifyParameters | DetectParameters | SegmentParameters:

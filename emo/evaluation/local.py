@@ -38,14 +38,14 @@ def local_model(description: Description, predict: Predict) -> EvaluatedModel:
             msg = f"{picture.key}: {error}"
             raise ValueError(msg) from error
 
-    def ask(pictures: Iterable[Encoded]) -> Iterator[Answer]:
+    def predict_images(pictures: Iterable[Encoded]) -> Iterator[Answer]:
         ready = prefetch(prepare, pictures, min(os.cpu_count() or 1, _MOST_THREADS))
         while batch := list(islice(ready, _BATCH[description.task])):
             outputs = predict(np.stack([tensor for tensor, _ in batch]))
             for row, (_, geometry) in enumerate(batch):
                 yield _answer(description, groups, [output[row] for output in outputs], geometry)
 
-    return EvaluatedModel(description, ask)
+    return EvaluatedModel(description, predict_images)
 
 
 def _answer(

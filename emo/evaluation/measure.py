@@ -76,7 +76,7 @@ def answers_about(
     done = len(pictures) - len(missing)
     bar = tqdm(desc=title, total=len(pictures), initial=done, unit="img", mininterval=2)
     with bar:
-        for picture, answer in zip(missing, model.ask(encoded(missing)), strict=True):
+        for picture, answer in zip(missing, model.predict(encoded(missing)), strict=True):
             answers[picture.key] = answer
             if file:
                 file.add(picture.key, answer)

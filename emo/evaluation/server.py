@@ -31,7 +31,7 @@ def served_model(url: str, model: str | None, least_score: float = LEAST_SCORE) 
     """
     with _client(url) as client:
         name, _, version = (model or _only_model(client)).partition("@")
-        found = _ask(client, "GET", f"/models/{name}", {"version": version} if version else {})
+        found = _request(client, "GET", f"/models/{name}", {"version": version} if version else {})
     manifest = found["manifest"]
     name = manifest["name"]  # as the server spells it
     description = Description(
@@ -46,16 +46,16 @@ def served_model(url: str, model: str | None, least_score: float = LEAST_SCORE) 
     )
     query = {"model": name, "version": manifest["version"], **query_for(description)}
 
-    def ask(pictures: Iterable[Encoded]) -> Iterator[Answer]:
+    def predict_images(pictures: Iterable[Encoded]) -> Iterator[Answer]:
         with _client(url) as client:
 
             def answer(picture: Encoded) -> Answer:
-                document = _ask(client, "POST", f"/{description.task}", query, picture)
+                document = _request(client, "POST", f"/{description.task}", query, picture)
                 return of_document(description.task, document)
 
             yield from prefetch(answer, pictures, AT_A_TIME)
 
-    return EvaluatedModel(description, ask)
+    return EvaluatedModel(description, predict_images)
 
 
 def _client(url: str) -> httpx.Client:
@@ -69,14 +69,16 @@ def _client(url: str) -> httpx.Client:
 
 
 def _only_model(client: httpx.Client) -> str:
-    served = [f"{entry['name']}@{entry['version']}" for entry in _ask(client, "GET", "/models", {})["models"]]
+    served = [f"{entry['name']}@{entry['version']}" for entry in _request(client, "GET", "/models", {})["models"]]
     if len(served) == 1:
         return str(served[0])
     msg = f"{client.base_url} serves {', '.join(served) or 'no model'}: choose one with --model"
     raise ValueError(msg)
 
 
-def _ask(client: httpx.Client, method: str, path: str, query: dict[str, Any], picture: Encoded | None = None) -> Any:  # noqa: ANN401  # JSON
+def _request(
+    client: httpx.Client, method: str, path: str, query: dict[str, Any], picture: Encoded | None = None
+) -> Any:  # noqa: ANN401  # JSON
     """The JSON of the answer; waits and retries if the server says when to come back."""
     content = picture.data if picture else None
     headers = {"Content-Type": "application/octet-stream"} if picture else {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from emo.data.splits import is_held_out
-from emo.labelling.asking import LEAST_SCORE, ask, find_detector
+from emo.labelling.detectors import LEAST_SCORE, find_detector, predict_photos
 from emo.labelling.document import Labelled, check_target, write_document
 from emo.labelling.labels import TRUE, Annotator, Known, Rules, decide
 from emo.labelling.photos import Photos, find_photos, read_ground_truth
@@ -68,14 +68,14 @@ def run_label(options: argparse.Namespace) -> None:
     )
 
     folder = options.answers or options.out.resolve().with_suffix(".answers")
-    asked = [ask(detector, photos.photos, folder) for detector in detectors]
+    predicted = [predict_photos(detector, photos.photos, folder) for detector in detectors]
     labelled = []
     for photo in photos.photos:
-        if all(photo.path in answers for answers, _ in asked):
+        if all(photo.path in answers for answers, _ in predicted):
             truth = known.get(photo.path, Known())
-            labels = decide(annotators, [answers[photo.path] for answers, _ in asked], names, rules, truth)
+            labels = decide(annotators, [answers[photo.path] for answers, _ in predicted], names, rules, truth)
             labelled.append(Labelled(photo, tuple(labels)))
-    undecoded = {path: fault for _, faults in asked for path, fault in faults.items()}
+    undecoded = {path: fault for _, faults in predicted for path, fault in faults.items()}
     for line in report(labelled, names, [*photos.faults, *undecoded.values()]):
         print(line)
     for target, held in targets.items():

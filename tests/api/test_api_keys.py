@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from emo_serve.api.http.auth import OPEN_PATHS, Allowance, ApiKeyMiddleware
+from emo_serve.api.http.auth import OPEN_PATHS, ApiKeyMiddleware, RateLimiter
 from emo_serve.api.http.key_file import read_keys
 from emo_serve.api.http.services import Services
 from emo_serve.api.routes.playground import FILES
@@ -196,17 +196,17 @@ async def test_one_key_has_so_many_requests_at_a_time_and_one_that_ended_makes_r
 
 
 def test_a_rate_lets_a_second_worth_of_requests_in_at_once_and_says_when_the_next_may_come() -> None:
-    allowance = Allowance(per_second=4, at_a_time=None)
+    limiter = RateLimiter(per_second=4, at_a_time=None)
     for _ in range(4):
-        allowance.enter(10.0)
+        limiter.acquire(10.0)
     with pytest.raises(RateExceeded) as refused:
-        allowance.enter(10.0)
+        limiter.acquire(10.0)
     assert refused.value.retry_after_seconds == pytest.approx(0.25)
-    allowance.enter(10.25)
+    limiter.acquire(10.25)
     with pytest.raises(RateExceeded):
-        allowance.enter(10.3)
+        limiter.acquire(10.3)
     for _ in range(4):
-        allowance.enter(100.0)
+        limiter.acquire(100.0)
 
 
 @pytest.mark.parametrize(

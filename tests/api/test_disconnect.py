@@ -1,6 +1,8 @@
 """Work ends when its client leaves, however the server tells that."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -12,6 +14,8 @@ from tests.api.connections import Connection
 from tests.engine.batching import turns
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
 
 
 class Client:
@@ -43,6 +47,11 @@ def client(anyio_backend: str, request: pytest.FixtureRequest) -> Client:  # noq
     return Client(Connection() if request.param else None)
 
 
+async def cancelled_with(client: Client, work: Coroutine[Any, Any, T]) -> T:
+    with cancel_on_disconnect(client.exchange):
+        return await work
+
+
 async def test_work_is_cancelled_when_its_client_leaves(client: Client) -> None:
     ended = []
 
@@ -52,7 +61,7 @@ async def test_work_is_cancelled_when_its_client_leaves(client: Client) -> None:
         finally:
             ended.append(True)
 
-    task = asyncio.create_task(cancel_on_disconnect(client.exchange, work()))
+    task = asyncio.create_task(cancelled_with(client, work()))
     await turns()
     assert not ended
     client.leave()
@@ -68,7 +77,7 @@ async def test_who_leaves_after_the_work_changes_nothing(client: Client) -> None
         return 7
 
     async def ask() -> int:
-        answer = await cancel_on_disconnect(client.exchange, work())
+        answer = await cancelled_with(client, work())
         client.leave()
         await turns()
         return answer
@@ -77,7 +86,7 @@ async def test_who_leaves_after_the_work_changes_nothing(client: Client) -> None
 
 
 async def test_a_cancellation_from_elsewhere_stays_one(client: Client) -> None:
-    task = asyncio.create_task(cancel_on_disconnect(client.exchange, asyncio.Event().wait()))
+    task = asyncio.create_task(cancelled_with(client, asyncio.Event().wait()))
     await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -87,4 +96,4 @@ async def test_a_cancellation_from_elsewhere_stays_one(client: Client) -> None:
 async def test_who_has_left_before_costs_no_work() -> None:
     client = Client(Connection(is_lost=True))
     with pytest.raises(ClientDisconnect):
-        await asyncio.create_task(cancel_on_disconnect(client.exchange, asyncio.Event().wait()))
+        await asyncio.create_task(cancelled_with(client, asyncio.Event().wait()))

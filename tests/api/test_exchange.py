@@ -19,7 +19,8 @@ async def refused(connection: Connection | None) -> tuple[list[bool], int]:
     exchange = Exchange(scope, client.receive, client.send, 1000, asyncio.Event())
     await exchange.send({"type": "http.response.start", "status": 503})
     await exchange.send({"type": "http.response.body", "body": b"later", "more_body": False})
-    await exchange.lingering_close()
+    if exchange.is_held:
+        await exchange.lingering_close()
     return [message["more_body"] for message in client.sent if message["type"] == "http.response.body"], client.reads
 
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.http.exchange import exchange_of, server_timing
+from emo_serve.api.http.exchange import Exchange, server_timing
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import Metrics
@@ -24,6 +24,16 @@ async def get(app: ASGIApp, headers: dict[bytes, bytes] | None = None) -> httpx.
     transport = httpx.ASGITransport(RequestMiddleware(app, Metrics(), asyncio.Event(), 1000))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         return await client.get("/path", headers=headers)
+
+
+def exchange(scope: Scope) -> Exchange:
+    own: Exchange = scope["state"]["exchange"]
+    return own
+
+
+def timings(*seconds: float, scale: int = 1) -> Timings:
+    names = ("decode", "preprocess", "queue", "infer", "postprocess", "total")
+    return Timings(dict(zip(names, seconds, strict=True)), scale)
 
 
 async def echo_id(scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +65,7 @@ async def test_concurrent_requests_keep_their_own_ids() -> None:
 
 async def test_server_timing_sums_the_stages_of_all_images_and_gives_the_wall_total() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange_of(scope).timings.extend([Timings(0.001, 0.002, 0.003, 0.004, 0.005, 9)] * 2)
+        exchange(scope).timings.extend([timings(0.001, 0.002, 0.003, 0.004, 0.005, 9)] * 2)
         await PlainTextResponse("done")(scope, receive, send)
 
     timing = (await get(app)).headers["Server-Timing"]
@@ -67,8 +77,7 @@ async def test_server_timing_sums_the_stages_of_all_images_and_gives_the_wall_to
 
 async def test_server_timing_names_the_fractions_at_which_images_were_decoded() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        timings = [Timings(0.001, 0, 0, 0, 0, 1, scale) for scale in (4, 1, 2, 4)]
-        exchange_of(scope).timings.extend(timings)
+        exchange(scope).timings.extend(timings(0.001, 0, 0, 0, 0, 1, scale=scale) for scale in (4, 1, 2, 4))
         await PlainTextResponse("done")(scope, receive, send)
 
     timing = (await get(app)).headers["Server-Timing"]
@@ -97,7 +106,7 @@ async def test_an_unexpected_error_is_a_500_problem_that_tells_only_the_request_
 
 async def test_each_request_is_one_log_line_with_status_and_timings(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange_of(scope).timings.append(Timings(0.001, 0.002, 0.003, 0.004, 0.005, 1))
+        exchange(scope).timings.append(timings(0.001, 0.002, 0.003, 0.004, 0.005, 1))
         await PlainTextResponse("done", 202)(scope, receive, send)
 
     with caplog.at_level(logging.INFO, "emo_serve.access"):

@@ -19,7 +19,7 @@ PNG = {"content-type": "image/png"}
 def settled(path: str, paths: Paths, told: str | None = None, address: str | None = "10.1.2.3") -> tuple[str, str]:
     """The path that routes see, and the prefix that clients do."""
     scope: dict[str, Any] = {"path": path, "state": {}, "client": None if address is None else (address, 1)}
-    paths.settle(scope, {} if told is None else {b"x-forwarded-prefix": told.encode()})
+    paths.resolve(scope, {} if told is None else {b"x-forwarded-prefix": told.encode()})
     return scope["path"], scope["state"].get("prefix", "")
 
 

@@ -1,5 +1,6 @@
+"""Images as raw bodies and in JSON, and bodies that are large."""
+
 import asyncio
-import base64
 import contextlib
 import json
 import time
@@ -8,52 +9,13 @@ from math import inf
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from starlette.types import Message
 
-from emo_serve.api.http.body_budget import BodyBudget, Reservation
-from emo_serve.api.http.exchange import Exchange
-from emo_serve.api.http.uploads import Uploads, read_uploads
-from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.api.http.uploads import Uploads
 from emo_serve.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
-from tests.helpers.asgi import Client, never
+from tests.api.uploading import MULTIPART, b64, multipart, over, read, read_all, request
 
 pytestmark = pytest.mark.anyio
-BOUNDARY = "frontier"
-MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
-
-
-def request(body: bytes, content_type: str | None, headers: dict[str, str] | None = None, chunk: int = 7) -> Exchange:
-    pairs = {**({"content-type": content_type} if content_type else {}), **(headers or {})}
-    client = Client([body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""])
-    return over(client.receive, pairs)
-
-
-def over(receive: Receive, headers: dict[str, str]) -> Exchange:
-    scope = {"headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
-    return Exchange(scope, receive, never, 1 << 30, asyncio.Event())
-
-
-def reservation() -> Reservation:
-    return BodyBudget(1 << 30).reserve()
-
-
-async def read(body: bytes, content_type: str | None, headers: dict[str, str] | None = None) -> Uploads:
-    return await read_uploads(request(body, content_type, headers), reservation(), 3, Deadlines(), 5)
-
-
-def multipart(*images: bytes, name: str = "file") -> bytes:
-    parts = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n'
-        "Content-Type: image/png\r\n\r\n".encode()
-        + image
-        + b"\r\n"
-        for image in images
-    ]
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
-
-
-def b64(image: bytes) -> str:
-    return base64.b64encode(image).decode()
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/x-whatever", "application/octet-stream"])
@@ -70,113 +32,6 @@ async def test_another_content_type_is_refused_with_a_hint_what_to_send(content_
 async def test_a_compressed_body_is_refused() -> None:
     with pytest.raises(UnsupportedMediaType, match="gzip"):
         await read(b"pixels", "image/png", {"content-encoding": "gzip"})
-
-
-@pytest.mark.parametrize("image", [b"a", b"--frontier inside\r\n--frontie", b"\r\n\r\n", b"", bytes(range(256)) * 500])
-async def test_one_part_is_one_image_byte_for_byte(image: bytes) -> None:
-    assert await read(multipart(image), MULTIPART) == Uploads((image,), several=False)
-
-
-@pytest.mark.parametrize(
-    "preamble",
-    [
-        b"\r\n",
-        b"This is a message in several parts.\r\n",
-        b"\r\n\r\nlines\r\n--frontierx\r\n -- --frontier\r\n",
-        b"--frontie\r\n",
-        b"unix\n",
-        b"x" * (1024 * 1024 - 6) + b"\r\n",
-        b"x\r\n--frontier" * 10_000 + b"x\r\n",
-        b"--frontierx\r\n",
-        b"--frontier--x\r\n--frontier-\r\n",
-        b"--frontier x\r\n--frontier\tx\r\n--frontier\rx\r\n",
-        b"--frontierx" + b"x" * (1024 * 1024) + b"\r\n",
-    ],
-)
-async def test_what_stands_before_the_first_boundary_and_after_the_last_is_passed_over(preamble: bytes) -> None:
-    image = b"--frontier inside"
-    body = preamble + multipart(image) + b"The end.\r\n--frontier\r\nnothing"
-    uploads = await read_uploads(request(body, MULTIPART, chunk=100_003), reservation(), 3, Deadlines(), 5)
-    assert uploads == Uploads((image,), several=False)
-
-
-@pytest.mark.parametrize("blanks", [b" ", b"\t", b" \t ", b" " * 1000])
-@pytest.mark.parametrize("preamble", [b"", b"\r\n", b"For people.\r\n", b"--frontier x\r\n"])
-async def test_blanks_behind_a_boundary_are_passed_over(preamble: bytes, blanks: bytes) -> None:
-    padded = multipart(b"one\r\n--frontierx", b"two").replace(b"--frontier\r\n", b"--frontier" + blanks + b"\r\n")
-    body = preamble + padded.replace(b"--frontier--", b"--frontier--" + blanks)
-    assert (await read(body, MULTIPART)).images == (b"one\r\n--frontierx", b"two")
-    assert (await read(body[:-2], MULTIPART)).images == (b"one\r\n--frontierx", b"two")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"--frontier" + b" " * 30_000_000 + multipart(b"one")[10:],
-        multipart(b"one", b"two").replace(b"one\r\n--frontier", b"one\r\n--frontier" + b"\t" * 30_000_000),
-        multipart(b"\r\n--frontierx" * 2_000_000),
-    ],
-)
-async def test_more_of_them_than_a_mail_program_writes_are_refused_before_they_cost_much(body: bytes) -> None:
-    began = time.process_time()
-    with pytest.raises(InvalidRequest, match=r"more than 100000 lines begin .* 1000 blanks follow one"):
-        await read_uploads(request(body, MULTIPART, chunk=1 << 20), reservation(), 3, Deadlines(), 60)
-    assert time.process_time() - began < 1.5
-
-
-def field(name: str, value: str, more: str = "") -> bytes:
-    return f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'.encode()
-
-
-async def test_other_fields_are_no_images_and_keep_their_order() -> None:
-    fields = field("top_k", "3") + field("note", "größe", '; filename="note"') + field("", "")
-    body = fields + multipart(b"one", b"two").replace(b"--frontier--\r\n", field("after", " it ")) + b"--frontier--\r\n"
-    found = await read(body, MULTIPART)
-    assert found.images == (b"one", b"two")
-    assert found.fields == (("top_k", "3"), ("note", "größe"), ("", ""), ("after", "it"))
-
-
-async def test_a_field_of_any_length_is_passed_over_and_too_many_are_refused() -> None:
-    long = await read(field("note", "x" * 300_000) + multipart(b"one"), MULTIPART)
-    assert long.images == (b"one",)
-    assert len(long.fields[0][1]) == 8193
-    assert len((await read(field("a", "b") * 100 + multipart(b"one"), MULTIPART)).fields) == 100
-    with pytest.raises(InvalidRequest, match="more than 100 fields"):
-        await read(field("a", "b") * 101 + multipart(b"one"), MULTIPART)
-
-
-async def test_a_picture_of_another_name_is_refused_rather_than_passed_over() -> None:
-    with pytest.raises(InvalidRequest, match="a picture named 'other'; every picture must be named 'file'"):
-        await read(multipart(b"one")[:-14] + multipart(b"two", name="other"), MULTIPART)
-    with pytest.raises(InvalidRequest, match=r"no part named 'file' .*, only 'image', 'top_k'"):
-        await read(field("image", "x") + field("top_k", "3") + b"--frontier--\r\n", MULTIPART)
-
-
-async def test_several_parts_are_several_images_in_order() -> None:
-    assert await read(multipart(b"one", b"two"), MULTIPART) == Uploads((b"one", b"two"), several=True)
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"", "stops before"),
-        (b"no multipart at all", "broken"),
-        (multipart(b"one")[:-4], "stops before"),
-        (multipart(b"one")[:60], "stops before"),
-        (multipart(), "no part|broken|stops"),
-        (multipart(b"one", name="image"), "named 'image'"),
-        (multipart(b"a", b"b", b"c", b"d"), "at most 3"),
-    ],
-)
-async def test_a_broken_multipart_body_is_refused_with_the_reason(body: bytes, reason: str) -> None:
-    with pytest.raises(InvalidRequest, match=reason):
-        await read(body, MULTIPART)
-
-
-@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 5000])
-async def test_a_multipart_header_without_a_usable_boundary_is_refused(content_type: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"[Bb]oundary"):
-        await read(multipart(b"one"), content_type)
 
 
 async def test_json_holds_one_image() -> None:
@@ -240,7 +95,7 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
 
     stuck = over(receive, {"content-type": "image/png", "content-length": "100"})
     with pytest.raises(HTTPException) as given_up:
-        await read_uploads(stuck, reservation(), 1, Deadlines(), 0.01)
+        await read_all(stuck, 0.01)
     assert given_up.value.status_code == 408
 
 
@@ -296,7 +151,7 @@ async def _longest_wait(content_type: str, body: bytes) -> float:
     given = request(body, content_type, chunk=1024 * 1024)
     watching = asyncio.create_task(watch())
     with contextlib.suppress(InvalidRequest):
-        await read_uploads(given, reservation(), 3, Deadlines(), 60)
+        await read_all(given)
     watching.cancel()
     return longest
 
@@ -305,20 +160,14 @@ async def test_base64_with_padding_in_the_middle_is_refused_wherever_it_is() -> 
     piece = "QUJD" * (256 * 1024)  # of the length in which it is taken apart
     for text in (piece[:-1] + "=" + piece, piece[:-2] + "==" + piece, "QUI=" + piece):
         with pytest.raises(ImageUndecodable, match="base64"):
-            await read_uploads(
-                request(json.dumps({"image": text}).encode(), "application/json", chunk=9999),
-                reservation(),
-                3,
-                Deadlines(),
-                60,
-            )
+            await read_all(request(json.dumps({"image": text}).encode(), "application/json", chunk=9999))
 
 
 async def test_long_base64_is_decoded_whole() -> None:
     image = bytes(range(256)) * 12_345
     for prefix in ("", "data:image/png;base64,"):
         body = json.dumps({"image": prefix + b64(image)}).encode()
-        uploads = await read_uploads(request(body, "application/json", chunk=9999), reservation(), 3, Deadlines(), 60)
+        uploads = await read_all(request(body, "application/json", chunk=9999))
         assert uploads == Uploads((image,), several=False)
 
 

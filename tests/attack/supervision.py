@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,10 +19,12 @@ import httpx
 from tests.attack.attacking import Finding
 from tests.helpers.processes import connect, connections_of
 from tests.hostile import endless
+from tests.load.clients import Answer, Clients, Post
 from tests.serving import Command, commanded, eventually, runs
 from tests.support import encode_image, plain, write_classifier
 
 CLIENTS = 16
+RATE = 400  # requests a second, of all of them
 HANG_SECONDS = 3.0
 LOAD_SECONDS = 2.0
 TOKEN = "for the tests only"  # noqa: S105  # as it says
@@ -126,49 +129,24 @@ def answered(connection: http.client.HTTPConnection) -> bool:
     return response.status == 200
 
 
-class LastingLoad:
-    """Clients that keep their connections, and have one request under way each."""
+@dataclass(slots=True)
+class Lasting:
+    """What became of the requests of clients that keep their connections."""
 
-    def __init__(self, port: int) -> None:
-        self.answers = 0
-        self.lost = 0
-        self.closed = 0  # by the server, with an answer
-        self._port = port
-        self._ended = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
+    answers: int = 0
+    lost: int = 0
+    closed: int = 0  # by the server, with an answer
 
-    def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._ended.wait(0.01):
-            try:
-                connection.request("POST", "/classify", IMAGE, PNG)
-                response = connection.getresponse()
-                response.read()
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                with self._lock:
-                    self.lost += 1
-                continue
-            with self._lock:
-                self.answers += response.status == 200
-                self.lost += response.status != 200
-                self.closed += response.will_close
-        connection.close()
-
-    def end(self) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
+    def note(self, _number: int, _due: float, answer: Answer) -> None:
+        self.answers += answer.status == 200
+        self.lost += answer.status != 200
+        self.closed += answer.headers.get("Connection") == "close"
 
 
 @contextlib.contextmanager
-def lasting_load(command: Command) -> Iterator[LastingLoad]:
+def lasting_load(command: Command) -> Iterator[Lasting]:
     """Give 16 clients that ask as long as the block lasts."""
-    load = LastingLoad(command.port)
-    try:
+    load = Lasting()
+    post = Post("/classify", IMAGE, "image/png")
+    with Clients(command.url, CLIENTS, lambda _: post, load.note, RATE):
         yield load
-    finally:
-        load.end()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import emo
 from emo.__main__ import main
-from emo.checkpoints.onnx_weights import read_exported
+from emo.checkpoints.onnx_weights import read_onnx_weights
 from emo.export.checkpoint_import import Origin, Target, import_file
 from emo.models.heads.model import Model
 from emo_serve.manifest import MANIFEST_FILE, MODEL_FILE, read_manifest
@@ -72,7 +72,7 @@ def test_a_classifier_that_torch_exported_comes_back(
     make: Callable[[], Model], opset: int, dynamo: bool, tmp_path: Path
 ) -> None:
     model = make()
-    exported = read_exported(write(model, tmp_path / "net.onnx", opset, dynamo=dynamo))
+    exported = read_onnx_weights(write(model, tmp_path / "net.onnx", opset, dynamo=dynamo))
     assert exported.architecture == ("emo_1m" if model.num_classes == 1000 else "emo_2m")
     assert exported.side == SIDE
     assert exported.model.num_classes == model.num_classes
@@ -80,14 +80,14 @@ def test_a_classifier_that_torch_exported_comes_back(
 
 
 def test_the_present_exporter_s_file_comes_back_with_all_norms_and_biases(varied_file: Path) -> None:
-    assert_same_answers(varied_model(), read_exported(varied_file).model)
+    assert_same_answers(varied_model(), read_onnx_weights(varied_file).model)
 
 
 def test_a_file_that_ends_in_probabilities_and_keeps_its_weights_beside_it_is_taken(tmp_path: Path) -> None:
     model = varied_model()
     file = write(nn.Sequential(model, nn.Softmax(-1)), tmp_path / "net.onnx", external_data=True)
     assert len(list(tmp_path.iterdir())) == 2
-    assert_same_answers(model, read_exported(file).model)
+    assert_same_answers(model, read_onnx_weights(file).model)
 
 
 def test_norms_that_were_not_folded_are_taken_with_their_own_epsilon(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_norms_that_were_not_folded_are_taken_with_their_own_epsilon(tmp_path: P
     file = write(model, tmp_path / "net.onnx", 17, dynamo=False, **options)
     kinds = [node.op_type for node in onnx.load(file).graph.node]
     assert kinds.count("BatchNormalization") == sum(isinstance(norm, nn.BatchNorm2d) for norm in model.modules())
-    assert_same_answers(model, read_exported(file).model)
+    assert_same_answers(model, read_onnx_weights(file).model)
 
 
 def test_a_file_for_oblong_pictures_says_nothing_of_the_side_to_serve(tmp_path: Path) -> None:
     model = fresh_model()
     file = write(model, tmp_path / "net.onnx", 17, dynamo=False, pictures=torch.zeros(1, 3, 96, 64))
-    exported = read_exported(file)
+    exported = read_onnx_weights(file)
     assert exported.side is None
     assert_same_answers(model, exported.model)
 
@@ -193,7 +193,7 @@ def test_a_file_that_holds_something_else_is_refused_with_the_reason(
     change(proto)
     onnx.save(proto, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match=reason):
-        read_exported(tmp_path / "other.onnx")
+        read_onnx_weights(tmp_path / "other.onnx")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no graph" * 20])
@@ -212,4 +212,4 @@ def test_a_file_that_is_none_ends_the_command_with_a_message(
 def test_what_is_served_here_is_no_file_to_import() -> None:
     file = Path(__file__).parents[2] / "models" / "emo-1m" / "1" / MODEL_FILE
     with pytest.raises(ValueError, match=r"as torch\.onnx writes it, not rearranged by a runtime"):
-        read_exported(file)
+        read_onnx_weights(file)

@@ -36,7 +36,8 @@ async def batching(
 ) -> AsyncIterator[Batcher]:
     options = Batching(max_batch_size=max_batch_size, max_queue_delay_seconds=delay)
     metrics = Metrics().for_model("toy", "classify")
-    batcher = Batcher(Instances("toy", session, instances, on_death), options, costs or CostModel(instances), metrics)
+    costs = costs or CostModel(instances, max_batch_size=max_batch_size)
+    batcher = Batcher(Instances("toy", session, instances, on_death), options, costs, metrics)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             yield batcher
@@ -44,6 +45,13 @@ async def batching(
         if isinstance(session, FakeSession):
             session.gate.set()
         await batcher.instances.close()
+
+
+def costs_with(slots: int) -> CostModel:
+    """A cost model by which so many images are decoded and computed at a time."""
+    costs = CostModel(1)
+    costs.slots = slots
+    return costs
 
 
 _numbers = itertools.count()

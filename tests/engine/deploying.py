@@ -40,11 +40,11 @@ async def deployed(
     settings = settings or settings_for(root)
     metrics = metrics or Metrics()
     artefact = only_artefact(root)
-    workers = PixelThreads(threads=1)
+    pixel_threads = PixelThreads(threads=1)
     deployment = (
-        await Deployment.start(artefact, settings, metrics, workers)
+        await Deployment.start(artefact, settings, metrics, pixel_threads)
         if session is None
-        else Deployment(artefact, session, settings, metrics, workers)
+        else Deployment(artefact, session, settings, metrics, pixel_threads)
     )
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -53,7 +53,7 @@ async def deployed(
         if isinstance(session, FakeSession):
             session.gate.set()
         await deployment.close()
-        workers.close()
+        pixel_threads.close()
 
 
 def picture(value: int) -> bytes:

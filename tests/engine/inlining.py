@@ -12,9 +12,10 @@ from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.inline import InlineExecutor
 from emo_serve.engine.execution.pipeline import Pipeline, Prepared
 from emo_serve.engine.execution.session import Run, Session
+from emo_serve.engine.scheduling.admission import Admission
 from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Priority
-from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.vision.results import Classification, Geometry, ImageSize, Prediction, Timings
 from tests.engine.batching import batching, job, tensor
@@ -48,17 +49,17 @@ class Steps(Pipeline):
         assert prepared.tensor.shape == (2, 2, 3)
         self.threads.add(threading.current_thread().name)
         self.answers[job] = float(run.outputs["scores"][0])
-        return Prediction(ImageSize(2, 2), NOTHING, Timings(0.0, 0.0, 0.0, run.infer_seconds, 0.0, 0.0))
+        return Prediction(ImageSize(2, 2), NOTHING, Timings({"infer": run.infer_seconds}))
 
 
-class Watched(Scheduler):
+class Watched(FairQueue):
     """Writes down which images are computed."""
 
     def __init__(self, steps: Steps, costs: CostModel) -> None:
-        super().__init__("toy", 100, lambda: 1, costs)
+        super().__init__(costs)
         self._steps = steps
 
-    def computed(self, job: Job) -> None:
+    def finish(self, job: Job) -> None:
         self._steps.events.append(f"{self._steps.answers[job]:g} computed")
 
 
@@ -91,5 +92,6 @@ class Inline:
 @asynccontextmanager
 async def inline(session: Session, steps: Steps, costs: CostModel, *, max_batch_size: int = 4) -> AsyncIterator[Inline]:
     async with batching(session, costs=costs, max_batch_size=max_batch_size) as batcher:
-        executor = InlineExecutor(steps, batcher, Watched(steps, costs), Metrics().for_model("toy", "classify"))
+        admission = Admission("toy", 100, Watched(steps, costs))
+        executor = InlineExecutor(steps, batcher, admission, Metrics().for_model("toy", "classify"))
         yield Inline(batcher, executor, steps)

@@ -1,4 +1,4 @@
-"""A model at the door of which much is going on, in simulated time: seconds pass in milliseconds, and always alike.
+"""A model that gets many requests, in simulated time: seconds pass in milliseconds, and always alike.
 
 What is simulated is the machine: an image takes a core for its decoding and again for its run. The queue, admission
 and cost model are the real ones, on an event loop whose clock jumps to the next moment at which something happens.
@@ -7,7 +7,7 @@ and cost model are the real ones, on an event loop whose clock jumps to the next
 import asyncio
 import random
 import selectors
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job
 from emo_serve.errors import DeadlineExceeded, Unavailable
 from emo_serve.vision.results import ClassifyParameters
+from tests.load.arrivals import quantile
 
 CORES = 2
 DECODE_SECONDS, RUN_SECONDS = 0.016, 0.024
@@ -67,7 +68,7 @@ class Tally:
         return len(self.seconds) + self.late
 
     def quantile(self, share: float) -> float:
-        return sorted(self.seconds)[ceil(share * len(self.seconds)) - 1]
+        return quantile(self.seconds, share)
 
     def answered_between(self, start: float, end: float) -> int:
         return sum(start <= moment < end for moment in self.done_at)
@@ -79,8 +80,9 @@ class Model:
     def __init__(self, seed: int = 1, limit: int = 256, slots: int = CORES) -> None:
         self.chance = random.Random(seed)
         self.costs = CostModel(instances=CORES)
-        self.queue = FairQueue(lambda: slots)
-        self.admission = Admission("toy", limit, self.queue, self.costs)
+        self.costs.slots = slots
+        self.queue = FairQueue(self.costs)
+        self.admission = Admission("toy", limit, self.queue)
         self.deadlines = Deadlines()
         self._cores = asyncio.Semaphore(CORES)
 
@@ -109,7 +111,6 @@ class Model:
                     await self.work()
                     self.costs.answered(loop.time() - began, self.queue.taken)
             finally:
-                self.queue.release(job)
                 self.admission.release(job)
         except Unavailable as error:
             tally.refused += 1
@@ -127,21 +128,3 @@ class Model:
         if wait is not None:
             await asyncio.sleep(max(1, ceil(wait)))
             await self.request(client, within, second, size)
-
-
-def poisson(chance: random.Random, rate: float, seconds: float) -> Iterator[float]:
-    """The moments at which something happens ``rate`` times a second by chance."""
-    moment = chance.expovariate(rate)
-    while moment < seconds:
-        yield moment
-        moment += chance.expovariate(rate)
-
-
-async def at_moments(moments: Iterable[float], requests: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """Begin each request at its moment and wait for all."""
-
-    async def later(moment: float, request: Coroutine[Any, Any, Any]) -> None:
-        await asyncio.sleep(moment)
-        await request
-
-    await asyncio.gather(*(later(moment, request) for moment, request in zip(moments, requests, strict=False)))

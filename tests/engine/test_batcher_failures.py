@@ -172,10 +172,10 @@ async def test_who_waits_and_the_batch_sizes_are_counted() -> None:
     tasks[4].cancel()
     await turns()
     value = metrics.registry.get_sample_value
-    assert batcher.waiting == 2
+    assert len(batcher.queue) == 2
     session.gate.set()
     await all_of(tasks)
-    assert batcher.waiting == 0
+    assert len(batcher.queue) == 0
     assert value("emo_batch_size_count", {"model": "toy"}) == 2
     assert value("emo_batch_size_sum", {"model": "toy"}) == 4
     await batcher.instances.close()

@@ -11,7 +11,7 @@ from emo_serve.errors import ModelNotFound, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, SessionOptions, Settings
 from emo_serve.vision.results import ClassifyParameters
-from tests.engine.following import catalog_of
+from tests.engine.reconciling import catalog_of
 from tests.support import encode_image, plain, write_classifier, write_detector, write_segmenter
 
 pytestmark = pytest.mark.anyio

@@ -27,30 +27,30 @@ def test_runs_move_the_estimate_of_their_size() -> None:
 def test_a_fuller_batch_pays_on_an_accelerator_and_not_on_a_cpu() -> None:
     assert CostModel(1, ON_A_CPU).gain(1) == 0
     assert CostModel(1, ON_AN_ACCELERATOR).gain(1) == pytest.approx(0.004 + 0.004 - 0.004 - 0.001 / 3)
-    assert not CostModel(2, ON_A_CPU).batches_pay(4)
-    assert CostModel(1, ON_AN_ACCELERATOR).batches_pay(16)
-    assert not CostModel(1, ON_AN_ACCELERATOR).batches_pay(1)
+    assert not CostModel(2, ON_A_CPU, max_batch_size=4).batches_pay
+    assert CostModel(1, ON_AN_ACCELERATOR, max_batch_size=16).batches_pay
+    assert not CostModel(1, ON_AN_ACCELERATOR, max_batch_size=1).batches_pay
 
 
 def test_whether_batches_pay_does_not_change_with_the_load() -> None:
-    costs = CostModel(1, ON_A_CPU)
+    costs = CostModel(1, ON_A_CPU, max_batch_size=2)
     for _ in range(100):
         costs.ran(1, 2 * ON_A_CPU[1])  # while others compute too; no batch is met meanwhile
-    assert not costs.batches_pay(2)
+    assert not costs.batches_pay
 
 
 def test_without_a_measurement_at_start_runs_tell_whether_batches_pay() -> None:
-    costs = CostModel(1)
-    assert costs.batches_pay(2)
+    costs = CostModel(1, max_batch_size=2)
+    assert costs.batches_pay
     costs.ran(1, 0.010)
     costs.ran(2, 0.019)
-    assert not costs.batches_pay(2)
+    assert not costs.batches_pay
 
 
 def test_a_size_never_seen_is_tried() -> None:
     assert CostModel(1).gain(1) == math.inf
     assert CostModel(1, ON_A_CPU).gain(4) == math.inf
-    assert CostModel(1, ON_A_CPU).batches_pay(8)
+    assert CostModel(1, ON_A_CPU, max_batch_size=8).batches_pay
 
 
 def test_the_time_between_answers_is_that_in_a_slot_divided_by_the_slots() -> None:

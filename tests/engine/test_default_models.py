@@ -9,7 +9,7 @@ import pytest
 
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.errors import ModelNotFound, ModelNotReady
-from tests.engine.following import catalog_of
+from tests.engine.reconciling import catalog_of
 from tests.support import write_classifier, write_detector, write_segmenter
 
 pytestmark = pytest.mark.anyio
@@ -76,11 +76,11 @@ async def test_a_model_that_comes_while_the_server_runs_never_becomes_the_defaul
     async with catalog_of(tmp_path) as catalog:
         write_classifier(tmp_path, name=newcomer)
         for _ in range(2):
-            await catalog.follow()
+            await catalog.reconcile()
             assert answers(catalog) == "pets"
             assert "'pets' goes on until a restart" in catalog.failures["defaults.json"]
         say(tmp_path, classify=newcomer)
-        await catalog.follow()
+        await catalog.reconcile()
         assert answers(catalog) == newcomer
         assert catalog.failures == {}
 
@@ -92,7 +92,7 @@ async def test_a_default_that_is_said_and_not_served_leaves_what_answered(tmp_pa
     async with catalog_of(tmp_path) as catalog:
         for name in ("broken", "nowhere"):
             say(tmp_path, classify=name)
-            await catalog.follow()
+            await catalog.reconcile()
             assert answers(catalog) == "pets"
             assert f"'{name}' is not served" in catalog.failures["defaults.json"]
     async with catalog_of(tmp_path) as catalog:  # at start it answers nothing, rather than what nobody chose
@@ -114,7 +114,7 @@ async def test_a_default_that_was_removed_leaves_the_only_other(tmp_path: Path) 
     write_classifier(tmp_path, name="pets")
     async with catalog_of(tmp_path) as catalog:
         shutil.rmtree(tmp_path / "emo-1m")
-        await catalog.follow()
+        await catalog.reconcile()
         assert answers(catalog) == "pets"
 
 
@@ -141,7 +141,7 @@ async def test_a_file_that_cannot_be_read_is_named_and_changes_nothing(tmp_path:
             os.mkfifo(path)  # to open it would take for ever
         else:
             path.write_bytes(text)
-        await catalog.follow()
+        await catalog.reconcile()
         assert answers(catalog) == "pets"
         assert catalog.ready
         assert "defaults.json" in catalog.failures
@@ -152,7 +152,7 @@ async def test_a_file_that_cannot_be_read_is_named_and_changes_nothing(tmp_path:
         assert catalog.get("classify", "a").ready
         path.unlink()
         say(tmp_path, classify="a")
-        await catalog.follow()
+        await catalog.reconcile()
         assert (answers(catalog), catalog.not_ready_reasons()) == ("a", [])
 
 

@@ -31,7 +31,7 @@ async def test_a_classifier_names_the_colour(tmp_path: Path) -> None:
     assert isinstance(prediction.result, Classification)
     assert COLOURS[prediction.result.labels[0]] == "green"
     assert prediction.result.scores[0] > 0.99
-    stages = prediction.timings.stages()
+    stages = dict(prediction.timings.stages)
     assert all(seconds >= 0 for seconds in stages.values())
     assert stages.pop("total") >= sum(stages.values())
 

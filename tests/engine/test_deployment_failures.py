@@ -116,7 +116,7 @@ async def test_an_image_that_gets_its_slot_too_late_is_told_so_before_its_deadli
         late = asyncio.create_task(deployment.predict(Job(picture(1), TOP, now() + PATIENCE_SECONDS)))
         patient = asyncio.create_task(deployment.predict(Job(picture(2), TOP)))
         await turns()
-        deployment._scheduler.costs.answered(1000, slots_taken=1)
+        deployment._fair_queue.costs.answered(1000, slots_taken=1)
         session.gate.set()
         with pytest.raises(DeadlineExceeded):
             await late
@@ -128,8 +128,8 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     session = FakeSession()
     measured = {1: 30.0, 2: 60.0}
     (artefact,) = scan(write_classifier(tmp_path).parents[1]).artefacts
-    settings, workers = settings_for(tmp_path, max_batch_size=1), PixelThreads(threads=1)
-    deployment = Deployment(artefact, session, settings, Metrics(), workers, batch_seconds=measured)
+    settings, pixel_threads = settings_for(tmp_path, max_batch_size=1), PixelThreads(threads=1)
+    deployment = Deployment(artefact, session, settings, Metrics(), pixel_threads, batch_seconds=measured)
     session.gate.clear()
     first = asyncio.create_task(deployment.predict(Job(picture(1), TOP)))
     await session.entered()
@@ -137,10 +137,10 @@ async def test_an_idle_model_tries_what_a_busy_one_refuses_by_its_measured_costs
     with pytest.raises(Overloaded):
         deployment.enter("a", "a", late)
     session.gate.set()
-    assert (await first).timings.total < 20
+    assert (await first).timings.stages["total"] < 20
     assert await deployment.predict(Job(picture(2), TOP, late))  # alone it is tried
     await deployment.close()
-    workers.close()
+    pixel_threads.close()
 
 
 async def test_to_wait_for_ones_turn_is_time_in_the_queue(tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ async def test_to_wait_for_ones_turn_is_time_in_the_queue(tmp_path: Path) -> Non
         waited = time.perf_counter() - came
         session.gate.set()
         await first
-        timings = (await second).timings
-    assert timings.total > timings.queue > waited
+        stages = (await second).timings.stages
+    assert stages["total"] > stages["queue"] > waited
     in_queue = metrics.registry.get_sample_value("emo_stage_seconds_sum", {"model": "toy-classifier", "stage": "queue"})
     assert in_queue is not None
-    assert in_queue >= timings.queue
+    assert in_queue >= stages["queue"]
 
 
 async def test_cancelled_requests_are_neither_decoded_nor_computed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Priority
-from tests.engine.batching import job, turns
+from tests.engine.batching import costs_with, job, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -21,16 +21,17 @@ async def slot(queue: FairQueue, client: str) -> AsyncIterator[Job]:
     try:
         yield image
     finally:
-        queue.release(image)
+        if image.has_slot:
+            queue.release(image)
 
 
 class Queue:
     """A queue with one slot, which is taken until it is passed on, and the order in which slots were given."""
 
     def __init__(self, slots: int = 1) -> None:
-        self.slots = slots
-        self.line = FairQueue(lambda: self.slots)
-        self.ready = self.line.ready
+        self.costs = costs_with(slots)
+        self.fair = FairQueue(self.costs)
+        self.ready = self.fair.ready
         self.given: list[str] = []
         self.next = asyncio.Semaphore(0)
 
@@ -38,7 +39,7 @@ class Queue:
         return asyncio.create_task(self._visit(client, name or client))
 
     async def _visit(self, client: str, name: str) -> None:
-        async with slot(self.line, client):
+        async with slot(self.fair, client):
             self.given.append(name)
             await self.next.acquire()
 
@@ -50,12 +51,12 @@ async def test_clients_take_turns() -> None:
     tasks += [queue.start("one", f"one {number}") for number in range(2)]
     tasks += [queue.start("two")]
     await turns()
-    assert (queue.line.waiting, queue.line.taken) == (6, 1)
+    assert (queue.fair.waiting, queue.fair.taken) == (6, 1)
     for _ in tasks:
         queue.next.release()
     await asyncio.gather(*tasks)
     assert queue.given == ["bulk 0", "one 0", "two", "bulk 1", "one 1", "bulk 2", "bulk 3"]
-    assert (queue.line.waiting, queue.line.taken) == (0, 0)
+    assert (queue.fair.waiting, queue.fair.taken) == (0, 0)
 
 
 async def test_new_clients_again_and_again_do_not_starve_a_bulk_job() -> None:
@@ -77,11 +78,11 @@ async def test_as_many_slots_are_given_as_there_are_even_when_their_number_chang
     tasks = [queue.start(str(number)) for number in range(6)]
     await turns()
     assert len(queue.given) == 2
-    queue.slots = 3
+    queue.costs.slots = 3
     queue.next.release()
     await turns()
     assert len(queue.given) == 4
-    queue.slots = 1
+    queue.costs.slots = 1
     for _ in range(2):
         queue.next.release()
     await turns()
@@ -98,8 +99,8 @@ async def test_who_leaves_gets_no_slot_and_holds_up_nobody() -> None:
     for task in tasks[1:150]:
         task.cancel()
     await turns()
-    assert queue.line.waiting == 50
-    assert queue.line.ahead_of("client") == 50
+    assert queue.fair.waiting == 50
+    assert queue.fair.ahead_of("client") == 50
     for _ in tasks:
         queue.next.release()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,7 +110,7 @@ async def test_who_leaves_gets_no_slot_and_holds_up_nobody() -> None:
 async def test_a_slot_given_to_one_who_leaves_in_the_same_turn_is_passed_on() -> None:
     queue = Queue()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(slot(queue.line, "first"))
+        await stack.enter_async_context(slot(queue.fair, "first"))
         leaver, last = queue.start("leaver"), queue.start("last")
         await turns()
     leaver.cancel()  # it has its slot, but does not know yet
@@ -117,7 +118,7 @@ async def test_a_slot_given_to_one_who_leaves_in_the_same_turn_is_passed_on() ->
     assert queue.given == ["last"]
     queue.next.release()
     await last
-    assert queue.line.taken == 0
+    assert queue.fair.taken == 0
 
 
 async def test_coming_and_leaving_without_end_takes_no_memory() -> None:
@@ -128,8 +129,8 @@ async def test_coming_and_leaving_without_end_takes_no_memory() -> None:
         await turns(2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert len(queue.line._heap) < 10
-    assert list(queue.line._clients) == ["holder"]
+    assert len(queue.fair._heap) < 10
+    assert list(queue.fair._clients) == ["holder"]
     queue.next.release()
     await holder
 
@@ -138,9 +139,9 @@ async def test_a_new_client_has_one_image_of_each_other_ahead_of_it_and_a_waitin
     queue = Queue()
     tasks = [queue.start(client) for client in ("holder", *["bulk"] * 9, "one", "one")]
     await turns()
-    assert queue.line.ahead_of("new") == 2
-    assert queue.line.ahead_of("one") == 2 + 3
-    assert queue.line.ahead_of("bulk") == 9 + 2
+    assert queue.fair.ahead_of("new") == 2
+    assert queue.fair.ahead_of("one") == 2 + 3
+    assert queue.fair.ahead_of("bulk") == 9 + 2
     for _ in tasks:
         queue.next.release()
     await asyncio.gather(*tasks)
@@ -148,30 +149,30 @@ async def test_a_new_client_has_one_image_of_each_other_ahead_of_it_and_a_waitin
 
 async def test_the_age_is_that_of_the_longest_wait() -> None:
     queue = Queue()
-    assert queue.line.age() == 0
+    assert queue.fair.age() == 0
     tasks = [queue.start("a"), queue.start("b")]
     await turns()
     await asyncio.sleep(0.02)
-    assert queue.line.age() >= 0.02
+    assert queue.fair.age() >= 0.02
     for _ in tasks:
         queue.next.release()
     await asyncio.gather(*tasks)
-    assert queue.line.age() == 0
+    assert queue.fair.age() == 0
 
 
 async def test_a_slot_can_be_given_back_early_and_only_once() -> None:
     queue = Queue()
-    async with slot(queue.line, "first") as first:
+    async with slot(queue.fair, "first") as first:
         waiting = queue.start("second")
         await turns()
         assert queue.given == []
-        queue.line.release(first)
+        queue.fair.release(first)
         await turns()
         assert queue.given == ["second"]
-    assert queue.line.taken == 1
+    assert queue.fair.taken == 1
     queue.next.release()
     await waiting
-    assert queue.line.taken == 0
+    assert queue.fair.taken == 0
 
 
 async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_turn_is_before_its_own() -> None:
@@ -185,7 +186,7 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
     overtaking = queue.start("single")
     await turns()
     assert queue.given[3:] == ["single"]
-    assert queue.line.taken == 3
+    assert queue.fair.taken == 3
     later = queue.start("later")
     await turns()
     assert queue.given[4:] == ["later"]  # it, too, goes before the second image of the same client
@@ -197,14 +198,14 @@ async def test_an_image_at_hand_that_has_not_begun_is_overtaken_by_one_whose_tur
         queue.next.release()
     await asyncio.gather(*bulk, overtaking, later, waits)
     assert queue.given[5:] == ["latest", "bulk 3"]
-    assert queue.line.taken == 0
+    assert queue.fair.taken == 0
 
 
 class Machine:
     """A queue whose images are ready until one thread begins them, and the order in which that was."""
 
     def __init__(self) -> None:
-        self.line = FairQueue(lambda: 2)
+        self.fair = FairQueue(costs_with(slots=2))
         self._images: dict[Job, tuple[str, int]] = {}
         self.begun: list[tuple[str, int]] = []
         self._came: Counter[str] = Counter()
@@ -218,14 +219,14 @@ class Machine:
         self.tasks.append(asyncio.create_task(self._visit(image)))
 
     async def _visit(self, image: tuple[str, int]) -> None:
-        async with slot(self.line, image[0]) as ready:
+        async with slot(self.fair, image[0]) as ready:
             self._images[ready] = image
-            self.line.ready.put(ready)
+            self.fair.ready.put(ready)
             await self._ended[image].wait()
 
     async def step(self) -> None:
         """The thread ends its image and takes the next before the event loop knows."""
-        taken = self.line.ready.take()
+        taken = self.fair.ready.take()
         if self.begun:
             self._ended[self.begun[-1]].set()
         if taken is not None:
@@ -248,7 +249,7 @@ async def test_with_images_at_hand_each_client_keeps_its_order_and_none_is_passe
                 machine.start(client)
                 sent[client] += 1
         await turns()
-        most = max(most, machine.line.taken)
+        most = max(most, machine.fair.taken)
         await machine.step()
     for client in clients:
         numbers = [number for name, number in machine.begun if name == client]
@@ -260,4 +261,4 @@ async def test_with_images_at_hand_each_client_keeps_its_order_and_none_is_passe
     for task in machine.tasks:
         task.cancel()
     await asyncio.gather(*machine.tasks, return_exceptions=True)
-    assert (machine.line.taken, machine.line.waiting, len(machine.line._clients)) == (0, 0, 0)
+    assert (machine.fair.taken, machine.fair.waiting, len(machine.fair._clients)) == (0, 0, 0)

@@ -17,7 +17,7 @@ NO_GAIN = {1: 0.001, 2: 0.002}
 
 
 def no_gain() -> CostModel:
-    return CostModel(1, NO_GAIN)
+    return CostModel(1, NO_GAIN, max_batch_size=2)
 
 
 async def test_all_steps_of_an_image_happen_in_one_thread_of_an_instance() -> None:
@@ -37,9 +37,9 @@ async def test_the_next_image_may_begin_before_the_answer_is_given() -> None:
     assert steps.events == ["7 computed", "7 answered 7"]
 
 
-async def test_an_image_is_alone_only_where_batches_do_not_pay_and_nobody_waits_for_one() -> None:
+async def test_an_image_runs_inline_only_where_batches_do_not_pay_and_nobody_waits_for_one() -> None:
     steps, session = Steps(), FakeSession(is_open=False)
-    async with inline(session, steps, CostModel(1), max_batch_size=2) as model:
+    async with inline(session, steps, CostModel(1, max_batch_size=2), max_batch_size=2) as model:
         assert not model.is_best  # nothing is known about batches
     async with inline(session, steps, no_gain(), max_batch_size=2) as model:
         assert model.is_best
@@ -69,7 +69,7 @@ async def test_an_image_whose_client_leaves_while_it_is_prepared_is_not_computed
     assert steps.events == ["2 computed", "2 answered 2"]
 
 
-async def test_what_lies_at_hand_is_taken_in_the_order_of_turns_and_without_the_event_loop() -> None:
+async def test_ready_images_are_taken_in_the_order_of_priority_and_without_the_event_loop() -> None:
     steps, session = Steps(), FakeSession()
     async with inline(session, steps, no_gain()) as model:
         tasks = [model.start(1)]
@@ -84,7 +84,7 @@ async def test_what_lies_at_hand_is_taken_in_the_order_of_turns_and_without_the_
         await asyncio.gather(*tasks)
 
 
-async def test_an_image_whose_client_leaves_while_it_lies_at_hand_is_not_even_prepared() -> None:
+async def test_an_image_whose_client_leaves_while_it_is_ready_is_not_even_prepared() -> None:
     steps, session = Steps(), FakeSession()
     async with inline(session, steps, no_gain()) as model:
         first = model.start(1)
@@ -103,7 +103,7 @@ def _never() -> int:
     raise AssertionError
 
 
-async def test_an_image_that_is_put_at_hand_while_a_batch_runs_waits_for_its_end() -> None:
+async def test_an_image_that_gets_ready_while_a_batch_runs_waits_for_its_end() -> None:
     steps, session = Steps(), FakeSession(is_open=False)
     steps.gate.set()
     async with inline(session, steps, no_gain(), max_batch_size=2) as model:
@@ -135,7 +135,7 @@ async def test_what_a_step_raises_reaches_the_one_who_asked_and_nobody_else() ->
     assert steps.events[-1] == "3 answered 3"
 
 
-async def test_closing_leaves_no_image_waiting_that_is_alone() -> None:
+async def test_closing_leaves_no_image_waiting_that_runs_inline() -> None:
     steps = Steps()
     async with inline(FakeSession(), steps, no_gain()) as model:
         task = model.start(1)

@@ -12,9 +12,10 @@ from emo_serve.engine.execution.pipeline import Pipeline, prepare
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import Outputs
 from emo_serve.engine.execution.tasks import ClassifyTask, DetectTask
+from emo_serve.engine.scheduling.admission import Admission
 from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job
-from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.manifest import DetectionDefaults, Preprocessing
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
@@ -58,12 +59,12 @@ class FakeTask:
 async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on_the_event_loop(
     is_quick: bool,
 ) -> None:
-    task, session, workers = FakeTask(is_quick), FakeSession(), PixelThreads(threads=1)
-    instances, scheduler = Instances("toy", session, 1), Scheduler("toy", 10, lambda: 1, CostModel(1))
-    batcher = Batcher(instances, Batching(), scheduler.costs, Metrics().for_model("toy", "classify"))
-    executor = BatchExecutor(Pipeline(RULE, ImageLimits(), task), workers, batcher, scheduler)
+    task, session, pixel_threads = FakeTask(is_quick), FakeSession(), PixelThreads(threads=1)
+    instances, queue = Instances("toy", session, 1), FairQueue(CostModel(1))
+    batcher = Batcher(instances, Batching(), queue.costs, Metrics().for_model("toy", "classify"))
+    executor = BatchExecutor(Pipeline(RULE, ImageLimits(), task), pixel_threads, batcher, Admission("toy", 10, queue))
     job = Job(encode_image(plain("white")), ClassifyParameters())
-    await scheduler.queue.acquire(job)
+    await queue.acquire(job)
     async with asyncio.timeout(PATIENCE_SECONDS):
         prediction = await executor.run(job)
     assert not job.has_slot
@@ -72,7 +73,7 @@ async def test_each_step_hands_its_value_to_the_next_and_only_quick_steps_run_on
     assert task.outputs[0]["scores"].tolist() == [255, 255, 255]  # one image's row, without the batch axis
     assert (task.threads[0] == threading.current_thread().name) == is_quick
     await instances.close()
-    workers.close()
+    pixel_threads.close()
 
 
 def test_an_upload_is_prepared_as_the_manifest_says() -> None:

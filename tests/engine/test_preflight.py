@@ -16,7 +16,7 @@ from emo_serve.errors import StartupError
 from emo_serve.labels import MAX_LABELS_BYTES
 from emo_serve.manifest import MAX_MANIFEST_BYTES
 from emo_serve.settings import Settings
-from tests.engine.following import NAME, answering, catalog_of, root, versions
+from tests.engine.reconciling import NAME, answering, catalog_of, root, versions
 from tests.hostile import endless, endless_but_for_its_golden_picture, put_fifo, sign, with_weights_elsewhere
 from tests.serving import eventually, until
 from tests.support import write_classifier
@@ -129,7 +129,7 @@ async def test_what_is_wrong_with_the_files_of_a_version_is_named_soon_and_the_o
     async with catalog_of(root, load_seconds=BRIEF) as catalog:
         damaged(root, damage)
         async with asyncio.timeout(15):
-            await catalog.follow()
+            await catalog.reconcile()
         assert answering(catalog) == "1"
         (failure,) = catalog.failures.values()
         assert reason in failure
@@ -152,7 +152,7 @@ async def test_a_version_that_never_ends_is_given_up_and_named(root: Path, write
         write(root, "2")
         write_classifier(root, version="3", turn=1)
         async with asyncio.timeout(15):
-            await catalog.follow()
+            await catalog.reconcile()
         assert versions(catalog) == ["1", "3"]
         assert "toy-classifier/2: was not loaded and tested within 2 seconds" in catalog.failures[f"{NAME}/2"]
         assert processes_that_try() == []
@@ -169,7 +169,7 @@ async def test_at_start_a_version_that_never_ends_does_not_keep_the_others_from_
 async def test_an_end_does_not_wait_for_a_version_that_never_ends(root: Path) -> None:
     async with catalog_of(root, load_seconds=600) as catalog:
         endless(root, "2")
-        following = asyncio.create_task(catalog.follow())
+        following = asyncio.create_task(catalog.reconcile())
         await until(lambda: len(processes_that_try()) == 1, 20)
         async with asyncio.timeout(5):
             await catalog.close()
@@ -193,7 +193,7 @@ async def test_a_version_whose_trial_is_killed_is_named_and_the_next_one_is_trie
     async with catalog_of(root, load_seconds=600) as catalog:
         endless(root, "2")
         write_classifier(root, version="3", turn=1)
-        following = asyncio.create_task(catalog.follow())
+        following = asyncio.create_task(catalog.reconcile())
         await until(lambda: is_trying(catalog._reconciler._preflight), 20)
         os.kill(processes_that_try()[0], signal.SIGSEGV)
         await following
@@ -207,7 +207,7 @@ async def test_a_graph_reads_nothing_outside_of_its_folder(root: Path, location:
     async with catalog_of(root, load_seconds=BRIEF) as catalog:
         folder = with_weights_elsewhere(root, "2", location)
         (folder / "link.bin").symlink_to(root / NAME / "outside.bin")
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["1"]
         assert "External data path" in catalog.failures[f"{NAME}/2"]
 
@@ -215,7 +215,7 @@ async def test_a_graph_reads_nothing_outside_of_its_folder(root: Path, location:
 async def test_weights_that_are_a_fifo_are_not_waited_for(root: Path) -> None:
     async with catalog_of(root, load_seconds=BRIEF) as catalog:
         put_fifo(with_weights_elsewhere(root, "2", "weights.bin") / "weights.bin")
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["1"]
         assert f"{NAME}/2" in catalog.failures
 
@@ -228,7 +228,7 @@ async def test_a_version_whose_files_are_links_as_kubernetes_makes_them_is_serve
         folder.mkdir()
         for path in data.iterdir():
             (folder / path.name).symlink_to(Path("..") / ".data" / path.name)
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["1", "2"]
 
 

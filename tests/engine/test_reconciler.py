@@ -18,7 +18,7 @@ from emo_serve.errors import ModelNotFound
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, Settings
 from emo_serve.vision.results import ClassifyParameters
-from tests.engine.following import NAME, RED, answering, catalog_of, root, versions
+from tests.engine.reconciling import NAME, RED, answering, catalog_of, root, versions
 from tests.serving import until
 from tests.support import PATIENCE_SECONDS, FakeSession, write_classifier
 
@@ -31,7 +31,7 @@ async def test_a_new_version_answers_and_the_one_before_does_where_it_is_asked_f
     async with catalog_of(root) as catalog:
         write_classifier(root, version="2", turn=1)
         assert answering(catalog) == "1"
-        await catalog.follow()
+        await catalog.reconcile()
         assert (answering(catalog), answering(catalog, "1")) == ("2", "1")
 
 
@@ -42,7 +42,7 @@ async def test_a_version_whose_folder_is_removed_ends(root: Path) -> None:
     async with catalog_of(root, metrics) as catalog:
         assert metrics.registry.get_sample_value("emo_model_info", labels) == 1
         shutil.rmtree(root / NAME / "1")
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["2"]
         await until(lambda: metrics.registry.get_sample_value("emo_model_info", labels) is None)
         with pytest.raises(ModelNotFound, match="no version '1'; there are: 2"):
@@ -64,7 +64,7 @@ async def test_a_bad_version_does_not_take_the_place_of_a_good_one_until_it_is_m
             (folder / "manifest.json").write_text('{"name": ')
         elif fault == "half":
             (folder / "manifest.json").unlink()
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["1"]
         assert catalog.ready is True
         assert list(catalog.failures) == [f"{NAME}/2"]
@@ -72,7 +72,7 @@ async def test_a_bad_version_does_not_take_the_place_of_a_good_one_until_it_is_m
         assert loads("failed") == (None if fault == "half" else 1)
         shutil.rmtree(folder)
         write_classifier(root, version="2")
-        await catalog.follow()
+        await catalog.reconcile()
         assert answering(catalog) == "2"
         assert not catalog.failures
         assert loads("ok") == 2
@@ -83,11 +83,11 @@ async def test_the_last_version_stays_as_long_as_the_folder_of_its_model(root: P
     async with catalog_of(root) as catalog:
         shutil.rmtree(root / NAME / "1")
         (write_classifier(root, version="2") / "model.onnx").write_bytes(b"broken")
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["1"]
         assert set(catalog.failures) == {f"{NAME}/1", f"{NAME}/2", "defaults.json"}  # of two none is the default
         shutil.rmtree(root / NAME)
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == []
         assert not catalog.failures
         assert catalog.get("classify").manifest.name == "other"
@@ -99,7 +99,7 @@ async def test_a_repository_in_which_nothing_is_found_changes_nothing(root: Path
         shutil.rmtree(root)
         if way == "empty":
             os.mkdir(root)  # noqa: PTH102  # it is an async test
-        await catalog.follow()
+        await catalog.reconcile()
         assert answering(catalog) == "1"
         assert list(catalog.failures) == ["."]
 
@@ -108,7 +108,7 @@ async def test_what_was_loaded_goes_on_when_its_files_are_changed(root: Path) ->
     async with catalog_of(root) as catalog:
         shutil.rmtree(root / NAME / "1")
         write_classifier(root, turn=1)
-        await catalog.follow()
+        await catalog.reconcile()
         assert "was changed after it was loaded" in catalog.failures[f"{NAME}/1"]
         assert catalog.get("classify").labels[0] == "red"
 
@@ -118,7 +118,7 @@ async def test_files_that_were_only_copied_again_are_no_change(root: Path) -> No
         before = catalog.get("classify")
         for path in (root / NAME / "1").iterdir():
             path.touch()
-        await catalog.follow()
+        await catalog.reconcile()
         assert catalog.get("classify") is before
         assert not catalog.failures
 
@@ -127,7 +127,7 @@ async def test_a_version_whose_manifest_is_taken_away_goes_on_until_its_folder_i
     write_classifier(root, version="2")
     async with catalog_of(root) as catalog:
         (root / NAME / "1" / "manifest.json").unlink()
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["1", "2"]
         assert list(catalog.failures) == [f"{NAME}/1"]
 
@@ -135,7 +135,7 @@ async def test_a_version_whose_manifest_is_taken_away_goes_on_until_its_folder_i
 async def test_a_new_model_that_is_broken_does_not_become_the_default(root: Path) -> None:
     async with catalog_of(root) as catalog:
         write_classifier(root, "a-new-one", golden_shift=0.5)
-        await catalog.follow()
+        await catalog.reconcile()
         assert catalog.get("classify").manifest.name == NAME
         assert catalog.ready
 
@@ -150,12 +150,12 @@ async def test_who_was_let_in_is_answered_by_the_version_that_let_it_in(root: Pa
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         ticket = old.enter("client", "request", deadline)
         shutil.rmtree(root / NAME / "1")
-        await catalog.follow()
+        await catalog.reconcile()
         assert versions(catalog) == ["2"]
         prediction = await old.predict(Job(RED, ClassifyParameters(), deadline, ticket))  # its body was slow
         assert prediction.result
         assert old.ready
-        old.leave()
+        ticket.leave()
         await until(lambda: not old.ready)
 
 
@@ -191,7 +191,7 @@ async def test_a_version_that_has_ended_is_released_at_once(root: Path, *, batch
             await asyncio.gather(*answers)
             write_classifier(root, version="2")
             shutil.rmtree(root / NAME / "1")
-            await catalog.follow()
+            await catalog.reconcile()
             await until(lambda: sessions[0]() is None)
             assert sessions[1]() is not None
             assert len(metrics.queues[NAME]) == 1
@@ -219,6 +219,6 @@ async def test_a_new_version_runs_as_the_one_before_was_measured_to_run_best(roo
     async with catalog_of(root, None, spy, tune=True, cache_dir=tmp_path / "cache", batching=batching) as catalog:
         measured = catalog.get("classify").batch_seconds
         write_classifier(root, version="2", turn=1)
-        await catalog.follow()
+        await catalog.reconcile()
         assert catalog.get("classify").batch_seconds == measured
     assert [entry for entry in sizes if entry[0] == "2"] == [("2", 3)]  # once, to be served

@@ -1,32 +1,33 @@
-"""Workers know of each other's booked moments."""
+"""Workers know of each other's reserved moments."""
 
 import asyncio
 import json
 from math import ceil
 
 from emo_serve.engine.scheduling.retry_schedule import RetrySchedule
-from emo_serve.engine.scheduling.retry_sync import News, RetrySync
-from tests.engine.simulation import SUSTAINABLE, Model, Tally, at_moments, poisson, simulate
+from emo_serve.engine.scheduling.retry_sync import RetrySync, Updates
+from tests.engine.simulation import SUSTAINABLE, Model, Tally, simulate
+from tests.load.arrivals import open_loop, poisson
 
 INTERVAL = 0.01
 
 
 def workers(*models: RetrySchedule) -> None:
-    """Let them serve one model in as many workers, who tell each other as processes do."""
-    all_bookings: list[RetrySync] = []
-    for returns in models:
+    """Let them serve one model in as many workers, which send to each other as processes do."""
+    syncs: list[RetrySync] = []
+    for schedule in models:
 
-        def share(news: News, own: int = len(all_bookings)) -> None:
-            for number, other in enumerate(all_bookings):
+        def broadcast(updates: Updates, own: int = len(syncs)) -> None:
+            for number, other in enumerate(syncs):
                 if number != own:
-                    other.learn(json.loads(json.dumps(news)))
+                    other.receive(json.loads(json.dumps(updates)))
 
-        retry_sync = RetrySync(share)
-        retry_sync.join("toy/1", returns)
-        all_bookings.append(retry_sync)
+        retry_sync = RetrySync(broadcast)
+        retry_sync.register("toy/1", schedule)
+        syncs.append(retry_sync)
 
 
-def test_a_moment_that_one_worker_has_booked_is_redeemed_at_another_once() -> None:
+def test_a_moment_that_one_worker_has_reserved_is_claimed_at_another_once() -> None:
     async def main() -> None:
         first, second = RetrySchedule(), RetrySchedule()
         workers(first, second)
@@ -42,7 +43,7 @@ def test_a_moment_that_one_worker_has_booked_is_redeemed_at_another_once() -> No
     simulate(main())
 
 
-def test_places_are_kept_only_where_the_moment_was_booked() -> None:
+def test_places_are_kept_only_where_the_moment_was_reserved() -> None:
     async def main() -> None:
         first, second = RetrySchedule(), RetrySchedule()
         workers(first, second)
@@ -54,21 +55,21 @@ def test_places_are_kept_only_where_the_moment_was_booked() -> None:
     simulate(main())
 
 
-def test_what_nobody_redeems_is_forgotten_everywhere() -> None:
+def test_what_nobody_claims_is_forgotten_everywhere() -> None:
     first, second = RetrySchedule(), RetrySchedule()
     for number in range(100):
-        second.learn(str(number), 0.0, first.reserve(str(number), 0.0, 0.0, INTERVAL, 10), "booked")
-    second.learn("another", 1000.0, 1001.0, "booked")
+        second.apply(str(number), 0.0, first.reserve(str(number), 0.0, 0.0, INTERVAL, 10), "reserved")
+    second.apply("another", 1000.0, 1001.0, "reserved")
     assert set(second._due) == {"another"}
     assert [name for names in second._elsewhere.values() for name in names] == ["another"]
 
 
-def test_a_model_that_has_ended_is_not_kept_in_memory_and_news_of_it_are_passed_over() -> None:
+def test_a_model_that_has_ended_is_not_kept_in_memory_and_updates_of_it_are_passed_over() -> None:
     async def main() -> None:
         retry_sync = RetrySync(lambda _: None)
-        retry_sync.join("toy/1", RetrySchedule())
-        assert not retry_sync._returns
-        retry_sync.learn([("toy/1", "a", 1.0, "booked")])
+        retry_sync.register("toy/1", RetrySchedule())
+        assert not retry_sync._schedules
+        retry_sync.receive([("toy/1", "a", 1.0, "reserved")])
 
     simulate(main())
 
@@ -83,14 +84,13 @@ def test_under_overload_second_tries_succeed_at_whatever_worker_they_come_to() -
             await model.warm_up()
         chance = models[0].chance
 
-        async def client(name: str) -> None:
-            wait = await chance.choice(models).request(name, 1, first)
+        async def client(number: int) -> None:
+            wait = await chance.choice(models).request(str(number), 1, first)
             if wait is not None:
                 await asyncio.sleep(max(1, ceil(wait)))
-                await chance.choice(models).request(name, 1, second)
+                await chance.choice(models).request(str(number), 1, second)
 
-        moments = list(poisson(chance, 2 * 4 * SUSTAINABLE, seconds))
-        await at_moments(moments, (client(str(number)) for number, _ in enumerate(moments)))
+        await open_loop(list(poisson(chance, 2 * 4 * SUSTAINABLE, seconds)), client)
 
     simulate(main())
     assert second.accepted > 500

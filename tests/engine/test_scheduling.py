@@ -1,11 +1,12 @@
-"""What the door, the line and the cost model promise together, in simulated time."""
+"""What admission, fair queue and cost model promise together, in simulated time."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from tests.engine.simulation import SUSTAINABLE, Model, Tally, at_moments, poisson, simulate
+from tests.engine.simulation import SUSTAINABLE, Model, Tally, simulate
+from tests.load.arrivals import open_loop, poisson
 
 OVERLOAD = 4
 SECONDS = 5
@@ -21,10 +22,9 @@ def overloaded(within: float, *, client: Callable[[int], str] = str, obey: bool 
         moments = list(poisson(model.chance, OVERLOAD * SUSTAINABLE, SECONDS))
         if obey:
             sizes = [model.chance.randrange(20_000, 300_000) for _ in moments]
-            requests = (model.obeying(client(i), within, first, second, size) for i, size in enumerate(sizes))
-            await at_moments(moments, requests)
+            await open_loop(moments, lambda i: model.obeying(client(i), within, first, second, sizes[i]))
         else:
-            await at_moments(moments, (model.request(client(i), within, first) for i, _ in enumerate(moments)))
+            await open_loop(moments, lambda i: model.request(client(i), within, first))
 
     simulate(main())
     good = first.answered_between(2, SECONDS) + second.answered_between(2, SECONDS)
@@ -74,7 +74,7 @@ def test_a_bulk_job_does_not_starve_single_images(share: float) -> None:
             model = Model()
             job = [asyncio.create_task(worker(model)) for _ in range(100 if with_bulk else 0)]
             moments = list(poisson(model.chance, share * SUSTAINABLE, 1000 / SUSTAINABLE))
-            await at_moments(moments, (model.request(str(i), 30, tally) for i, _ in enumerate(moments)))
+            await open_loop(moments, lambda i: model.request(str(i), 30, tally))
             await asyncio.gather(*job)
 
         async def worker(model: Model) -> None:
@@ -117,7 +117,7 @@ def test_where_nobody_comes_back_retry_after_does_not_grow() -> None:
                 waits.append(wait)
 
         moments = list(poisson(model.chance, OVERLOAD * SUSTAINABLE, 20))
-        await at_moments(moments, (ask(number) for number, _ in enumerate(moments)))
+        await open_loop(moments, ask)
 
     simulate(main())
     assert max(waits[-1000:]) < 5

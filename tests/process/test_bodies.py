@@ -143,7 +143,7 @@ async def test_what_waits_behind_a_request_is_bounded_and_each_answer_lets_no_mo
         answers = 0
         while answers < count:
             answers += (await reader.read(65536)).count(b"HTTP/1.1 200")
-            most = max(most, len(connection._waiting) - connection._at)
+            most = max(most, len(connection._unparsed))
             assert not connection.pipeline
         assert most <= 64 * 1024 + 256 * 1024  # what may wait, and what is read at once
 

@@ -36,7 +36,7 @@ def admitted(connections: Connections, *addresses: str) -> list[bool]:
 
 
 def test_there_is_a_limit_in_all_and_for_each_address_and_who_leaves_makes_room() -> None:
-    connections = Connections(most=5, most_of_one=3, most_turned_away=1)
+    connections = Connections(max_connections=5, max_per_client=3, max_rejected=1)
     assert admitted(connections, *["10.0.0.1"] * 4, "10.0.0.2", "10.0.0.3", "10.0.0.4") == [
         *[True] * 3,
         False,
@@ -49,7 +49,7 @@ def test_there_is_a_limit_in_all_and_for_each_address_and_who_leaves_makes_room(
 
 
 def test_a_network_of_ipv6_is_one_client_and_a_mapped_address_of_ipv4_is_itself() -> None:
-    connections = Connections(most=100, most_of_one=1, most_turned_away=1)
+    connections = Connections(max_connections=100, max_per_client=1, max_rejected=1)
     assert admitted(connections, "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1") == [True, False, True]
     assert admitted(connections, "fe80::1%eth0", "fe80::2%eth0") == [True, False]
     assert admitted(connections, "::ffff:10.0.0.1", "::ffff:10.0.0.2", "::ffff:10.0.0.2") == [True, True, False]
@@ -74,14 +74,14 @@ def test_there_are_no_more_than_there_are_descriptors_for(monkeypatch: pytest.Mo
 
 
 def test_of_those_that_are_turned_away_the_first_is_ended_when_they_are_too_many() -> None:
-    connections, ended = Connections(most=1, most_of_one=1, most_turned_away=2), []
+    connections, ended = Connections(max_connections=1, max_per_client=1, max_rejected=2), []
     ends = [lambda number=number: ended.append(number) for number in range(4)]
-    connections.turn_away(ends[0])
-    connections.turn_away(ends[1])
-    connections.gone(ends[0])
-    connections.turn_away(ends[2])
+    connections.add_rejected(ends[0])
+    connections.add_rejected(ends[1])
+    connections.discard_rejected(ends[0])
+    connections.add_rejected(ends[2])
     assert not ended
-    connections.turn_away(ends[3])
+    connections.add_rejected(ends[3])
     assert ended == [1]
 
 

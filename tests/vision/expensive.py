@@ -16,9 +16,9 @@ from PIL import Image
 
 from emo_serve.errors import InvalidRequest
 from emo_serve.vision.headers import read_header
+from emo_serve.vision.heif_items import read_items
 from emo_serve.vision.image import ImageLimits, decode
-from emo_serve.vision.items import read_items
-from emo_serve.vision.kinds import format_of
+from emo_serve.vision.sniffing import format_of
 from tests.vision.files import (
     EOI,
     SOS,

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from emo_serve.errors import ImageTooLarge, ImageUndecodable, InvalidRequest, UnsupportedMediaType
 from emo_serve.vision.image import ImageLimits, decode
-from emo_serve.vision.kinds import FORMATS
+from emo_serve.vision.sniffing import FORMATS
 from tests.vision.files import (
     cat,
     encoded,

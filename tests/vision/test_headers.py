@@ -9,7 +9,7 @@ from emo_serve.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaTy
 from emo_serve.vision import headers, png
 from emo_serve.vision.bmp import MAX_RLE_BMP_BYTES
 from emo_serve.vision.headers import Header
-from emo_serve.vision.kinds import format_of
+from emo_serve.vision.sniffing import format_of
 from tests.vision.files import (
     encoded,
     exif,

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from emo_serve.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
-from emo_serve.vision.coded import read_av1, read_hevc
+from emo_serve.vision.bitstreams import read_av1, read_hevc
 from emo_serve.vision.heif import read_heif_size
+from emo_serve.vision.heif_items import MAX_HEIF_ITEMS, read_items
 from emo_serve.vision.image import ImageLimits, decode
-from emo_serve.vision.items import MAX_HEIF_ITEMS, read_items
 from tests.vision.files import STORED_AS, box, cat, encoded, heif, photo
 from tests.vision.pixels import mean_difference, shown
 

@@ -13,6 +13,9 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageEnhance
 
+from tests.load.arrivals import closed_loop, open_loop, poisson
+from tests.load.clients import Post
+
 STEREO = "stereo_motorcycle"
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -59,27 +62,23 @@ class Traffic:
 
     async def steady(self, seconds: float, rate: float, pictures: Sequence[bytes]) -> None:
         """Images at moments that do not depend on the answers, ``rate`` a second, one of four to find objects in."""
-        loop, chance = asyncio.get_running_loop(), random.Random(2)
-        end = moment = loop.time()
-        end += seconds
-        async with asyncio.TaskGroup() as group:
-            while (moment := moment + chance.expovariate(rate)) < end:
-                await asyncio.sleep(max(0.0, moment - loop.time()))
-                route = "/detect" if chance.random() < 0.25 else "/classify"
-                group.create_task(self.ask(route, chance.choice(pictures)))
+        chance = random.Random(2)
+
+        async def one(_: int) -> None:
+            await self.ask("/detect" if chance.random() < 0.25 else "/classify", chance.choice(pictures))
+
+        await open_loop(poisson(chance, rate, seconds), one)
 
     async def crowd(self, seconds: float, clients: int, pictures: Sequence[bytes]) -> None:
         """Clients that send again as soon as they have an answer; every second of them is in a hurry."""
-        loop, chance = asyncio.get_running_loop(), random.Random(3)
-        end = loop.time() + seconds
+        chance = random.Random(3)
 
-        async def client(number: int) -> None:
+        async def send(number: int) -> None:
             hurry = {"X_Request_Timeout_Ms": "60"} if number % 2 else {}
-            while loop.time() < end:
-                status = await self.ask("/classify", chance.choice(pictures), f"client {number}", **hurry)
-                await asyncio.sleep(0.0 if status == 200 else 0.2)
+            status = await self.ask("/classify", chance.choice(pictures), f"client {number}", **hurry)
+            await asyncio.sleep(0.0 if status == 200 else 0.2)
 
-        await asyncio.gather(*map(client, range(clients)))
+        await closed_loop(range(clients), seconds, send)
 
     async def mistakes(self, picture: bytes) -> None:
         """Requests that clients get wrong, and one that nobody can answer in time."""
@@ -94,10 +93,9 @@ class Traffic:
 
     async def leave(self, picture: bytes, times: int) -> None:
         """Clients that send all of a picture and are gone before the answer."""
-        head = f"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
         for _ in range(times):
             _, writer = await asyncio.open_connection(self.host, self.port)
-            writer.write(head.encode() + picture)
+            writer.write(Post("/detect", picture).message())
             await writer.drain()
             await asyncio.sleep(0.005)  # the server begins
             writer.close()

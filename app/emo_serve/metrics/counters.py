@@ -23,10 +23,6 @@ class Total:
     def __init__(self) -> None:
         self.value = 0.0
 
-    def inc(self) -> None:
-        """Add one."""
-        self.value += 1
-
 
 class Histogram:
     """A histogram; observed by one thread, collected by any."""

@@ -167,7 +167,7 @@ class Metrics:
 
     def loaded(self, model: str, outcome: Literal["ok", "failed"]) -> None:
         """Count an attempt to load a version; ``model`` is the name of a folder of the repository."""
-        self.model_loads.labels(model, outcome).inc()
+        self.model_loads.labels(model, outcome).value += 1
 
     async def measure_event_loop_lag(self) -> None:
         """Measure, for ever, how late the event loop runs a timer."""
@@ -252,16 +252,24 @@ class ModelMetrics:
         """Count one image by its outcome."""
         if outcome not in self._outcomes:
             self._outcomes[outcome] = self._metrics.requests.labels(self._model, self._task, outcome)
-        self._outcomes[outcome].inc()
+        self._outcomes[outcome].value += 1
         if outcome == "cancelled":
-            self._cancelled.inc()
+            self._cancelled.value += 1
 
     def rejected(self, reason: Reason) -> None:
         """Count one image that the model did not accept."""
-        self._metrics.rejections.labels(self._model, reason).inc()
+        self._metrics.rejections.labels(self._model, reason).value += 1
 
-    def observe(self, stages: Mapping[str, float]) -> None:
-        """Add the seconds of each stage of one answered image (``Timings.stages()``) to the histograms."""
+    def answered(
+        self,
+        stages: Mapping[str, float],
+        found: tuple[Sequence[int], Sequence[float]] | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Count one answered image, the seconds of each stage (``Timings.stages``), and what was ``found`` in it."""
+        self.finished("ok")
+        if found is not None:
+            self.found(*found, names)
         for stage, seconds in stages.items():
             if stage not in self._stages:
                 self._stages[stage] = self._metrics.stages.labels(self._model, stage)
@@ -276,7 +284,7 @@ class ModelMetrics:
             if label not in self._classes:
                 name = names[label] if label < MAX_CLASSES else OTHER
                 self._classes[label] = self._metrics.predicted_classes.labels(self._model, name)
-            self._classes[label].inc()
+            self._classes[label].value += 1
             self._score.observe(score)
         if self._detections is not None:
             self._detections.observe(len(labels))

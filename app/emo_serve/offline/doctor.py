@@ -22,7 +22,7 @@ from emo_serve.process.listeners import bound_socket, listen
 from emo_serve.settings import Settings
 from emo_serve.version import installed_version
 from emo_serve.vision.image import ImageLimits
-from emo_serve.vision.kinds import FORMATS
+from emo_serve.vision.sniffing import FORMATS
 from emo_serve.vision.resize import IS_FAST
 
 Word = Literal["ok", "slow", "wrong"]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from emo_serve.offline.predictor import Predictor
 from emo_serve.offline.sources import Source
-from emo_serve.vision.draw import PictureType, draw_found, encode_class_map
+from emo_serve.vision.draw import PictureType, draw_result, encode_class_map
 from emo_serve.vision.results import Prediction, Segmentation
 
 _SUFFIXES: Mapping[PictureType, str] = MappingProxyType({"image/png": ".png", "image/jpeg": ".jpg"})
@@ -37,7 +37,7 @@ class Drawings:
         media_type: PictureType = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
         labels = predictor.artefact.labels
         path = place.with_name(place.name + _SUFFIXES[media_type])
-        path.write_bytes(draw_found(data, predictor.limits, prediction.result, labels, media_type))
+        path.write_bytes(draw_result(data, predictor.limits, prediction.result, labels, media_type))
         if isinstance(prediction.result, Segmentation):
             place.with_name(f"{place.name}.labels.png").write_bytes(encode_class_map(prediction.result, labels))
         return path

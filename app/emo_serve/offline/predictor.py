@@ -8,7 +8,7 @@ from typing import Any
 from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
 from emo_serve.defaults import DEFAULTS_FILE, choose_default, parse_defaults
 from emo_serve.engine.execution.pipeline import Pipeline
-from emo_serve.engine.execution.session import Session, infer, open_session
+from emo_serve.engine.execution.session import Run, Session, infer, open_session
 from emo_serve.engine.execution.tasks import task_for
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import (
@@ -40,7 +40,8 @@ class Predictor:
         """The answer about an encoded picture; raises as ``Pipeline`` and InferenceFailed."""
         job = Job(data, parameters)
         prepared = self.pipeline.prepare(job)
-        return self.pipeline.finish(job, prepared, infer(self.session, [prepared.tensor]).of_image(0, 0.0))
+        computed = infer(self.session, [prepared.tensor])
+        return self.pipeline.finish(job, prepared, Run(computed.outputs[0], 0.0, computed.seconds))
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """The answer as the server writes it: ClassifyAnswer, DetectAnswer (xyxy in pixels) or SegmentAnswer."""

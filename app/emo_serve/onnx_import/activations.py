@@ -15,19 +15,20 @@ SLACK = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What else is known of scores than their values."""
+class ScoreHints:
+    """What is known of scores besides their values."""
 
-    told: ScoreKind | None
+    stated: ScoreKind | None
+    """By the user, with --scores."""
     origin: Origin
-    classes: int
+    num_classes: int
     usual: Literal["softmax", "sigmoid"]
     """For logits."""
-    is_complete: bool = False
-    """A background is among them: if they were shares of anything, they would sum to that."""
+    has_background: bool = False
+    """A background is among the classes, so that probabilities, or percents, would sum to a constant."""
 
 
-def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activation, str]:
+def choose_activation(scores: NDArray[np.float32], hints: ScoreHints) -> tuple[Activation, str]:
     """The activation that turns scores (..., C) into probabilities, and why; raises StartupError if --scores is wrong.
 
     Values within 0..1 are not sufficient: logits may lie there for some pictures, too.
@@ -35,21 +36,21 @@ def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activa
     low, high = float(scores.min()), float(scores.max())
     lie = f"they lie in {low:.3g}..{high:.3g}"
     is_within = low >= -SLACK and high <= 1 + SLACK
-    usual: Activation = "sigmoid" if asked.classes == 1 else asked.usual
-    if asked.classes == 1 and asked.origin == "softmax" and low > 1 - SLACK:
+    usual: Activation = "sigmoid" if hints.num_classes == 1 else hints.usual
+    if hints.num_classes == 1 and hints.origin == "softmax" and low > 1 - SLACK:
         msg = "the softmax in the graph is over a single score, so it is always 1; export the graph without it"
         raise StartupError(msg)
-    if asked.told is not None:
-        return _told(asked, usual, scores)
+    if hints.stated is not None:
+        return _as_stated(hints, usual, scores)
     if not is_within and sums_to(scores, 100):
         return "percent", f"percents: {lie} and sum to 100; they are divided by 100"
-    if is_within and (asked.origin in {"softmax", "sigmoid"} or sums_to(scores, 1)):
-        text = "and sum to 1" if sums_to(scores, 1) else f"and come from a {asked.origin}"
+    if is_within and (hints.origin in {"softmax", "sigmoid"} or sums_to(scores, 1)):
+        text = "and sum to 1" if sums_to(scores, 1) else f"and come from a {hints.origin}"
         return None, f"probabilities: they lie in 0..1 {text}"
-    if is_within and asked.origin in {None, "rescaled"}:
+    if is_within and hints.origin in {None, "rescaled"}:
         return None, f"probabilities, each for itself: {lie}"
-    if asked.origin == "rescaled" or (asked.origin is None and low >= -SLACK and not asked.is_complete):
-        what = "come from probabilities that the graph rescales" if asked.origin else "are never below 0"
+    if hints.origin == "rescaled" or (hints.origin is None and low >= -SLACK and not hints.has_background):
+        what = "come from probabilities that the graph rescales" if hints.origin else "are never below 0"
         msg = (
             f"its scores may be percents or logits: {lie} and {what}; say --scores percent where 100 stands for "
             "certain, --scores softmax or sigmoid where they are logits, or export the graph with scores in 0..1"
@@ -60,26 +61,23 @@ def choose_activation(scores: NDArray[np.float32], asked: Asked) -> tuple[Activa
 
 
 def sums_to(scores: NDArray[np.float32], total: float) -> bool:
-    """Whether there are several classes and, for every picture and box, something has to be the case.
-
-    The scores (..., C) are then shares of ``total``.
-    """
+    """True if the scores (..., C) of several classes are shares of ``total``, for every picture and box."""
     off = np.abs(scores.sum(axis=-1) / total - 1).max()
     return scores.shape[-1] > 1 and bool(off < 10 * SLACK and scores.min() >= -SLACK * total)
 
 
-def _told(asked: Asked, usual: Activation, scores: NDArray[np.float32]) -> tuple[Activation, str]:
+def _as_stated(hints: ScoreHints, usual: Activation, scores: NDArray[np.float32]) -> tuple[Activation, str]:
     low, high = float(scores.min()), float(scores.max())
-    text = f"{asked.told}, as --scores says"
-    match asked.told:
+    text = f"{hints.stated}, as --scores says"
+    match hints.stated:
         case "probabilities" | "none":
-            mend = usual if usual == "sigmoid" else "softmax, or sigmoid where several classes may hold"
-            _check_bounds(asked, low, high, 1, "percent" if sums_to(scores, 100) else mend or "")
+            remedy = usual if usual == "sigmoid" else "softmax, or sigmoid where several classes may hold"
+            _check_bounds(hints, low, high, 1, "percent" if sums_to(scores, 100) else remedy or "")
             return None, text
         case "percent":
-            _check_bounds(asked, low, high, 100, usual or "")
+            _check_bounds(hints, low, high, 100, usual or "")
             return "percent", f"{text}; they are divided by 100"
-        case "softmax" if asked.classes == 1:
+        case "softmax" if hints.num_classes == 1:
             msg = "--scores softmax of a single score would always be 1; leave it out, or say --scores sigmoid"
             raise StartupError(msg)
         case "softmax" | "sigmoid" as activation:
@@ -87,9 +85,9 @@ def _told(asked: Asked, usual: Activation, scores: NDArray[np.float32]) -> tuple
     return usual, f"{text}; a {usual} is added"
 
 
-def _check_bounds(asked: Asked, low: float, high: float, most: float, mend: str) -> None:
+def _check_bounds(hints: ScoreHints, low: float, high: float, most: float, remedy: str) -> None:
     """Raise StartupError where scores cannot be shares of ``most``."""
     if low < -SLACK * most or high > (1 + SLACK) * most:
         lie = f"they lie in {low:.3g}..{high:.3g}, outside of 0..{most:g}"
-        msg = f"--scores {asked.told} does not fit: {lie}; leave it out, or say --scores {mend}"
+        msg = f"--scores {hints.stated} does not fit: {lie}; leave it out, or say --scores {remedy}"
         raise StartupError(msg)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.atomic import atomic_folder
-from emo_serve.engine.execution.session import LooseGraph, OrtSession
+from emo_serve.engine.execution.session import GraphSession, OrtSession
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact, read_artefact
 from emo_serve.errors import StartupError
@@ -111,9 +111,9 @@ def _golden_answers(
     graph: bytes, spec: InputSpec, head: Head
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
     """A picture, and the reproducible part of the outputs for it; raises StartupError if there is none."""
-    served = LooseGraph(graph)
+    served = GraphSession(graph)
     for picture in (golden_picture(), np.zeros((36, 48, 3), np.uint8)):
-        found = served.answer({INPUT: preprocess(Picture.of(picture), spec.rule)[0][None]})
+        found = served.run({INPUT: preprocess(Picture.of(picture), spec.rule)[0][None]})
         answers = {name: found[name][0].astype(np.float32) for name in shapes(head)}
         steady = _steady_rows(answers["scores"]) if isinstance(head, NmsHead) else None
         if steady != 0 and all(np.isfinite(answer).all() for answer in answers.values()):

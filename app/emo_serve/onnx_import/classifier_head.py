@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_serve.errors import StartupError
-from emo_serve.onnx_import.activations import Asked, choose_activation
+from emo_serve.onnx_import.activations import ScoreHints, choose_activation
 from emo_serve.onnx_import.labels import Labels
 from emo_serve.onnx_import.model_spec import ClassifierHead, Finding
 from emo_serve.onnx_import.options import Options
@@ -23,8 +23,8 @@ def recognise_classifier(
     name, scores = _scores(answers, options, labels)
     wide = scores.shape[1]
     is_pair = wide == 1 and labels.count == 2
-    asked = Asked(options.scores, origins.get(name), wide, "softmax")
-    activation, text = choose_activation(scores, asked)
+    hints = ScoreHints(options.scores, origins.get(name), wide, "softmax")
+    activation, text = choose_activation(scores, hints)
     if activation == "softmax" and options.scores is None:
         text += ", for one class at a time (assumed: --scores sigmoid where several may hold)"
     head = ClassifierHead(name, 2 if is_pair else wide, activation, is_pair, labels.served)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Preprocessing
-from emo_serve.onnx_import.activations import Asked, choose_activation
+from emo_serve.onnx_import.activations import ScoreHints, choose_activation
 from emo_serve.onnx_import.background import Background, find_background
 from emo_serve.onnx_import.box_formats import recognise_boxes
 from emo_serve.onnx_import.classifier_head import Answers, describe
@@ -183,14 +183,14 @@ def _finish(candidate: _Candidate, tables: dict[str, Table], known: _Context) ->
         unit_values = np.concatenate([scores, _cut(tables, candidate.objectness)], axis=-1)
     background, background_finding = find_background(scores, options, known.labels)
     is_alone = candidate.scores.output != candidate.boxes.output
-    asked = Asked(
+    hints = ScoreHints(
         options.scores,
         known.origins.get(candidate.scores.output) if is_alone else None,
         scores.shape[-1],
         "sigmoid" if background == "none" else "softmax",
-        is_complete=background != "none",
+        has_background=background != "none",
     )
-    activation, scores_text = choose_activation(unit_values, asked)
+    activation, scores_text = choose_activation(unit_values, hints)
     if activation == "percent" and candidate.objectness is not None:
         msg = "percents do not go with an objectness; export the graph with scores in 0..1"
         raise StartupError(msg)

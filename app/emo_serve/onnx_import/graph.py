@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, external_data_helper
 
 from emo_serve.errors import StartupError
-from emo_serve.onnx_import.opset import OLDEST_OPSET, opset_of, renewed
+from emo_serve.onnx_import.opset import OLDEST_OPSET, opset_of, upgraded
 from emo_serve.onnx_import.origin import Origin, origin_of, selects
 
 MAX_BYTES = 1024**3
@@ -71,7 +71,7 @@ def read_network(path: Path) -> Network:
     opset = opset_of(model)
     before = model.SerializeToString() if opset < OLDEST_OPSET else None
     try:
-        model = renewed(model)
+        model = upgraded(model)
     except StartupError as error:
         msg = f"{path}: {error}"
         raise StartupError(msg) from error

@@ -10,7 +10,7 @@ from typing import Literal
 from emo_serve.errors import StartupError
 from emo_serve.onnx_import.coco import COCO
 from emo_serve.onnx_import.graph import Network
-from emo_serve.onnx_import.metadata_labels import held_names, unnumbered
+from emo_serve.onnx_import.metadata_labels import names_in_metadata, strip_numbers
 from emo_serve.onnx_import.model_spec import Finding
 from emo_serve.onnx_import.options import Options
 
@@ -70,7 +70,7 @@ def labels_of(network: Network, options: Options) -> Labels:
         source = "of --labels" + ", without the numbers before them" * was_numbered
         advice = f": {options.labels} needs one class name a line, {len(names)} found"
     else:
-        held = held_names(network.metadata, from_one=options.task == "classify")
+        held = names_in_metadata(network.metadata, from_one=options.task == "classify")
         if held is None:
             return Labels(None, "made up here", may_be_coco=options.task == "detect")
         key, names = held
@@ -100,7 +100,7 @@ def _read(path: Path) -> tuple[tuple[str, ...], bool]:
     if not lines:
         msg = f"{path}: holds no labels of at most {_MAX_BYTES} bytes; write one class name a line"
         raise StartupError(msg)
-    names = unnumbered(lines)
+    names = strip_numbers(lines)
     return (tuple(lines), False) if names is None else (names, True)
 
 

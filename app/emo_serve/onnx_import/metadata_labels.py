@@ -15,7 +15,7 @@ _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _SHOWN = 60  # characters of what cannot be read
 
 
-def held_names(metadata: Mapping[str, str], *, from_one: bool) -> tuple[str, tuple[str, ...]] | None:
+def names_in_metadata(metadata: Mapping[str, str], *, from_one: bool) -> tuple[str, tuple[str, ...]] | None:
     """The key of the names, and these in the order of their numbers; None where there are none.
 
     ``from_one``: numbers may begin with 1. Raises StartupError, which names ``--labels``, where it is not sure which
@@ -34,7 +34,7 @@ def held_names(metadata: Mapping[str, str], *, from_one: bool) -> tuple[str, tup
     return None
 
 
-def unnumbered(lines: Sequence[str], *, from_one: bool = True) -> tuple[str, ...] | None:
+def strip_numbers(lines: Sequence[str], *, from_one: bool = True) -> tuple[str, ...] | None:
     """The names of ``0: cat``, ``1: dog``, ...; None unless all are numbered so, without a gap and in order."""
     found = [match.groups() for line in lines if (match := _NUMBERED.fullmatch(line))]
     numbers = [int(number) for number, _ in found]
@@ -109,7 +109,7 @@ def _split(text: str, *, from_one: bool) -> tuple[str, ...]:
     parts = [part.strip() for part in text.split(separator)] if separator else [text]
     while parts and not parts[-1]:
         parts.pop()
-    if (names := unnumbered(parts, from_one=from_one)) is not None:
+    if (names := strip_numbers(parts, from_one=from_one)) is not None:
         return names
     if end == "}" or any(_NUMBERED.fullmatch(part) for part in parts):
         msg = "its numbers do not count from 0"

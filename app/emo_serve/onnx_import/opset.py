@@ -15,7 +15,7 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), OLDEST_OPSET)
 
 
-def renewed(model: onnx.ModelProto) -> onnx.ModelProto:
+def upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
     """The network converted to opset 13 or newer; raises StartupError if that fails.
 
     The caller has to check that its answers are unchanged: the converter does not handle all semantics of old

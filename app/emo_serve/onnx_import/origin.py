@@ -26,7 +26,7 @@ _SELECTING = frozenset({"NonMaxSuppression", "TopK", "ArgMax", "NonZero"})
 
 
 def origin_of(model: onnx.ModelProto, output: str) -> Origin:
-    """The origin of an output of the graph."""
+    """Where the values of this output of the graph come from, by the operators that lead to it."""
     producers = {name: node for node in model.graph.node for name in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for name, node in producers.items() if node.op_type == "Constant"}
@@ -48,7 +48,7 @@ def origin_of(model: onnx.ModelProto, output: str) -> Origin:
 
 
 def selects(model: onnx.ModelProto) -> bool:
-    """True if any operator may select among candidates: without one there are no lists of objects."""
+    """True if any operator, also of an inner graph, may select among candidates, as non-maximum suppression does."""
     return any(node.op_type in _SELECTING or node.domain not in {"", "ai.onnx"} for node in _nodes(model.graph))
 
 

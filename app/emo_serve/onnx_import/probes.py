@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.session import LooseGraph
+from emo_serve.engine.execution.session import GraphSession
 from emo_serve.errors import StartupError
 from emo_serve.onnx_import.classifier_head import Answers
 from emo_serve.onnx_import.graph import Network
@@ -39,8 +39,8 @@ class Probes:
 def probe(network: Network, spec: InputSpec, photo: Picture | None) -> Probes:
     """Run the network on some pictures; raises StartupError if it fails, or gives no finite answer."""
     tensors = dict(_tensors(spec, photo))
-    graph = LooseGraph(probe_graph(network.model, spec).SerializeToString())
-    everything = {name: graph.answer({INPUT: tensor[None]}) for name, tensor in tensors.items()}
+    graph = GraphSession(probe_graph(network.model, spec).SerializeToString())
+    everything = {name: graph.run({INPUT: tensor[None]}) for name, tensor in tensors.items()}
     alone = {name: answer for name, answer in everything.items() if _is_finite(answer)}
     if not alone:
         msg = "it answers NaN or infinity whatever the picture; are --mean and --std those of its training?"
@@ -97,12 +97,12 @@ def _compare(
     network: Network, spec: InputSpec, tensors: Mapping[str, NDArray[np.uint8]], alone: Mapping[str, Answer]
 ) -> Finding:
     """Raise StartupError if the original file answers differently than after its conversion."""
-    feeding = LooseGraph(preprocessing_graph(network.model, spec).SerializeToString())
-    original = LooseGraph(network.before_conversion or b"")
+    feeding = GraphSession(preprocessing_graph(network.model, spec).SerializeToString())
+    original = GraphSession(network.before_conversion or b"")
     for picture, tensor in tensors.items():
-        fed = feeding.answer({INPUT: tensor[None]})
+        fed = feeding.run({INPUT: tensor[None]})
         inputs = {name.removeprefix(output_name("")): values for name, values in fed.items()}
-        before = original.answer(inputs)
+        before = original.run(inputs)
         for name, values in before.items():
             after = alone[picture].get(output_name(name))
             away = np.inf if after is None or after.shape != values.shape else _difference(values, after)
@@ -123,7 +123,7 @@ def _difference(wanted: NDArray[np.generic], found: NDArray[np.generic]) -> floa
 
 
 def _batch(
-    graph: LooseGraph, spec: InputSpec, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]
+    graph: GraphSession, spec: InputSpec, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]
 ) -> tuple[InputSpec, Finding]:
     if spec.one_by_one:
         text = (
@@ -136,9 +136,9 @@ def _batch(
     return replace(spec, one_by_one=True), Finding("batch", text)
 
 
-def _goes_together(graph: LooseGraph, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]) -> bool:
+def _goes_together(graph: GraphSession, tensors: Sequence[NDArray[np.uint8]], alone: Sequence[Answer]) -> bool:
     try:
-        together = graph.answer({INPUT: np.stack(tensors)})
+        together = graph.run({INPUT: np.stack(tensors)})
     except StartupError:
         return False
     for name, values in together.items():

@@ -11,40 +11,43 @@ from emo_serve.settings import Settings
 
 _RETRY_AFTER_SECONDS = 1.0
 _RESERVE = 64  # descriptors for other uses: models, files
-_TURNED_AWAY = 128  # refused connections open at a time, if there are enough descriptors
+_MAX_REJECTED = 128  # refused connections open at a time, if there are enough descriptors
 
 
 class Connections:
     """Counts the open connections of a process, and refuses those over the limits; used from one event loop."""
 
-    def __init__(self, most: int, most_of_one: int, most_turned_away: int, proxies: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, max_connections: int, max_per_client: int, max_rejected: int, proxies: tuple[str, ...] = ()
+    ) -> None:
         """``proxies``, as in ``is_trusted``, are exempt from the limit per address: they carry many clients."""
-        self._most = most
-        self._most_of_one = most_of_one
-        self._most_turned_away = most_turned_away
+        self._max_connections = max_connections
+        self._max_per_client = max_per_client
+        self._max_rejected = max_rejected
         self._proxies = proxies
         self._count = 0
         self._by_client: Counter[str] = Counter()
-        self._turned_away: dict[Callable[[], None], None] = {}  # oldest first
+        self._rejected: dict[Callable[[], None], None] = {}  # oldest first
 
     @classmethod
     def of(cls, settings: Settings) -> "Connections":
         """Limits from the settings and the system's limit on open files."""
         free = max(2, free_files() - _RESERVE)
-        turned_away = max(1, min(_TURNED_AWAY, free // 4))
-        most = min(settings.http.max_connections, free - turned_away)
-        unset = most if settings.client_header else max(1, most // 2)
-        of_one = settings.http.max_connections_per_client or unset
-        return cls(most, of_one, turned_away, settings.trusted_proxies or ())
+        rejected = max(1, min(_MAX_REJECTED, free // 4))
+        max_connections = min(settings.http.max_connections, free - rejected)
+        unset = max_connections if settings.client_header else max(1, max_connections // 2)
+        max_per_client = settings.http.max_connections_per_client or unset
+        return cls(max_connections, max_per_client, rejected, settings.trusted_proxies or ())
 
     def enter(self, address: str) -> None:
         """Count a connection from the address; raises Unavailable, without counting it, if it exceeds a limit."""
         client = _client(address)
-        if self._count >= self._most:
+        if self._count >= self._max_connections:
             msg = f"The server has {self._count} open connections, as many as it takes."
             raise Unavailable(msg, _RETRY_AFTER_SECONDS)
-        if self._by_client[client] >= self._most_of_one and not is_trusted(address, self._proxies):
-            msg = f"The server has {self._most_of_one} open connections from this address, as many as it takes of one."
+        if self._by_client[client] >= self._max_per_client and not is_trusted(address, self._proxies):
+            most = self._max_per_client
+            msg = f"The server has {most} open connections from this address, as many as it takes of one."
             raise Unavailable(msg, _RETRY_AFTER_SECONDS)
         self._count += 1
         self._by_client[client] += 1
@@ -57,17 +60,17 @@ class Connections:
         if not self._by_client[client]:
             del self._by_client[client]
 
-    def turn_away(self, end: Callable[[], None]) -> None:
+    def add_rejected(self, end: Callable[[], None]) -> None:
         """Keep a refused connection open for its answer; calls the ``end`` of the oldest one if there are too many."""
-        self._turned_away[end] = None
-        if len(self._turned_away) > self._most_turned_away:
-            first = next(iter(self._turned_away))
-            del self._turned_away[first]
+        self._rejected[end] = None
+        if len(self._rejected) > self._max_rejected:
+            first = next(iter(self._rejected))
+            del self._rejected[first]
             first()
 
-    def gone(self, end: Callable[[], None]) -> None:
+    def discard_rejected(self, end: Callable[[], None]) -> None:
         """Forget a refused connection."""
-        self._turned_away.pop(end, None)
+        self._rejected.pop(end, None)
 
 
 def _client(address: str) -> str:

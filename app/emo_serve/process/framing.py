@@ -18,6 +18,7 @@ _MOST_CHUNKS = 4096  # in one piece, so that the first 16 KiB of sizes are check
 _END = b"\r\n\r\n"
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]*")
 _OWS = b" \t"
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
 _SHOWN = 100  # bytes of a client's value that an error repeats
 
 
@@ -110,6 +111,11 @@ class Framing:
         self.is_in_head = False
         self.is_chunked = length is None
         self.left = length or 0
+
+    def replayed_head(self) -> bytes:
+        """A head that announces the body of the present request."""
+        body = b"Transfer-Encoding: chunked" if self.is_chunked else b"Content-Length: %d" % self.left
+        return b"POST / HTTP/1.1\r\n%s\r\n\r\n" % body
 
     def piece_end(self, data: bytes, start: int) -> int:
         """End of the part of ``data`` from ``start`` to parse next: never past the end of the request.
@@ -226,8 +232,17 @@ def origin_form(target: bytes) -> bytes:
     return path if parsed.query is None else b"%s?%s" % (path, parsed.query)
 
 
-def malformed(cause: BaseException) -> HTTPException:
-    """The error for data that the parser rejects."""
+def origin_header(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The Origin header in a part of a head that is not parsed; empty if there is none."""
+    found = _ORIGIN.search(data)
+    return [(b"origin", found[1])] if found else []
+
+
+def fault_of(error: HTTPException | httptools.HttpParserError) -> HTTPException:
+    """What the parser, or a callback of it, objects to."""
+    cause = error if isinstance(error, HTTPException) else error.__context__ or error
+    if isinstance(cause, HTTPException):
+        return cause
     return HTTPException(400, f"The request is not well-formed HTTP: {str(cause)[:_SHOWN]}.")
 
 

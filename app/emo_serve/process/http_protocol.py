@@ -4,8 +4,8 @@ The internals of uvicorn that this relies on are listed in tests/process/test_uv
 """
 
 import asyncio
-import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httptools
@@ -18,14 +18,14 @@ from uvicorn.server import ServerState
 from emo_serve.api.http.exchange import CONNECTION
 from emo_serve.errors import Unavailable
 from emo_serve.limits import HttpLimits
+from emo_serve.process.buffers import BodyPieces, Unparsed
 from emo_serve.process.connections import Connections
-from emo_serve.process.framing import Framing, body_length, malformed, origin_form
+from emo_serve.process.framing import Framing, body_length, fault_of, origin_form, origin_header
 from emo_serve.process.transport import CoalescingTransport, Flow
 
 _LARGE_BODY = 512 * 1024  # bytes; most photos have less
 _MOST_WAITING = 64 * 1024  # bytes that are read behind an unanswered request
 _MOST_DISCARDED = 16 * 1024 * 1024  # bytes that are read after a refusal
-_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
 _LEAST_SILENCE_SECONDS = 1.0  # a new connection is not idle at once
 
 
@@ -57,17 +57,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.fault: Exception | None = None
         self._limits = limits or HttpLimits()
         self._connections = connections
-        self._is_counted = False
+        self._release: Callable[[], None] = lambda: None
         self._extensions = {CONNECTION: self}
         self._framing = Framing(self._limits)
         self._is_begun = False  # the parser is inside a request
         self._is_replayed = False
-        self._waiting = b""  # received data, unparsed from here on:
-        self._at = 0
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._discards = False
-        self._discarded = 0
+        self._unparsed = Unparsed()
+        self._pieces = BodyPieces()
+        self._discarded = 0  # bytes after a fault
         self._client_has_ended = False
 
     # ---- connection ------------------------------------------------------------------------------------------------
@@ -81,24 +78,21 @@ class HttpProtocol(HttpToolsProtocol):
             try:
                 self._connections.enter(self._address)
             except Unavailable as error:
-                self._connections.turn_away(self.transport.abort)
+                self._connections.add_rejected(self.transport.abort)
+                self._release = partial(self._connections.discard_rejected, self.transport.abort)
                 self._refuse(error)
                 return
-            self._is_counted = True
+            self._release = partial(self._connections.leave, self._address)
         silence = max(self.timeout_keep_alive, _LEAST_SILENCE_SECONDS)
         self._expect_within(min(silence, self._limits.head_timeout_seconds))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release the connection and notify the application."""
-        self.transport.forget()
+        self.transport.cancel_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self.is_lost = True
-        if self._connections is not None:
-            if self._is_counted:
-                self._connections.leave(self._address)
-            else:
-                self._connections.gone(self.transport.abort)
+        self._release()
         if self.on_lost is not None:
             self.on_lost()
 
@@ -108,7 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.lingers = False  # nothing more can arrive
         if self.transport.is_closing() or not self._is_busy:
             return None
-        self.transport.stay(has_begun=self.cycle.response_started)
+        self.transport.keep_open(has_begun=self.cycle.response_started)
         return True
 
     def pause_writing(self) -> None:
@@ -146,23 +140,20 @@ class HttpProtocol(HttpToolsProtocol):
             if self._discarded > _MOST_DISCARDED:
                 self.flow.pause_reading()
             return
-        self._waiting = self._waiting[self._at :] + data if self._waiting else data
-        self._at = 0
+        self._unparsed.add(data)
         self._advance()
 
     def _advance(self) -> None:
-        data, framing = self._waiting, self._framing
-        while self._at < len(data) and not self._is_busy and not self.transport.is_closing():
-            start, self._at = self._at, framing.piece_end(data, self._at)
-            self._take(data[start : self._at])
-        if self._at == len(data) or self.fault is not None or self.transport.is_closing():
-            self._waiting, self._at = b"", 0
-        self.flow.is_full = len(self._waiting) - self._at > _MOST_WAITING
+        unparsed, framing = self._unparsed, self._framing
+        while unparsed and not self._is_busy and not self.transport.is_closing():
+            self._take(unparsed.take(framing))
+        if not unparsed or self.fault is not None or self.transport.is_closing():
+            unparsed.clear()
+        self.flow.is_full = len(unparsed) > _MOST_WAITING
         if self.flow.is_full:
             self.flow.pause_reading()
         if self._pieces and framing.is_chunked:
             self._pass_on()
-            self.cycle.message_event.set()
             if len(self.cycle.body) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
         is_late = framing.is_in_head and framing.head.size and self.fault is None
@@ -181,20 +172,15 @@ class HttpProtocol(HttpToolsProtocol):
                 framing.check_chunks(piece, framing.data - data)
         except httptools.HttpParserUpgrade:
             self._ignore_upgrade()
-        except HTTPException as error:
-            self._refuse(error)
-        except httptools.HttpParserError as error:
-            cause = error.__context__ or error
-            self._refuse(cause if isinstance(cause, HTTPException) else malformed(cause))
+        except (HTTPException, httptools.HttpParserError) as error:
+            self._refuse(fault_of(error))
 
     def _ignore_upgrade(self) -> None:
         """Go on with the body of a request that offers an upgrade, which the parser takes as accepted."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        framing = self._framing
-        body = b"Transfer-Encoding: chunked" if framing.is_chunked else b"Content-Length: %d" % framing.left
         self._is_replayed = True
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % body)
+        self.parser.feed_data(self._framing.replayed_head())
         self._is_replayed = False
 
     def _refuse(self, fault: Exception) -> None:
@@ -220,9 +206,8 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_begun:
             self.on_message_begin()
         self.has_all, self.expect_100_continue = True, False
-        origin = _ORIGIN.search(self._waiting)  # not parsed yet, but CORS needs it for the response
-        if origin and not any(name == b"origin" for name, _ in self.headers):
-            self.headers.append((b"origin", origin[1]))
+        if not any(name == b"origin" for name, _ in self.headers):
+            self.headers += origin_header(self._unparsed.data)  # CORS needs it for the response
         target, self.url = self.url.partition(b"?")[0], b"/"
         super().on_headers_complete()
         self.cycle.keep_alive = False
@@ -235,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def is_ending(self) -> bool:
         """True if the response to the current request is the last: no other request has arrived behind it."""
-        return self.is_shed and not self._waiting
+        return self.is_shed and not self._unparsed
 
     def on_message_begin(self) -> None:
         """Begin a request and give the application access to the connection."""
@@ -243,7 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         super().on_message_begin()
         self._is_begun = True
-        self.has_all = self._discards = False
+        self.has_all = self._pieces.is_discarded = False
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]  # others are plain dicts
 
     def on_url(self, url: bytes) -> None:
@@ -275,21 +260,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def discard_body(self) -> None:
         """Discard the body received so far, and the rest of it."""
-        self._discards = True
-        self._pieces.clear()
-        self._size = 0
+        self._pieces.discard()
 
     def on_body(self, body: bytes) -> None:
         """Collect the body until it is complete or large; a chunked one until all received data is parsed."""
         self._framing.data += len(body)
-        if self._discards or self.cycle.response_complete:
+        if self._pieces.is_discarded or self.cycle.response_complete:
             return
-        self._pieces.append(body)
-        self._size += len(body)
-        if self._size > _LARGE_BODY:
+        self._pieces.add(body)
+        if self._pieces.size > _LARGE_BODY:
             self.flow.pause_reading()
             self._pass_on()
-            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Pass the rest of the body to the application."""
@@ -304,9 +285,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _pass_on(self) -> None:
         if self._pieces:
             # uvicorn only copies and replaces its body, which costs nothing with bytes.
-            self.cycle.body = b"".join((self.cycle.body, *self._pieces))  # type: ignore[assignment]
-            self._pieces.clear()
-            self._size = 0
+            self.cycle.body = self._pieces.take(self.cycle.body)  # type: ignore[assignment]
+            self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Send a response without a body, too; go on with the data behind the request."""
@@ -317,7 +297,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.lingers = not self._client_has_ended
             self.transport.close()
             return
-        if self._waiting:
+        if self._unparsed:
             self._advance()
         if self._client_has_ended and not self._is_busy:
             self.transport.close()

@@ -18,11 +18,11 @@ Message = tuple[str, Any]
 
 From the supervisor: ``settings`` (all of them), ``collect`` (asks for the worker's metrics), ``gathered`` (those of all
 workers), ``leave`` (report that the server stops, and serve on), ``state`` (asks for its state, optionally after a
-rescan), ``states`` (those of all workers), ``news`` (another worker's message of this kind), ``shed`` (keep at most so
-many connections). From a worker: ``alive`` (heartbeat of its event loop, every second), ``failed`` (the reason why it
-cannot serve), ``ready`` (its models), ``draining``, ``connections`` (numbers of connections taken over and ended since
-its start), ``collected`` (its metrics), ``gather`` (asks for those of all), ``state`` (its state), ``ask`` (asks for
-those of all), ``news`` (reservations in its retry schedules, for all others).
+rescan), ``states`` (those of all workers), ``reservations`` (another worker's message of this kind), ``shed`` (keep at
+most so many connections). From a worker: ``alive`` (heartbeat of its event loop, every second), ``failed`` (the reason
+why it cannot serve), ``ready`` (its models), ``draining``, ``connections`` (numbers of connections taken over and ended
+since its start), ``collected`` (its metrics), ``gather`` (asks for those of all), ``state`` (its state), ``ask`` (asks
+for those of all), ``reservations`` (what happened in its retry schedules, for all others).
 """
 
 

@@ -178,16 +178,16 @@ class Supervisor:
             if word == "ready":
                 logger.info("a worker is ready", extra={"worker": worker.number})
                 tried.set()
-                self._even_out()  # it has no connections yet, the others have all
+                self._rebalance()  # it has no connections yet, the others have all
             elif word in ("gather", "ask"):
                 work = self._answer(worker, content) if word == "gather" else self._ask(worker, **content)
                 task = asyncio.create_task(work)
                 answers.add(task)
                 task.add_done_callback(answers.discard)
-            elif word == "news":
+            elif word == "reservations":
                 for other in self._workers:
                     if other is not worker:
-                        other.send_news(content)
+                        other.send_reservations(content)
             for dispatcher in self._dispatchers:
                 dispatcher.update()
         end = await worker.ended()
@@ -218,14 +218,14 @@ class Supervisor:
                     worker.kill_as_hung()
             self._uneven_looks = self._uneven_looks + 1 if self._is_uneven() else 0
             if self._uneven_looks >= _UNEVEN_LOOKS:
-                self._even_out()
+                self._rebalance()
 
     def _is_uneven(self) -> bool:
         """True if keep-alive connections leave some workers busier than others."""
         counts = [worker.open_connections for worker in self._workers if worker.state == "ready"]
         return bool(counts) and max(counts) - min(counts) >= max(2, _UNEVEN * sum(counts) / len(counts))
 
-    def _even_out(self) -> None:
+    def _rebalance(self) -> None:
         """Have workers with too many connections close some, each with its next response; clients then reconnect.
 
         Repeating the request changes nothing for a worker, so it does not matter whether it is done with the last one.

@@ -91,10 +91,10 @@ class CoalescingTransport(asyncio.Transport):
             self.watch()
 
     def _later(self, seconds: float, act: object) -> None:
-        self.forget()
+        self.cancel_timer()
         self._timer = self._loop.call_later(seconds, act)  # type: ignore[arg-type]
 
-    def forget(self) -> None:
+    def cancel_timer(self) -> None:
         """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
@@ -108,7 +108,7 @@ class CoalescingTransport(asyncio.Transport):
         """True once ``close`` or ``abort`` was called."""
         return self._is_ending or self._transport.is_closing()
 
-    def stay(self, *, has_begun: bool) -> None:
+    def keep_open(self, *, has_begun: bool) -> None:
         """Stay open though the client sends no more, until the response is sent or the client turns out to have gone.
 
         That shows only when something is sent, so the start of the status line, which is always the same, is sent

@@ -62,14 +62,14 @@ async def _work(control: socket.socket, connections: socket.socket, trial: Trial
     _, content = await anext(messages)  # the settings come first
     settings = with_share_of_cores(Settings(**content))
     logs.configure(settings)
-    retry_sync = RetrySync(partial(channel.send, "news"))
+    retry_sync = RetrySync(partial(channel.send, "reservations"))
     supervisor = _Supervisor(channel, retry_sync)
     try:
         preflight = Preflight(settings, trial)
         app = create_app(
             settings,
-            gather=supervisor.gather,
-            ask_all=supervisor.ask_all,
+            gather_metrics=supervisor.gather_metrics,
+            gather_states=supervisor.gather_states,
             retry_sync=retry_sync,
             preflight=preflight,
         )
@@ -122,13 +122,13 @@ class _Supervisor:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._telling: set[asyncio.Task[None]] = set()
 
-    async def gather(self) -> Snapshot:
+    async def gather_metrics(self) -> Snapshot:
         """The metrics of all workers; raises Unavailable if they do not arrive."""
         number = next(self._questions)
         metrics: Snapshot = await self._answer(number, "gather", number, _GATHER_SECONDS)
         return metrics
 
-    async def ask_all(self, rescan: bool) -> list[State]:  # noqa: FBT001  # signature of AskAll
+    async def gather_states(self, rescan: bool) -> list[State]:  # noqa: FBT001  # signature of GatherStates
         """The states of all workers; raises Unavailable if they do not arrive."""
         number = next(self._questions)
         content = {"question": number, "rescan": rescan}
@@ -154,8 +154,8 @@ class _Supervisor:
             async for word, content in messages:
                 if word == "collect":
                     self._channel.send("collected", snapshot(server.services.metrics.registry))
-                elif word == "news":
-                    self._retry_sync.learn(content)
+                elif word == "reservations":
+                    self._retry_sync.receive(content)
                 elif word == "shed":
                     server.shed(content)
                 elif word == "leave":
@@ -175,7 +175,7 @@ class _Supervisor:
         """Send this worker's state, also if the rescan before has failed."""
         try:
             if rescan:
-                await catalog.follow()
+                await catalog.reconcile()
         finally:
             self._channel.send("state", {"question": question, "state": state_of(catalog)})
 

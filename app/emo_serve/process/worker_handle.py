@@ -200,10 +200,10 @@ class WorkerHandle:
         """Answer the worker's request for the states of all workers."""
         self._channel.send("states", {"question": question, "states": states})
 
-    def send_news(self, news: list[Any]) -> None:
+    def send_reservations(self, updates: list[Any]) -> None:
         """Pass on reservations of other workers."""
         if self.state == "ready":
-            self._channel.send("news", news)
+            self._channel.send("reservations", updates)
 
     def _answered(self) -> None:
         if self._unanswered is not None:

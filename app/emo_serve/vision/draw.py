@@ -10,9 +10,9 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from emo_serve.vision.image import ImageLimits, decode
-from emo_serve.vision.lettering import Colour, Lettering
 from emo_serve.vision.results import Classification, Detections, Result, Segmentation
 from emo_serve.vision.segment import enlarged
+from emo_serve.vision.text import Colour, TextRenderer
 
 _GOLDEN_RATIO = 0.618034
 _LINE_PER_SIDE = 1 / 300
@@ -26,7 +26,7 @@ PictureType = Literal["image/png", "image/jpeg"]
 """Media types of encoded images."""
 
 
-def draw_found(
+def draw_result(
     data: bytes,
     limits: ImageLimits,
     result: Result,
@@ -51,7 +51,7 @@ def draw_classification(
     page = image.copy()
     draw = ImageDraw.Draw(page)
     size = max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE))
-    lettering, row = Lettering(size), round(size * _ROW_PER_TEXT)
+    lettering, row = TextRenderer(size), round(size * _ROW_PER_TEXT)
     for line, (label, score) in enumerate(zip(classification.labels.tolist(), classification.scores, strict=True), 1):
         colour = colour_of(label)
         lettering.write(draw, f"{names[label]} {score:.0%}", (0, line * row), colour, _ink(colour))
@@ -67,7 +67,7 @@ def draw_detections(image: PillowImage.Image, detections: Detections, names: tup
     draw = ImageDraw.Draw(page)
     side = max(page.size)
     line = max(2, round(side * _LINE_PER_SIDE))
-    lettering = Lettering(max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
+    lettering = TextRenderer(max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
     found = zip(detections.boxes_xyxy.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
     for (left, top, right, bottom), label, score in reversed(list(found)):
         colour = colour_of(label)
@@ -83,7 +83,7 @@ def draw_segmentation(
     colours = _coloured(segmentation.class_map, len(names)).convert("RGB")
     page = PillowImage.blend(image, colours.resize(image.size, PillowImage.Resampling.NEAREST), _OPACITY)
     draw = ImageDraw.Draw(page)
-    lettering = Lettering(max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE)))
+    lettering = TextRenderer(max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE)))
     height, width = segmentation.class_map.shape
     for region in segmentation.regions:
         if region.pixels >= _NAMED_SHARE * page.width * page.height:

@@ -10,8 +10,8 @@ from PIL import AvifImagePlugin, features
 from PIL.ImageFile import ImageFile
 
 from emo_serve.errors import ImageTooLarge, ImageUndecodable, UnsupportedMediaType
-from emo_serve.vision.coded import read_av1, read_hevc
-from emo_serve.vision.items import MAX_HEIF_ITEMS, Item, Items, read_items
+from emo_serve.vision.bitstreams import read_av1, read_hevc
+from emo_serve.vision.heif_items import MAX_HEIF_ITEMS, Item, Items, read_items
 
 try:
     import pillow_heif

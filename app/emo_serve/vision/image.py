@@ -20,11 +20,11 @@ from emo_serve.vision.bmp import load_bmp
 from emo_serve.vision.headers import Header, read_header
 from emo_serve.vision.heif import open_avif, open_heic
 from emo_serve.vision.jpeg import decode_jpeg, read_jpeg
-from emo_serve.vision.kinds import JPEG_START, format_of
 from emo_serve.vision.picture import Picture
 from emo_serve.vision.png import lacks_pixels
-from emo_serve.vision.samples import is_deep, read_samples
-from emo_serve.vision.shown import mend_palette, mend_transparency, shown
+from emo_serve.vision.rgb import mend_palette, mend_transparency, to_rgb
+from emo_serve.vision.sniffing import JPEG_START, format_of
+from emo_serve.vision.tiff_samples import is_deep, read_samples
 
 # Pillow warns about odd metadata in good pictures, which is of no use in a server's log. The filter is set once, here,
 # because a filter around each call would not be thread-safe.
@@ -108,7 +108,7 @@ def _from_jpeg(data: bytes, limits: ImageLimits, least_side: int | None) -> Pict
     if header.exif or header.xmp:
         image.info = {"exif": header.exif, "xmp": header.xmp}
         orientation = _orientation(image)
-    pixels, profile = shown(image, header.profile)
+    pixels, profile = to_rgb(image, header.profile)
     return Picture.stored(pixels, width, height, scale, orientation, profile)
 
 
@@ -121,7 +121,7 @@ def _from_file(name: str, header: Header, limits: ImageLimits) -> Picture:
         raise ImageTooLarge(msg)
     if header.tiff is not None and is_deep(header.tiff):
         tiff = header.tiff
-        pixels, profile = shown(read_samples(header.data, tiff), tiff.profile)
+        pixels, profile = to_rgb(read_samples(header.data, tiff), tiff.profile)
         return Picture.stored(pixels, tiff.width, tiff.height, 1, tiff.orientation, profile)
     with _opened(name, header) as encoded:
         _check_cost(encoded.size, 1, limits)
@@ -138,7 +138,7 @@ def _from_file(name: str, header: Header, limits: ImageLimits) -> Picture:
                 raise OSError(msg)
             mend_transparency(image, header.data)
         width, height = image.size  # Pillow rotates TIFFs itself
-        pixels, profile = shown(image, header.profile or encoded.info.get("icc_profile", b""))
+        pixels, profile = to_rgb(image, header.profile or encoded.info.get("icc_profile", b""))
         return Picture.stored(pixels, width, height, 1, _orientation(encoded), profile)
 
 

@@ -1,5 +1,6 @@
 """Values that pass through the pipeline: frozen, with shapes checked on creation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,26 +130,13 @@ Result = Classification | Detections | Segmentation
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent in each stage by one image, and ``scale``, which divided its sides in decoding."""
+    """Where the time of one image went: ``stages`` name -> seconds, in order, ``total`` last.
 
-    decode: float
-    preprocess: float
-    queue: float
-    infer: float
-    postprocess: float
-    total: float
+    ``scale`` divided the image's sides in decoding.
+    """
+
+    stages: Mapping[str, float]
     scale: int = 1
-
-    def stages(self) -> dict[str, float]:
-        """Stage name -> seconds, in the order of the stages, total last."""
-        return {
-            "decode": self.decode,
-            "preprocess": self.preprocess,
-            "queue": self.queue,
-            "infer": self.infer,
-            "postprocess": self.postprocess,
-            "total": self.total,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from emo.data.pictures import open_rgb, sizes_of
 from emo.evaluation.ground_truth import read_ground_truth
 from emo.training.classification import ClassificationTask
 from emo.training.detection import DetectionTask
-from emo_serve.vision import kinds
+from emo_serve.vision import sniffing
 from tests.emo.data.test_voc import write as write_voc
 from tests.emo.data.test_yolo import write_splits
 from tests.emo.datasets import COLOURS, write_coco, write_plain
@@ -39,8 +39,8 @@ def convert_all(root: Path, name: str) -> None:
 
 @pytest.fixture
 def without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "HAS_HEIC", False)
-    monkeypatch.setattr(kinds, "FORMATS", tuple(name for name in kinds.FORMATS if name != "HEIC"))
+    monkeypatch.setattr(sniffing, "HAS_HEIC", False)
+    monkeypatch.setattr(sniffing, "FORMATS", tuple(name for name in sniffing.FORMATS if name != "HEIC"))
 
 
 @BOTH

@@ -96,7 +96,7 @@ def test_answers_of_another_evaluation_are_refused_with_what_differs(
         path = truth.pictures[0].path
         path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ValueError, match=rf"answers of another evaluation \({message}\)"):
-        measure(EvaluatedModel(description, subject.ask), truth, kept)
+        measure(EvaluatedModel(description, subject.predict), truth, kept)
     assert kept.read_bytes() == before
 
 

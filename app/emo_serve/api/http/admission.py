@@ -1,4 +1,4 @@
-"""The door: who asks, how much, until when an answer is of use, and whether the model can take it at all.
+"""Admission: who asks, how much, until when an answer is of use, and whether the model can take it at all.
 
 What is refused here costs a fifth of a millisecond: no parameter is checked, no body is read. Under overload most
 requests are refused, so this decides how much is left for those that are answered. The route of a request that is let
@@ -18,10 +18,12 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.http.exchange import Exchange, exchange_of
-from emo_serve.api.http.services import services_of
+from emo_serve.api.http.body_budget import Reservation
+from emo_serve.api.http.exchange import Exchange
+from emo_serve.api.http.services import Services
 from emo_serve.api.wire.problems import ANSWERED, answer_error, problem_for
 from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.scheduling.job import Ticket
 from emo_serve.errors import ModelNotFound, ModelNotReady, Unavailable
 from emo_serve.manifest import Task
 
@@ -40,6 +42,8 @@ class ModelRequest(Request):
     FastAPI sees the ``Request`` in it when it describes the routes.
     """
 
+    deadline: float
+    """loop.time(): until then its answer is of use."""
     _deployment: Deployment | None = None
     _refusal: ModelNotFound | ModelNotReady
 
@@ -47,9 +51,12 @@ class ModelRequest(Request):
         """Let it in by its query; raises HTTPException 400, QueueFull, Overloaded or ShuttingDown."""
         super().__init__(scope, receive, send)
         self.exchange = exchange
-        self.services = services_of(self)
+        self.services: Services = scope["app"].state.services
+        self.reservation = Reservation(self.services.bodies)
+        """Of the bytes of its body."""
         self.seconds = self.services.settings.request_timeout_seconds
         """From its arrival to its deadline."""
+        self.ticket = Ticket()
         self._arrived_at = asyncio.get_running_loop().time()
         try:
             self._enter()
@@ -63,31 +70,20 @@ class ModelRequest(Request):
             raise self._refusal
         return self._deployment
 
-    @property
-    def deadline(self) -> float:
-        """Until when its answer is of use, in loop.time()."""
-        return self._arrived_at + self.seconds
-
-    def check_model(self) -> None:
-        """Raise ModelNotFound or ModelNotReady where no model takes it."""
-        if self._deployment is None:
-            raise self._refusal
-
     def enter_again(self) -> None:
         """Let it in by its query as it is now, where another model may be named; the one before is left.
 
         Raises what says that the other one does not take it.
         """
-        before = self._deployment
+        before = self.ticket
         self._enter()
-        if before is not None:
-            before.leave()
+        before.leave()
 
     def leave(self) -> None:
-        """Ask no more of what it was let in by."""
-        if self._deployment is not None:
-            self._deployment.leave()
-            self._deployment = None
+        """Ask no more of what it was let in by, and release its body."""
+        self.reservation.release()
+        self.ticket.leave()
+        self.ticket, self._deployment = Ticket(), None
 
     def _enter(self) -> None:
         scope, headers = self.scope, self.exchange.headers
@@ -98,12 +94,13 @@ class ModelRequest(Request):
         client = scope["state"].get("key") or client_of(self, self.services.settings.client_header)
         # Who comes back is known by its address and the length of its body, which is that of its images.
         size = headers.get(b"content-length", b"").decode("latin-1")
+        self.deadline = self._arrived_at + self.seconds
         self.ticket = deployment.enter(client, f"{client} {size}", self.deadline)
         self._deployment = deployment
 
 
 class AdmissionMiddleware:
-    """Lets requests for a model in and answers them by their route, or refuses them."""
+    """Admits requests for a model and answers them by their route, or refuses them."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
         """``app`` gets what is for none of ``routes``, whose paths have no variable parts."""
@@ -114,15 +111,13 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = exchange_of(scope)
-        exchange.check_size()
         route = self._routes.get(scope["path"]) if scope["method"] == "POST" else None
         if route is None:
             await self._app(scope, receive, send)
             return
         scope["route"] = route
         try:
-            request = ModelRequest(exchange, scope, receive, send)
+            request = ModelRequest(scope["state"]["exchange"], scope, receive, send)
         except (HTTPException, Unavailable) as error:
             await problem_for(error).response()(scope, receive, send)
             return
@@ -143,7 +138,7 @@ def _wanted(query: bytes) -> tuple[str | None, str | None]:
 
 
 def client_of(request: Request, header: str | None) -> str:
-    """The client that takes its turn: what the trusted ``header`` says, else the address of the connection.
+    """The client, as the fair queue counts it: what the trusted ``header`` says, else the address of the connection.
 
     A proxy appends the address that it saw to what came in, so of several values only the last can be believed.
     """

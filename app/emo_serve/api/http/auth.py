@@ -25,7 +25,7 @@ _MAX_TOKEN_BYTES = 4096
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="emo-serve"'}
 
 
-class Allowance:
+class RateLimiter:
     """Limits of one client: requests per second, in bursts of at most one second's worth, and concurrent requests."""
 
     def __init__(self, per_second: float | None, at_a_time: int | None) -> None:
@@ -34,7 +34,7 @@ class Allowance:
         self._under_way = 0
         self._paid_until = 0.0  # the time up to which the admitted requests have used up the rate
 
-    def enter(self, now: float) -> None:
+    def acquire(self, now: float) -> None:
         """Admit a request; ``now`` in seconds. Raises RateExceeded."""
         if self._at_a_time is not None and self._under_way >= self._at_a_time:
             msg = f"This API key has {self._under_way} requests under way; allowed are {self._at_a_time} at a time."
@@ -48,7 +48,7 @@ class Allowance:
             self._paid_until = paid_until
         self._under_way += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Count an admitted request as ended."""
         self._under_way -= 1
 
@@ -69,7 +69,7 @@ class ApiKeyMiddleware:
         self._keys = keys
         self._limits = per_second, at_a_time
         self._open_paths = open_paths
-        self._allowances: dict[str, Allowance] = {}
+        self._limiters: dict[str, RateLimiter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] != "http" or scope["path"] in self._open_paths:
@@ -77,9 +77,9 @@ class ApiKeyMiddleware:
             return
         try:
             name = self._name_of(_shown_key(Headers(scope=scope)))
-            if (allowance := self._allowances.get(name)) is None:
-                allowance = self._allowances[name] = Allowance(*self._limits)
-            allowance.enter(asyncio.get_running_loop().time())
+            if (limiter := self._limiters.get(name)) is None:
+                limiter = self._limiters[name] = RateLimiter(*self._limits)
+            limiter.acquire(asyncio.get_running_loop().time())
         except (HTTPException, RateExceeded) as error:
             await problem_for(error).response()(scope, receive, send)
             return
@@ -87,7 +87,7 @@ class ApiKeyMiddleware:
         try:
             await self._app(scope, receive, send)
         finally:
-            allowance.leave()
+            limiter.release()
 
     def _name_of(self, key: str) -> str:
         """Name of the key's owner, found in the same time for any key. Raises HTTPException 401."""

@@ -1,10 +1,5 @@
 """Memory budget for the request bodies of all requests together; an ``Exchange`` limits the body of one request."""
 
-from typing import Self
-
-from starlette.requests import ClientDisconnect
-
-from emo_serve.api.http.exchange import Exchange, announced_bytes
 from emo_serve.errors import QueueFull
 
 _RETRY_AFTER_SECONDS = 1.0
@@ -22,10 +17,6 @@ class BodyBudget:
         """Bytes that are reserved now."""
         return self._held
 
-    def reserve(self) -> "Reservation":
-        """A reservation of 0 bytes for one request; the end of its ``with`` block releases all of it."""
-        return Reservation(self)
-
     def take(self, more: int) -> None:
         """Reserve this many more bytes; raises QueueFull if they do not fit."""
         if self._held + more > self._limit:
@@ -42,7 +33,7 @@ class BodyBudget:
 
 
 class Reservation:
-    """Bytes that one request has reserved of a budget, for the duration of a ``with`` block."""
+    """Bytes that one request has reserved of a budget."""
 
     __slots__ = ("_budget", "_size")
 
@@ -50,34 +41,13 @@ class Reservation:
         self._budget = budget
         self._size = 0
 
-    def __enter__(self) -> Self:
-        return self
-
     def hold(self, size: int) -> None:
         """Grow the reservation to this many bytes in all; raises QueueFull if they do not fit."""
         if size > self._size:
             self._budget.take(size - self._size)
             self._size = size
 
-    def __exit__(self, *ended: object) -> None:
+    def release(self) -> None:
+        """Give all of it back."""
         self._budget.give_back(self._size)
-
-
-async def read_body(exchange: Exchange, reservation: Reservation) -> list[bytes]:
-    """The body in pieces, reserved before it is read as far as Content-Length states its size, otherwise as it grows.
-
-    Raises ClientDisconnect, and whatever ``Exchange.receive`` and ``Reservation.hold`` raise.
-    """
-    reservation.hold(announced_bytes(exchange.headers))
-    received = 0
-    chunks: list[bytes] = []
-    while True:
-        message = await exchange.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = message.get("body", b"")
-        received += len(chunk)
-        reservation.hold(received)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks
+        self._size = 0

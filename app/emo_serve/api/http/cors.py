@@ -17,8 +17,8 @@ _USUAL = ("GET", "HEAD", "POST")
 """Where there is no route: a page may read that."""
 
 
-def across_origins(origins: Collection[str], routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
-    """What adds to each answer of an application what a browser wants to see there, for pages of ``origins``.
+def cors_layer(origins: Collection[str], routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
+    """Wraps an application so that pages of ``origins`` may use it from a browser.
 
     A page never gets to send cookies or the like: who may ask is decided by keys. Its methods are those that the
     ``routes`` have for the path, and usual ones where there is none.
@@ -28,17 +28,17 @@ def across_origins(origins: Collection[str], routes: Iterable[BaseRoute]) -> Cal
     def methods_of(path: str) -> list[str]:
         return sorted({method for regex, methods in known if regex.match(path) for method in methods}) or list(_USUAL)
 
-    def dress(app: ASGIApp) -> ASGIApp:
+    def wrap(app: ASGIApp) -> ASGIApp:
         usual = _Cors(app, origins, _USUAL)
 
-        async def dressed(scope: Scope, receive: Receive, send: Send) -> None:
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
             is_preflight = scope["type"] == "http" and scope["method"] == "OPTIONS"
             cors = _Cors(app, origins, methods_of(scope["path"])) if is_preflight else usual
             await cors(scope, receive, send)
 
-        return dressed
+        return wrapped
 
-    return dress
+    return wrap
 
 
 class _Cors(CORSMiddleware):

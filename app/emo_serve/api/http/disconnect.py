@@ -1,22 +1,20 @@
-"""Work that ends when the client that it is for leaves."""
+"""Work that ends when its client disconnects."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 
 from emo_serve.api.http.exchange import Exchange
 
-T = TypeVar("T")
 
+@contextmanager
+def cancel_on_disconnect(exchange: Exchange) -> Iterator[None]:
+    """Cancel what is awaited inside when the client disconnects, and raise ClientDisconnect instead.
 
-async def cancel_on_disconnect(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` gives; when the client leaves before, the work is cancelled and ClientDisconnect raised.
-
-    The body must have been read, so that there is nothing to receive but that the client left.
+    The body must have been read, so that nothing can be received but the disconnect.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine runs in a task
@@ -30,7 +28,7 @@ async def cancel_on_disconnect(exchange: Exchange, work: Coroutine[Any, Any, T])
 
     stop = _watch(exchange, leave)
     try:
-        return await work
+        yield
     except asyncio.CancelledError:
         if has_left and not task.uncancel():
             raise ClientDisconnect from None
@@ -41,7 +39,7 @@ async def cancel_on_disconnect(exchange: Exchange, work: Coroutine[Any, Any, T])
 
 
 def _watch(exchange: Exchange, leave: Callable[[], None]) -> Callable[[], object]:
-    """Have ``leave`` called when the client has left, until what is given is called."""
+    """Have ``leave`` called when the client disconnects; returns what ends that."""
     connection = exchange.connection
     if connection is None:
         return asyncio.ensure_future(_wait(exchange, leave)).cancel

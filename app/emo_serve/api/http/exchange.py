@@ -5,12 +5,16 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Protocol
+from contextlib import nullcontext, suppress
+from functools import partial
+from typing import Protocol
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from emo_serve.api.http.body_budget import Reservation
+from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.vision.results import Timings
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -56,9 +60,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_announced",
+        "_content_length",
         "_drain",
-        "_is_held",
         "_is_read",
         "_max_bytes",
         "_receive",
@@ -67,6 +70,7 @@ class Exchange:
         "began",
         "connection",
         "headers",
+        "is_held",
         "request_id",
         "stages",
         "status",
@@ -92,30 +96,44 @@ class Exchange:
         self._send = send
         self._max_bytes = max_bytes
         self._drain = drain
-        self._announced = announced_bytes(self.headers)
+        self._content_length = _content_length(self.headers)
         self._received = 0
-        self._is_read = not self._announced and b"transfer-encoding" not in self.headers
-        self._is_held = False
+        self._is_read = not self._content_length and b"transfer-encoding" not in self.headers
+        self.is_held = False
+        """The end of the response waits for ``lingering_close``, as part of the body has not arrived."""
 
-    def check_wire(self) -> None:
-        """Raise the error that the server found in the request, if any."""
-        if self.connection is not None and self.connection.fault is not None:
-            raise self.connection.fault
+    def check(self) -> None:
+        """Raise the error that the server found in the request, or HTTPException 413 if it is too large by its head."""
+        self._check_fault()
+        self._check_size(self._content_length)
 
-    def check_size(self) -> None:
-        """Raise HTTPException 413 if the Content-Length is too large."""
-        if self._announced > self._max_bytes:
-            raise self._too_large()
+    async def read_body(self, reservation: Reservation, deadlines: Deadlines, timeout_seconds: float) -> list[bytes]:
+        """The body in pieces, reserved before it is read as far as Content-Length states its size, else as it grows.
+
+        Raises HTTPException 408 if it does not arrive within ``timeout_seconds``, ClientDisconnect, and whatever
+        ``receive`` and ``Reservation.hold`` raise.
+        """
+        reservation.hold(self._content_length)
+        chunks: list[bytes] = []
+        too_slow = partial(_too_slow, timeout_seconds)
+        with nullcontext() if self.has_arrived else deadlines.within(timeout_seconds, too_slow):
+            while True:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                reservation.hold(self._received)
+                chunks.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return chunks
 
     async def receive(self) -> Message:
         """The next piece of the body; raises HTTPException 413 once it is too large, or the error the server found."""
         message = await self._receive()
-        self.check_wire()
+        self._check_fault()
         if not message.get("more_body", False):
             self._is_read = True
         self._received += len(message.get("body", b""))
-        if self._received > self._max_bytes:
-            raise self._too_large()
+        self._check_size(self._received)
         return message
 
     async def send(self, message: Message) -> None:
@@ -124,14 +142,12 @@ class Exchange:
             self.status = message["status"]
             message["headers"] = self._with_common_headers(message.get("headers", ()))
         elif not message.get("more_body", False) and not self.has_arrived:
-            self._is_held = True
+            self.is_held = True
             message = {**message, "more_body": True}
         await self._send(message)
 
     async def lingering_close(self) -> None:
-        """If the end of the response is held back: read and discard the body for up to 5 seconds, then send it."""
-        if not self._is_held:
-            return
+        """Read and discard the body for up to 5 seconds, then send the end of the response, which was held back."""
         if self.connection is not None:
             self.connection.discard_body()
         with suppress(TimeoutError):
@@ -160,20 +176,22 @@ class Exchange:
             common.append((b"connection", b"close"))  # the next request opens another connection
         return common
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The request body is larger than the {self._max_bytes} bytes that are allowed.")
+    def _check_fault(self) -> None:
+        if self.connection is not None and self.connection.fault is not None:
+            raise self.connection.fault
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            detail = f"The request body is larger than the {self._max_bytes} bytes that are allowed."
+            raise HTTPException(413, detail)
 
 
-def exchange_of(scope: Mapping[str, Any]) -> Exchange:
-    """The exchange of an ASGI scope."""
-    exchange = scope["state"]["exchange"]
-    if not isinstance(exchange, Exchange):
-        raise TypeError(exchange)
-    return exchange
+def _too_slow(seconds: float) -> HTTPException:
+    return HTTPException(408, f"The body did not arrive within {seconds:g} seconds.")
 
 
-def announced_bytes(headers: Mapping[bytes, bytes]) -> int:
-    """The Content-Length; 0 if it is missing or invalid."""
+def _content_length(headers: Mapping[bytes, bytes]) -> int:
+    """0 if it is missing or invalid."""
     length = headers.get(b"content-length", b"").strip(b" \t")
     return int(length.lstrip(b"0")[:20] or b"0") if length.isdigit() else 0
 
@@ -181,8 +199,8 @@ def announced_bytes(headers: Mapping[bytes, bytes]) -> int:
 def stage_seconds(timings: Sequence[Timings]) -> dict[str, float]:
     """Stage -> seconds, summed over the images; without ``total``, which is measured for the whole request."""
     sums: dict[str, float] = {}
-    for stages in [image.stages() for image in timings]:
-        sums = {stage: sums.get(stage, 0.0) + seconds for stage, seconds in stages.items()} if sums else stages
+    for image in timings:
+        sums = {stage: sums.get(stage, 0.0) + seconds for stage, seconds in image.stages.items()}
     sums.pop("total", None)
     return sums
 

@@ -37,11 +37,11 @@ class RequestMiddleware:
         drain: asyncio.Event,
         max_bytes: int,
         paths: Paths | None = None,
-        dress: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+        wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
-        """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``dress`` wraps everything that sends a response."""
-        self._app = dress(app)
-        self._dress = dress
+        """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``wrap`` wraps everything that sends a response."""
+        self._app = wrap(app)
+        self._wrap = wrap
         self._metrics = metrics
         self._drain = drain
         self._max_bytes = max_bytes
@@ -53,17 +53,17 @@ class RequestMiddleware:
             return
         exchange = Exchange(scope, receive, send, self._max_bytes, self._drain)
         scope.setdefault("state", {})["exchange"] = exchange
-        self._paths.settle(scope, exchange.headers)
+        self._paths.resolve(scope, exchange.headers)
         token = request_id.set(exchange.request_id)
         try:
-            exchange.check_wire()
+            exchange.check()
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             pass  # nobody is left to answer
         except Exception as error:
             if exchange.status is not None:  # part of a response is sent: only the server can close the connection
                 raise
-            await self._dress(problem_for(error).response())(scope, exchange.receive, exchange.send)
+            await self._wrap(problem_for(error).response())(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.perf_counter() - exchange.began
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)
@@ -72,7 +72,8 @@ class RequestMiddleware:
             # The server keeps the scope until the connection's next request, and the exchange refers to the server:
             # the model of a response would stay in memory that long, or in a reference cycle.
             scope["state"].clear()
-        await exchange.lingering_close()
+        if exchange.is_held:
+            await exchange.lingering_close()
 
 
 def route_of(scope: Scope) -> str:

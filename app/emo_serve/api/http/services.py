@@ -14,11 +14,11 @@ from emo_serve.metrics.definitions import Metrics
 from emo_serve.metrics.merge import Snapshot
 from emo_serve.settings import Settings
 
-Gather = Callable[[], Awaitable[Snapshot]]
+GatherMetrics = Callable[[], Awaitable[Snapshot]]
 """Gives the metrics of all workers as one; raises Unavailable."""
 
-AskAll = Callable[[bool], Awaitable[list[dict[str, Any]]]]
-"""Gives what every worker serves, with True after it has followed the repository; raises Unavailable."""
+GatherStates = Callable[[bool], Awaitable[list[dict[str, Any]]]]
+"""Gives what every worker serves, with True after it has reconciled; raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Services:
     """Until when bodies may arrive."""
     drain: asyncio.Event
     """Set when the process has been told to stop."""
-    gather: Gather | None
+    gather_metrics: GatherMetrics | None
     """None where this process is the only one."""
-    ask_all: AskAll | None
+    gather_states: GatherStates | None
     """The same."""
 
 

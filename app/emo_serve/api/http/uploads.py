@@ -6,15 +6,14 @@ import codecs
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from pydantic import ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.exceptions import HTTPException
 
-from emo_serve.api.http.body_budget import Reservation, read_body
+from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.wire.schemas import JsonImages
 from emo_serve.engine.scheduling.deadlines import Deadlines
@@ -59,16 +58,11 @@ async def read_uploads(
     """The images in the body of a request, whose bytes are reserved in ``reservation``.
 
     Raises UnsupportedMediaType for any other Content-Type, InvalidRequest for a malformed body or one with no image or
-    more than ``max_images``, HTTPException 408 if it does not arrive within ``timeout_seconds``, and whatever
-    ``read_body`` raises.
+    more than ``max_images``, and whatever ``Exchange.read_body`` raises.
     """
     headers = exchange.headers
     take = _reader(headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity"), max_images)
-    if exchange.has_arrived:  # so there is nothing to wait for
-        pieces = await read_body(exchange, reservation)
-    else:
-        with deadlines.within(timeout_seconds, partial(_too_slow, timeout_seconds)):
-            pieces = await read_body(exchange, reservation)
+    pieces = await exchange.read_body(reservation, deadlines, timeout_seconds)
     if sum(map(len, pieces)) <= (_PIECE if take is _raw else _INLINE_BYTES):
         return take(b"".join(pieces))
     return await asyncio.to_thread(lambda: take(b"".join(pieces)))
@@ -77,10 +71,6 @@ async def read_uploads(
 def is_form(exchange: Exchange) -> bool:
     """True if the body may contain form fields."""
     return exchange.headers.get(b"content-type", b"").strip().lower().startswith(b"multipart/form-data")
-
-
-def _too_slow(seconds: float) -> HTTPException:
-    return HTTPException(408, f"The body did not arrive within {seconds:g} seconds.")
 
 
 @lru_cache(maxsize=128)  # clients repeat the same headers

@@ -176,10 +176,10 @@ async def _apply_change(
 
 
 async def _states(services: Services, *, rescan: bool) -> list[State]:
-    if services.ask_all is not None:
-        return await services.ask_all(rescan)
+    if services.gather_states is not None:
+        return await services.gather_states(rescan)
     if rescan:
-        await services.catalog.follow()
+        await services.catalog.reconcile()
     return [state_of(services.catalog)]
 
 

@@ -43,6 +43,7 @@ async def readyz(request: Request) -> State:
 async def metrics(request: Request) -> Response:
     """The metrics of all workers in Prometheus' text format."""
     services = services_of(request)
-    gathered = snapshot(services.metrics.registry) if services.gather is None else await services.gather()
+    gather = services.gather_metrics
+    gathered = snapshot(services.metrics.registry) if gather is None else await gather()
     body = await asyncio.to_thread(exposition, gathered)  # 10 ms if a model has predicted a thousand classes
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from emo_serve.api.http.admission import ModelRequest
-from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.disconnect import cancel_on_disconnect
 from emo_serve.api.http.uploads import Upload, Uploads, is_form, read_uploads
 from emo_serve.api.routes.openapi import CLASSIFY, DETECT
@@ -51,34 +50,31 @@ Plan = TypeVar("Plan")
 @router.post("/classify", response_model=None, **CLASSIFY)
 async def classify(request: ModelRequest) -> Response:
     """The best classes of each image."""
-    with request.services.bodies.reserve() as reservation:
-        uploads, parameters = await read_request(request, reservation, ClassifyQuery, _plan_classify)
-        outcomes = await answer_uploads(request, uploads, parameters)
-    answers = [_classified(request.deployment, outcome) for outcome in outcomes]
+    deployment, uploads, parameters = await read_request(request, ClassifyQuery, _plan_classify)
+    outcomes = await answer_uploads(request, deployment, uploads, parameters)
+    answers = [_classified(deployment, outcome) for outcome in outcomes]
     return JsonResponse({"results": answers} if uploads.several else answers[0])
 
 
 def _plan_classify(request: ModelRequest) -> ClassifyParameters:
     query = read_query(request.scope["query_string"], ClassifyQuery)
     negotiate(request.exchange.headers.get(b"accept"), (JSON,))
-    request.check_model()
     return ClassifyParameters(top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode)
 
 
 @router.post("/detect", response_model=None, **DETECT)
 async def detect(request: ModelRequest) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
-    with request.services.bodies.reserve() as reservation:
-        uploads, (parameters, query, media_type) = await read_request(request, reservation, DetectQuery, _plan_detect)
-        outcomes = await answer_uploads(request, uploads, parameters)
-        if uploads.several:
-            media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))  # a picture shows one image
-        if media_type != JSON:
-            picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
-            return await _picture(request, uploads, outcomes, picture_type)
+    deployment, uploads, (parameters, query, media_type) = await read_request(request, DetectQuery, _plan_detect)
+    outcomes = await answer_uploads(request, deployment, uploads, parameters)
+    if uploads.several:
+        media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))  # a picture shows one image
+    if media_type != JSON:
+        picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
+        return await _picture(request, deployment, uploads, outcomes, picture_type)
     if query.format == "coco":
         return _coco(outcomes)
-    answers = [_detected(request.deployment, outcome, query) for outcome in outcomes]
+    answers = [_detected(deployment, outcome, query) for outcome in outcomes]
     return JsonResponse({"results": answers} if uploads.several else answers[0])
 
 
@@ -99,57 +95,58 @@ def _plan_detect(request: ModelRequest) -> tuple[DetectParameters, DetectQuery, 
 
 
 async def read_request(
-    request: ModelRequest, reservation: Reservation, model: type[BaseModel], plan: Callable[[ModelRequest], Plan]
-) -> tuple[Uploads, Plan]:
-    """The images of the request, and the ``plan`` that follows from its query, whose fields are those of ``model``.
+    request: ModelRequest, model: type[BaseModel], plan: Callable[[ModelRequest], Plan]
+) -> tuple[Deployment, Uploads, Plan]:
+    """What answers the request, its images, and the ``plan`` for its query, whose fields are those of ``model``.
 
     What is wrong with the query is raised before the body is read. Where a form holds parameters, they are put into the
     query, and the plan is made again.
     """
     scope, services, missing = request.scope, request.services, None
     try:
-        planned = plan(request)
+        planned, deployment = plan(request), request.deployment
     except ModelNotFound as error:
         if not is_form(request.exchange) or b"model=" in scope["query_string"]:
             raise
         missing = error  # the form may name a model that there is
     most = services.settings.max_images_per_request
     try:
-        uploads = await read_uploads(request.exchange, reservation, most, services.deadlines, request.seconds)
+        uploads = await read_uploads(request.exchange, request.reservation, most, services.deadlines, request.seconds)
     except QueueFull:
         if missing is None:
-            request.deployment.count_refused_body()
+            deployment.count_refused_body()
         raise
     if uploads.fields and (query := with_fields(scope["query_string"], uploads.fields, model)) != scope["query_string"]:
         scope["query_string"] = query
         if any(name in {"model", "version"} for name, value in uploads.fields if value):
             request.enter_again()
-        return uploads, plan(request)
-    if missing is not None:
+        planned, deployment = plan(request), request.deployment
+    elif missing is not None:
         raise missing
-    return uploads, planned
+    return deployment, uploads, planned
 
 
-async def answer_uploads(request: ModelRequest, uploads: Uploads, parameters: Parameters) -> list[Outcome]:
+async def answer_uploads(
+    request: ModelRequest, deployment: Deployment, uploads: Uploads, parameters: Parameters
+) -> list[Outcome]:
     """What became of each image of the request; raises where that is one error for all of them."""
-    outcomes = await cancel_on_disconnect(request.exchange, _answer_all(request, uploads.images, parameters))
+    with cancel_on_disconnect(request.exchange):
+        if len(uploads.images) == 1:
+            outcomes = [await _answer(request, deployment, uploads.images[0], parameters)]
+        else:
+            answers = (_answer(request, deployment, image, parameters) for image in uploads.images)
+            outcomes = await asyncio.gather(*answers)
     request.exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]
     _raise_common_error(uploads, outcomes)
     return outcomes
 
 
-async def _answer_all(request: ModelRequest, images: Sequence[Upload], parameters: Parameters) -> list[Outcome]:
-    if len(images) == 1:
-        return [await _answer(request, images[0], parameters)]
-    return await asyncio.gather(*(_answer(request, image, parameters) for image in images))
-
-
-async def _answer(request: ModelRequest, image: Upload, parameters: Parameters) -> Outcome:
+async def _answer(request: ModelRequest, deployment: Deployment, image: Upload, parameters: Parameters) -> Outcome:
     """What becomes of one image; an error is its own and leaves its neighbours alone."""
     if isinstance(image, InvalidRequest):
         return image
     try:
-        return await request.deployment.predict(Job(image, parameters, request.deadline, request.ticket))
+        return await deployment.predict(Job(image, parameters, request.deadline, request.ticket))
     except ServiceError as error:
         return error
 
@@ -192,13 +189,18 @@ def _coco(outcomes: Sequence[Outcome]) -> Response:
 
 
 async def _picture(
-    request: ModelRequest, uploads: Uploads, outcomes: Sequence[Outcome], media_type: PictureType
+    request: ModelRequest,
+    deployment: Deployment,
+    uploads: Uploads,
+    outcomes: Sequence[Outcome],
+    media_type: PictureType,
 ) -> Response:
     (image,), (outcome,) = uploads.images, outcomes
     if isinstance(outcome, ServiceError) or isinstance(image, InvalidRequest):
         raise TypeError(outcome)
-    drawing = request.deployment.draw(image, _detections(outcome), media_type, request.deadline)
-    return Response(await cancel_on_disconnect(request.exchange, drawing), media_type=media_type)
+    with cancel_on_disconnect(request.exchange):
+        drawn = await deployment.draw(image, _detections(outcome), media_type, request.deadline)
+    return Response(drawn, media_type=media_type)
 
 
 def _detections(prediction: Prediction) -> Detections:

@@ -26,20 +26,19 @@ router = APIRouter(tags=["predict"])
 @router.post("/segment", response_model=None, **SEGMENT)
 async def segment(request: ModelRequest) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
-    with request.services.bodies.reserve() as reservation:
-        uploads, (parameters, query, media_type) = await read_request(request, reservation, SegmentQuery, _plan)
-        outcomes = await answer_uploads(request, uploads, parameters)
-        if uploads.several:  # a picture shows one image
-            if query.format == "overlay":
-                msg = "format = 'overlay': allowed is one image; this request may have several."
-                raise InvalidParameter(msg)
-            media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))
-        if media_type == "image/png" and query.format == "labels":
-            return await _labels(request, outcomes)
-        if media_type != JSON:
-            picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
-            return await _overlay(request, uploads, outcomes, picture_type)
-    answers = [_segmented(request.deployment, outcome) for outcome in outcomes]
+    deployment, uploads, (parameters, query, media_type) = await read_request(request, SegmentQuery, _plan)
+    outcomes = await answer_uploads(request, deployment, uploads, parameters)
+    if uploads.several:  # a picture shows one image
+        if query.format == "overlay":
+            msg = "format = 'overlay': allowed is one image; this request may have several."
+            raise InvalidParameter(msg)
+        media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))
+    if media_type == "image/png" and query.format == "labels":
+        return await _labels(request, deployment, outcomes)
+    if media_type != JSON:
+        picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
+        return await _overlay(request, deployment, uploads, outcomes, picture_type)
+    answers = [_segmented(deployment, outcome) for outcome in outcomes]
     return JsonResponse({"results": answers} if uploads.several else answers[0])
 
 
@@ -47,7 +46,6 @@ def _plan(request: ModelRequest) -> tuple[SegmentParameters, SegmentQuery, str]:
     query = read_query(request.scope["query_string"], SegmentQuery)
     available = PICTURES if query.format == "overlay" else (JSON, *PICTURES)
     media_type = negotiate(request.exchange.headers.get(b"accept"), available)
-    request.check_model()
     return SegmentParameters(full_decode=query.full_decode), query, media_type
 
 
@@ -57,19 +55,25 @@ def _segmented(deployment: Deployment, outcome: Outcome) -> dict[str, Any]:
     return serialize_segmentation(deployment.manifest, deployment.labels, _segmentation(outcome))
 
 
-async def _labels(request: ModelRequest, outcomes: Sequence[Outcome]) -> Response:
-    writing = request.deployment.write_class_map(_segmentation(outcomes[0]), request.deadline)
-    return Response(await cancel_on_disconnect(request.exchange, writing), media_type="image/png")
+async def _labels(request: ModelRequest, deployment: Deployment, outcomes: Sequence[Outcome]) -> Response:
+    with cancel_on_disconnect(request.exchange):
+        written = await deployment.write_class_map(_segmentation(outcomes[0]), request.deadline)
+    return Response(written, media_type="image/png")
 
 
 async def _overlay(
-    request: ModelRequest, uploads: Uploads, outcomes: Sequence[Outcome], media_type: PictureType
+    request: ModelRequest,
+    deployment: Deployment,
+    uploads: Uploads,
+    outcomes: Sequence[Outcome],
+    media_type: PictureType,
 ) -> Response:
     (image,), (outcome,) = uploads.images, outcomes
     if isinstance(image, InvalidRequest):
         raise TypeError(image)
-    drawing = request.deployment.draw(image, _segmentation(outcome), media_type, request.deadline)
-    return Response(await cancel_on_disconnect(request.exchange, drawing), media_type=media_type)
+    with cancel_on_disconnect(request.exchange):
+        drawn = await deployment.draw(image, _segmentation(outcome), media_type, request.deadline)
+    return Response(drawn, media_type=media_type)
 
 
 def _segmentation(outcome: Outcome) -> Segmentation:

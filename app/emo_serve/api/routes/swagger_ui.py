@@ -15,7 +15,6 @@ from types import MappingProxyType
 
 from fastapi import HTTPException, Request, Response
 
-from emo_serve.api.http.exchange import exchange_of
 from emo_serve.api.wire.paths import prefix_of
 
 ASSETS: Mapping[str, str] = MappingProxyType({"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"})
@@ -35,7 +34,7 @@ async def asset(request: Request, name: str) -> Response:
         raise HTTPException(404)
     packed = _packed(name)
     headers = {"Vary": "Accept-Encoding"}
-    if b"gzip" in exchange_of(request.scope).headers.get(b"accept-encoding", b"").lower():
+    if "gzip" in request.headers.get("accept-encoding", "").lower():
         return Response(packed, media_type=ASSETS[name], headers=headers | {"Content-Encoding": "gzip"})
     return Response(await asyncio.to_thread(gzip.decompress, packed), media_type=ASSETS[name], headers=headers)
 

@@ -22,7 +22,7 @@ class Paths:
         self._proxies = tuple(proxies)
         self._beginnings = frozenset({"docs", "openapi.json", "playground", *(route.split("/")[1] for route in routes)})
 
-    def settle(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    def resolve(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Set the path in ``scope`` to the route's own; ``prefix_of`` returns the prefix that clients see before it.
 
         A prefix that the proxy left in the path is removed, unless it could be the beginning of a route, and so are

@@ -54,7 +54,8 @@ class Batcher:
         self._options = options
         self._costs = costs
         self._metrics = metrics
-        self._queue: OrderedDict[_Queued, None] = OrderedDict()  # an ordered set: who leaves is removed at once
+        self.queue: OrderedDict[_Queued, None] = OrderedDict()
+        """The images that wait for a batch; an ordered set, from which who leaves is removed at once."""
         self._arrived = asyncio.Event()
         self._arrived_at = time.perf_counter()
         self._arrival_seconds = 0.0  # from one image to the next, lately
@@ -67,9 +68,10 @@ class Batcher:
         Nor is it where the answer would come past its ``deadline`` (loop.time()); whoever waits ends the wait itself.
         Raises ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
         """
-        self.instances.check()
+        if not self.instances.alive:
+            raise self.instances.ended_error()
         image = _Queued(tensor, deadline, self._loop.create_future(), time.perf_counter())
-        self._queue[image] = None
+        self.queue[image] = None
         self.instances.waiters.add(image.answer)
         self._note_arrival()
         self._arrived.set()
@@ -77,16 +79,6 @@ class Batcher:
             return await image.answer
         finally:
             self._leave_queue(image)
-
-    @property
-    def waiting(self) -> int:
-        """How many images wait for a batch."""
-        return len(self._queue)
-
-    @property
-    def is_better(self) -> bool:
-        """Whether an image gains from others: in one run they cost much less, or some wait for one."""
-        return bool(self._queue) or self._costs.batches_pay(self._max_batch_size)
 
     # ---- forming batches -------------------------------------------------------------------------------------------
 
@@ -104,7 +96,7 @@ class Batcher:
         await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
         await self._wait_for_batch()
         batch = self._take()
-        if self._queue:
+        if self.queue:
             self._arrived.set()
         else:
             self._arrived.clear()
@@ -126,14 +118,14 @@ class Batcher:
         Waiting must save more of the instance's time than it costs, an image must be likely to come in that time, the
         first may wait no longer than the configured delay, and no queued image longer than half of the time it has.
         """
-        size = len(self._queue)
+        size = len(self.queue)
         if not 0 < size < self._max_batch_size or not self._options.max_queue_delay_seconds:
             return 0.0
         gain = self._costs.gain(size)
         if gain < self._arrival_seconds:
             return 0.0
-        waited = time.perf_counter() - next(iter(self._queue)).queued_at
-        deadlines = [image.deadline for image in self._queue if image.deadline is not None]
+        waited = time.perf_counter() - next(iter(self.queue)).queued_at
+        deadlines = [image.deadline for image in self.queue if image.deadline is not None]
         spare = (min(deadlines, default=math.inf) - self._loop.time()) / 2 - self._costs.run_seconds(size + 1)
         return min(gain, self._options.max_queue_delay_seconds - waited, spare)
 
@@ -144,8 +136,8 @@ class Batcher:
 
     def _take(self) -> list[_Queued]:
         batch: list[_Queued] = []
-        while self._queue and len(batch) < self._max_batch_size:
-            image = next(iter(self._queue))
+        while self.queue and len(batch) < self._max_batch_size:
+            image = next(iter(self.queue))
             self._leave_queue(image)
             if not image.answer.done():  # done: cancelled in this very turn, by its client or its deadline
                 batch.append(image)
@@ -166,7 +158,7 @@ class Batcher:
         return [image for image in batch if image not in late]
 
     def _leave_queue(self, image: _Queued) -> None:
-        self._queue.pop(image, None)
+        self.queue.pop(image, None)
         self.instances.waiters.discard(image.answer)
 
     # ---- running them ----------------------------------------------------------------------------------------------
@@ -176,7 +168,7 @@ class Batcher:
             await self._compute(batch)
         except BaseException:  # this task was killed; nobody may be left waiting
             for image in batch:
-                _reject(image, self.instances.gone())
+                _reject(image, self.instances.ended_error())
             raise
         finally:
             self.instances.idle.release()
@@ -203,9 +195,9 @@ class Batcher:
                     await self._compute([image])
             return
         self._costs.ran(len(batch), computed.seconds)
-        for row, image in enumerate(batch):
+        for image, outputs in zip(batch, computed.outputs, strict=True):
             if not image.answer.done():  # its client may have left meanwhile
-                image.answer.set_result(computed.of_image(row, computed.started_at - image.queued_at))
+                image.answer.set_result(Run(outputs, computed.started_at - image.queued_at, computed.seconds))
 
     def _infer(self, is_heavy: bool, tensors: list[NDArray[np.uint8]]) -> Inference:  # noqa: FBT001  by position
         if is_heavy:

@@ -10,11 +10,11 @@ from contextlib import suppress
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.pipeline import Pipeline
-from emo_serve.engine.execution.pixel_threads import guarded
-from emo_serve.engine.execution.session import infer
+from emo_serve.engine.execution.pixel_threads import internal_error
+from emo_serve.engine.execution.session import Run, infer
 from emo_serve.engine.host import lower_priority
+from emo_serve.engine.scheduling.admission import Admission
 from emo_serve.engine.scheduling.job import Job
-from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.errors import ServiceError
 from emo_serve.metrics.definitions import ModelMetrics
 from emo_serve.vision.results import Prediction
@@ -23,13 +23,15 @@ from emo_serve.vision.results import Prediction
 class InlineExecutor:
     """Runs single images in the threads of one session's instances; used from one event loop."""
 
-    def __init__(self, pipeline: Pipeline, batcher: Batcher, scheduler: Scheduler, metrics: ModelMetrics) -> None:
+    def __init__(self, pipeline: Pipeline, batcher: Batcher, admission: Admission, metrics: ModelMetrics) -> None:
         """Share the instances with the ``batcher``, to which images go that are better off together."""
         self._pipeline = pipeline
         self._batcher = batcher
         self._instances = batcher.instances
-        self._scheduler = scheduler
-        self._ready = scheduler.queue.ready
+        self._admission = admission
+        self._costs = admission.costs
+        self._queue = admission.queue
+        self._ready = admission.queue.ready
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._at_work = 0
@@ -40,15 +42,18 @@ class InlineExecutor:
 
         An instance is idle then, or takes what is ready when it has ended its image.
         """
-        return (self._at_work > 0 or not self._instances.idle.locked()) and not self._batcher.is_better
+        if self._batcher.queue or self._costs.batches_pay:
+            return False
+        return self._at_work > 0 or not self._instances.idle.locked()
 
     async def run(self, job: Job) -> Prediction:
         """Answer one image that has its slot, all steps in one thread; its waiter gone before a step, none follows.
 
-        To be called where it ``is_best``, in the same turn of the event loop. Raises what the scheduler and the steps
-        raise, ShuttingDown, ModelNotReady or InferenceFailed.
+        To be called where it ``is_best``, in the same turn of the event loop. Raises what the steps raise,
+        ShuttingDown, ModelNotReady, DeadlineExceeded or InferenceFailed.
         """
-        self._instances.check()
+        if not self._instances.alive:
+            raise self._instances.ended_error()
         answer: asyncio.Future[Prediction] = self._loop.create_future()
         job.answer = answer
         self._instances.waiters.add(answer)
@@ -74,32 +79,34 @@ class InlineExecutor:
 
     def _answer(self, job: Job) -> None:
         try:
-            prediction = guarded(self._take_through, job)
+            prediction = self._predict(job)
         except ServiceError as error:
             self._loop.call_soon_threadsafe(self._fail, job, error)
+        except BaseException as error:  # noqa: BLE001  as in the pixel threads
+            self._loop.call_soon_threadsafe(self._fail, job, internal_error(error))
         else:
             if prediction is not None:
                 self._loop.call_soon_threadsafe(self._settle, job, prediction)
 
-    def _take_through(self, job: Job) -> Prediction | None:
+    def _predict(self, job: Job) -> Prediction | None:
         """All steps of one image; None where nobody waits for it any more."""
         begun = time.perf_counter()
-        self._scheduler.check(job)
-        if self._scheduler.costs.is_heavy:
+        self._admission.check_start(job)
+        if self._costs.is_heavy:
             lower_priority()
         prepared = self._pipeline.prepare(job)
         if job.answer.done():
             return None
         computed = infer(self._instances.session, [prepared.tensor])
-        return self._pipeline.finish(job, prepared, computed.of_image(0, begun - job.started_at))
+        return self._pipeline.finish(job, prepared, Run(computed.outputs[0], begun - job.started_at, computed.seconds))
 
     # ---- on the event loop -----------------------------------------------------------------------------------------
 
     def _settle(self, job: Job, prediction: Prediction) -> None:
         self._metrics.batch(1)
-        self._scheduler.costs.ran(1, prediction.timings.infer)
+        self._costs.ran(1, prediction.timings.stages["infer"])
         if not job.answer.done():
-            self._scheduler.computed(job)
+            self._queue.finish(job)
             job.answer.set_result(prediction)
 
     def _fail(self, job: Job, error: ServiceError) -> None:

@@ -23,24 +23,15 @@ class Instances:
         self.threads = ThreadPoolExecutor(count, thread_name_prefix=f"infer-{name}")
         self.waiters: set[asyncio.Future[Any]] = set()
         """What is told when the instances end: all that wait, but for the images of a batch that runs."""
+        self.alive = True
+        """Whether images are being answered."""
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._dead = False
 
-    @property
-    def alive(self) -> bool:
-        """Whether images are being answered."""
-        return not (self._dead or self._closed)
-
-    def check(self) -> None:
-        """Raise ShuttingDown or ModelNotReady where no image is answered any more."""
-        if self._dead or self._closed:
-            raise self.gone()
-
-    def gone(self) -> ServiceError:
-        """Why an image that was accepted gets no answer; a new error each time, as each collects a traceback."""
+    def ended_error(self) -> ServiceError:
+        """ShuttingDown or ModelNotReady for one image; a new one each time, as each collects a traceback."""
         if self._closed:
             return ShuttingDown(f"Model {self.name!r} was shut down before it answered.")
         return ModelNotReady(f"Model {self.name!r} stopped working.")
@@ -53,7 +44,7 @@ class Instances:
 
     async def close(self) -> None:
         """Reject what waits, and end the tasks and the threads."""
-        self._closed = True
+        self._closed, self.alive = True, False
         self._reject_waiters()
         tasks = list(self._tasks)
         for task in tasks:
@@ -64,9 +55,9 @@ class Instances:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if failure is None or self._closed or self._dead:
+        if failure is None or not self.alive:
             return
-        self._dead = True
+        self.alive = False
         logger.critical("the batcher died", extra={"model": self.name, "task": task.get_name()}, exc_info=failure)
         self._reject_waiters()
         self._on_death()
@@ -74,4 +65,4 @@ class Instances:
     def _reject_waiters(self) -> None:
         for waiter in self.waiters:
             if not waiter.done():
-                waiter.set_exception(self.gone())
+                waiter.set_exception(self.ended_error())

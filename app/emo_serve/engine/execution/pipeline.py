@@ -63,13 +63,12 @@ class Pipeline:
         computed = time.perf_counter()
         result = self._task.postprocess(run.outputs, prepared.geometry, job.parameters)
         ended = time.perf_counter()
-        timings = Timings(
-            decode=prepared.decode_seconds,
-            preprocess=prepared.preprocess_seconds,
-            queue=job.started_at - job.accepted_at + run.queue_seconds,
-            infer=run.infer_seconds,
-            postprocess=ended - computed,
-            total=ended - job.accepted_at,
-            scale=prepared.scale,
-        )
-        return Prediction(prepared.geometry.image, result, timings)
+        stages = {
+            "decode": prepared.decode_seconds,
+            "preprocess": prepared.preprocess_seconds,
+            "queue": job.started_at - job.accepted_at + run.queue_seconds,
+            "infer": run.infer_seconds,
+            "postprocess": ended - computed,
+            "total": ended - job.accepted_at,
+        }
+        return Prediction(prepared.geometry.image, result, Timings(stages, prepared.scale))

@@ -43,6 +43,14 @@ def guarded(function: Callable[[*Ts], T], *args: *Ts) -> T:
     except ServiceError:
         raise
     except BaseException as error:
-        # BaseException: a future cannot hold StopIteration, and SystemExit must not end the server.
-        msg = "the image could not be processed because of an internal error"
-        raise InferenceFailed(msg) from error
+        raise internal_error(error) from error
+
+
+def internal_error(error: BaseException) -> InferenceFailed:
+    """What an exception of a step comes as that is no ServiceError.
+
+    BaseExceptions too: a future cannot hold StopIteration, and SystemExit must not end the server.
+    """
+    failure = InferenceFailed("the image could not be processed because of an internal error")
+    failure.__cause__ = error
+    return failure

@@ -71,8 +71,8 @@ class OrtSession:
         return outputs
 
 
-class LooseGraph:
-    """A graph that has no manifest yet."""
+class GraphSession:
+    """An ONNX Runtime session of a graph that has no manifest yet."""
 
     def __init__(self, graph: bytes) -> None:
         """Load it; raises StartupError where that fails."""
@@ -83,7 +83,7 @@ class LooseGraph:
             raise StartupError(msg) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def answer(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """What it answers, by name: the outputs that are arrays of numbers; raises StartupError where it fails."""
         try:
             answers = zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)
@@ -165,15 +165,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The outputs (N, ...) of a batch, and when (``time.perf_counter()``) and how long it ran."""
+    """The outputs of each image of a batch, and when (``time.perf_counter()``) and how long it ran."""
 
-    outputs: Outputs
+    outputs: list[Outputs]
     started_at: float
     seconds: float
-
-    def of_image(self, row: int, queue_seconds: float) -> Run:
-        """What belongs to one of the images, which had waited for so long."""
-        return Run({name: values[row] for name, values in self.outputs.items()}, queue_seconds, self.seconds)
 
 
 def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:
@@ -187,7 +183,9 @@ def infer(session: Session, tensors: list[NDArray[np.uint8]]) -> Inference:
         # BaseException: a future cannot hold StopIteration, and SystemExit must not end the server.
         msg = "the model failed on this image"
         raise InferenceFailed(msg) from error
-    return Inference(outputs, started_at, time.perf_counter() - started_at)
+    seconds = time.perf_counter() - started_at
+    rows = [{name: values[row] for name, values in outputs.items()} for row in range(len(tensors))]
+    return Inference(rows, started_at, seconds)
 
 
 def _check_count(outputs: Outputs, count: int) -> None:

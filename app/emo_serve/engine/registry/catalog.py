@@ -49,13 +49,15 @@ class Catalog:
         """
         self._settings = settings
         self._on_death = on_death
-        self._workers = PixelThreads(settings.decode_threads or usable_cores())
+        self._pixel_threads = PixelThreads(settings.decode_threads or usable_cores())
         self._configured_defaults = {
             "classify": settings.default_classify_model,
             "detect": settings.default_detect_model,
             "segment": settings.default_segment_model,
         }
-        self._reconciler = Reconciler(settings, metrics, self._workers, self._died, open_session, retry_sync, preflight)
+        self._reconciler = Reconciler(
+            settings, metrics, self._pixel_threads, self._died, open_session, retry_sync, preflight
+        )
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
         self._tasks: list[asyncio.Task[None]] = []
@@ -69,16 +71,16 @@ class Catalog:
 
     async def start(self) -> None:
         """Load every model of the repository, one after the other, in a thread; a broken one is kept as a failure."""
-        await self._reconciler.follow()
+        await self._reconciler.reconcile()
         self._state = "started"
         for obstacle in self.not_ready_reasons():
             logger.error("not ready", extra={"reason": obstacle})
         if self._settings.watch_seconds is not None:
             self._start(watch(self._settings.models, self._settings.watch_seconds, self._reconciler), "watcher")
 
-    async def follow(self) -> None:
+    async def reconcile(self) -> None:
         """Reconcile with the repository; versions that failed before are tried again."""
-        await self._reconciler.follow()
+        await self._reconciler.reconcile()
 
     # ---- lookup ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class Catalog:
 
     def aliases(self, deployment: Deployment) -> list[str]:
         """The aliases of this deployment."""
-        named = self._reconciler.aliases.get(deployment.manifest.name, {})
+        named = self._reconciler.configs.aliases.get(deployment.manifest.name, {})
         return sorted(alias for alias, version in named.items() if version == deployment.manifest.version)
 
     def is_default(self, deployment: Deployment) -> bool:
@@ -154,7 +156,7 @@ class Catalog:
         picked = self._version(name, versions, version or DEFAULT)
         if picked is not None:
             return picked
-        aliases = self._reconciler.aliases.get(name, {})
+        aliases = self._reconciler.configs.aliases.get(name, {})
         if version in (None, *aliases):
             msg = f"Version {aliases[version or DEFAULT]} of model {name!r}, which should answer, is not served."
             raise ModelNotReady(msg)
@@ -162,7 +164,7 @@ class Catalog:
         raise ModelNotFound(msg)
 
     def _version(self, name: str, versions: Mapping[str, Deployment], version: str) -> Deployment | None:
-        aliases = self._reconciler.aliases.get(name, {})
+        aliases = self._reconciler.configs.aliases.get(name, {})
         if version == DEFAULT and version not in aliases:
             return versions[max(versions, key=int)] if versions else None
         return versions.get(aliases.get(version, version))
@@ -240,4 +242,4 @@ class Catalog:
         for task in self._tasks:
             task.cancel()
         await self._reconciler.close()
-        self._workers.close()
+        self._pixel_threads.close()

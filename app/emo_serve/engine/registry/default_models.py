@@ -23,7 +23,7 @@ class DefaultModels:
         self._text: bytes | None = None
         self._started = False
 
-    def follow(
+    def update(
         self, text: bytes | None, found: Mapping[Task, set[str]], served: Collection[str], failures: dict[Path, str]
     ) -> None:
         """Choose again from ``text`` (of the file), the ``found`` models by task and those that are ``served``.

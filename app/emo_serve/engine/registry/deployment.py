@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import TypeVarTuple
 
 from emo_serve.engine.execution.batched import BatchExecutor
@@ -19,10 +18,11 @@ from emo_serve.engine.execution.tasks import task_for
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact
+from emo_serve.engine.scheduling.admission import Admission
 from emo_serve.engine.scheduling.cost_model import NOTHING_MEASURED, CostModel
+from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Ticket
-from emo_serve.engine.scheduling.scheduler import Scheduler
 from emo_serve.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -37,7 +37,7 @@ from emo_serve.errors import (
 from emo_serve.manifest import Manifest
 from emo_serve.metrics.definitions import Metrics, ModelMetrics, Queue, Reason
 from emo_serve.settings import Settings
-from emo_serve.vision.draw import PictureType, draw_found, encode_class_map
+from emo_serve.vision.draw import PictureType, draw_result, encode_class_map
 from emo_serve.vision.image import ImageLimits
 from emo_serve.vision.results import Detections, Prediction, Segmentation
 
@@ -67,7 +67,7 @@ class Deployment:
         session: Session,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelThreads,
+        pixel_threads: PixelThreads,
         on_death: Callable[[], None] = lambda: None,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> None:
@@ -86,20 +86,24 @@ class Deployment:
         self._limits = image_limits(settings)
         self._drain_seconds = settings.drain_seconds
         self._request_seconds = settings.request_timeout_seconds
-        self._workers = workers
+        self._pixel_threads = pixel_threads
         count = settings.batching.instances or usable_cores()
-        costs = CostModel(count, batch_seconds)
-        decode_threads = settings.decode_threads or usable_cores()
-        # Not a method: a circle of references would keep the model in memory when it has ended.
-        slots = partial(_slots, costs, decode_threads, count, settings.batching.largest_batch)
-        self._scheduler = Scheduler(self.manifest.name, settings.batching.max_queue_size, slots, costs)
-        self.retry_schedule = self._scheduler.admission.retry_schedule
+        costs = CostModel(
+            count,
+            batch_seconds,
+            max_batch_size=settings.batching.largest_batch,
+            decode_threads=settings.decode_threads or usable_cores(),
+        )
+        self._fair_queue = FairQueue(costs)
+        self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._fair_queue)
+        self._deadlines = Deadlines()
+        self.retry_schedule = self._admission.retry_schedule
         pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact))
         self._instances = Instances(self.manifest.name, session, count, on_death)
         batcher = Batcher(self._instances, settings.batching, costs, self._metrics)
-        self._batched = BatchExecutor(pipeline, workers, batcher, self._scheduler)
-        self._inline = InlineExecutor(pipeline, batcher, self._scheduler, self._metrics)
-        self._queue = _queue(self._scheduler.queue, batcher)
+        self._batched = BatchExecutor(pipeline, pixel_threads, batcher, self._admission)
+        self._inline = InlineExecutor(pipeline, batcher, self._admission, self._metrics)
+        self._queue = _queue(self._fair_queue, batcher)
         self._metrics.watch(self._queue)
 
     @classmethod
@@ -108,7 +112,7 @@ class Deployment:
         artefact: Artefact,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelThreads,
+        pixel_threads: PixelThreads,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
@@ -121,7 +125,7 @@ class Deployment:
             return session, batch_seconds or seconds
 
         session, batch_seconds = await asyncio.to_thread(load)
-        return cls(artefact, session, settings, metrics, workers, on_death, batch_seconds)
+        return cls(artefact, session, settings, metrics, pixel_threads, on_death, batch_seconds)
 
     @property
     def ready(self) -> bool:
@@ -131,18 +135,14 @@ class Deployment:
     def enter(self, client: str, request: str, deadline: float) -> Ticket:
         """Let a request in before its body is read; ``request`` is what is the same when it comes again.
 
-        Until it is to ``leave``, what it sends is answered even if the model is retired. Raises QueueFull, Overloaded
-        or ShuttingDown; that counts as one image, as nobody knows how many are in it.
+        Until ``Ticket.leave`` is called, what it sends is answered even if the model is retired. Raises QueueFull,
+        Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
         """
         try:
-            return self._scheduler.admission.enter(client, request, deadline)
+            return self._admission.enter(client, request, deadline)
         except ServiceError as error:
             self._count(error)
             raise
-
-    def leave(self) -> None:
-        """End what ``enter`` began: nothing more is asked for."""
-        self._scheduler.admission.leave()
 
     async def predict(self, job: Job) -> Prediction:
         """Answer one encoded image, or raise a ServiceError.
@@ -150,26 +150,23 @@ class Deployment:
         Refusals (QueueFull, Overloaded, ShuttingDown, ModelNotReady) come at once. Cancelled while it waits, or past
         its deadline, the image is neither decoded nor computed.
         """
-        scheduler = self._scheduler
         try:
-            scheduler.admission.admit(job)
+            self._admission.admit(job)
             try:
-                with scheduler.deadlines.before(job.deadline):
-                    await scheduler.queue.acquire(job)
+                with self._deadlines.before(job.deadline):
+                    await self._fair_queue.acquire(job)
                     executor = self._inline if self._inline.is_best else self._batched
                     prediction = await executor.run(job)
             finally:
-                scheduler.release(job)
+                self._admission.release(job)
         except asyncio.CancelledError:
             self._metrics.finished("cancelled")
             raise
         except ServiceError as error:
             self._count(error)
             raise
-        self._metrics.finished("ok")
-        self._metrics.observe(prediction.timings.stages())
-        if (found := prediction_stats(prediction.result, job.parameters)) is not None:
-            self._metrics.found(*found, self.labels)
+        found = prediction_stats(prediction.result, job.parameters)
+        self._metrics.answered(prediction.timings.stages, found, self.labels)
         return prediction
 
     async def draw(
@@ -183,7 +180,7 @@ class Deployment:
 
         Part of a request that was admitted, so it is never refused for want of room.
         """
-        return await self._finish(deadline, draw_found, upload, self._limits, result, self.labels, media_type)
+        return await self._finish(deadline, draw_result, upload, self._limits, result, self.labels, media_type)
 
     async def write_class_map(self, result: Segmentation, deadline: float | None = None) -> bytes:
         """The PNG file whose pixels are class ids; as ``draw``."""
@@ -191,8 +188,8 @@ class Deployment:
 
     async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
         try:
-            with self._scheduler.admission.carry_on(), self._scheduler.deadlines.before(deadline):
-                return await self._workers.run(function, *args)
+            with self._admission.carry_on(), self._deadlines.before(deadline):
+                return await self._pixel_threads.run(function, *args)
         except InferenceFailed as error:
             self._log(error)
             raise
@@ -206,15 +203,15 @@ class Deployment:
         """Answer those who were let in, as long as a request may take, then end; for a model that nobody finds now."""
         with suppress(TimeoutError):  # whoever has not left by then has had its answer, or is never to have it
             async with asyncio.timeout(self._request_seconds):
-                await self._scheduler.admission.left()
+                await self._admission.left()
         await self.close()
 
     async def close(self) -> None:
         """Refuse new images, answer the accepted ones within ``drain_seconds``, reject the rest, end."""
-        self._scheduler.admission.close()
+        self._admission.close()
         try:
             async with asyncio.timeout(self._drain_seconds):
-                await self._scheduler.admission.drained()
+                await self._admission.drained()
         except TimeoutError:
             logger.warning("images were still unanswered at the end of the drain", extra={"model": self.manifest.name})
         finally:
@@ -246,19 +243,6 @@ def _queue(queue: FairQueue, batcher: Batcher) -> Queue:
     """All places where images wait."""
     ready = queue.ready
     return Queue(
-        lambda: queue.waiting + len(ready) + batcher.waiting,
+        lambda: queue.waiting + len(ready) + len(batcher.queue),
         lambda: max(queue.age(), ready.age()),
     )
-
-
-def _slots(costs: CostModel, decode_threads: int, instances: int, max_batch_size: int) -> int:
-    """How many images are decoded and computed at a time.
-
-    Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one.
-    Where they do not, an image needs one core at a time: as many as there are cores at work, and one or some more
-    that are ready, so that no core waits for the event loop. The rest would only wait inside.
-    """
-    if costs.batches_pay(max_batch_size):
-        return decode_threads + 2 * instances * max_batch_size
-    workers = max(decode_threads, instances)
-    return workers + max(1, workers // 4)

@@ -47,7 +47,7 @@ class Reconciler:
         self,
         settings: Settings,
         metrics: Metrics,
-        workers: PixelThreads,
+        pixel_threads: PixelThreads,
         on_death: Callable[[], None],
         open_session: OpenSession,
         retry_sync: RetrySync | None,
@@ -67,47 +67,42 @@ class Reconciler:
         self._root = settings.models
         self._settings = settings
         self._metrics = metrics
-        self._workers = workers
+        self._pixel_threads = pixel_threads
         self._on_death = on_death
         self._open_session = open_session
         self._retry_sync = retry_sync
         self._preflight = preflight or Preflight(settings)
-        self._configs = ServingConfigs()
+        self.configs = ServingConfigs()
         self._fingerprints: dict[Path, Fingerprint] = {}  # of the served versions
         self._broken: dict[Path, tuple[Fingerprint, str]] = {}
         self._tunings: dict[str, Tuning] = {}  # name -> tuning of its last loaded version
         self._retiring: set[asyncio.Task[None]] = set()
-        self._following = asyncio.Lock()
+        self._reconciling = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None  # the running reconciliation, for ``close`` to cancel
         self._started = False
         self._closed = False
-
-    @property
-    def aliases(self) -> dict[str, dict[str, str]]:
-        """Name -> alias -> version, as far as the versions could be served."""
-        return self._configs.aliases
 
     @property
     def known(self) -> set[str]:
         """The names of all models, working or not."""
         return set(self.deployments).union(*self.found.values())
 
-    async def follow(self, seen: RepositoryState | None = None, *, again: bool = True) -> None:
+    async def reconcile(self, seen: RepositoryState | None = None, *, again: bool = True) -> None:
         """Reconcile with the repository state ``seen``, or the current one; return when that is done.
 
         ``again``: retry versions that failed before and have not changed. Does nothing once this is closed.
         """
-        async with self._following:
+        async with self._reconciling:
             if self._closed:
                 return
-            self._work = asyncio.create_task(self._follow(seen, again=again))
+            self._work = asyncio.create_task(self._reconcile(seen, again=again))
             try:
                 await self._work
             except asyncio.CancelledError:
                 if not self._closed:  # otherwise it was given up by ``close``, and the caller goes on
                     raise
 
-    async def _follow(self, seen: RepositoryState | None, *, again: bool) -> None:
+    async def _reconcile(self, seen: RepositoryState | None, *, again: bool) -> None:
         if seen is None:
             seen = await asyncio.to_thread(scan_state, self._root)
         failures = dict(seen.failures)
@@ -122,17 +117,17 @@ class Reconciler:
         self._started = True
 
     async def _serve(self, seen: RepositoryState, failures: dict[Path, str], *, again: bool) -> None:
-        self._configs.read(seen, failures, self.deployments)
-        self._configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
-        wanted = [path for path in seen.versions if path.name not in self._configs.of(path.parent.name).unloaded]
+        self.configs.read(seen, failures, self.deployments)
+        self.configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
+        wanted = [path for path in seen.versions if path.name not in self.configs.of(path.parent.name).unloaded]
         await self._load(await self._to_load(wanted, seen, failures, again=again), seen, failures)
-        for name, alias in self._configs.resolve(self.deployments):
-            path, version = self._root / name / SERVING_CONFIG_FILE, self._configs.of(name).aliases[alias]
+        for name, alias in self.configs.resolve(self.deployments):
+            path, version = self._root / name / SERVING_CONFIG_FILE, self.configs.of(name).aliases[alias]
             failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
         self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
-        self.defaults.follow(seen.defaults, self.found, self.deployments, failures)
+        self.defaults.update(seen.defaults, self.found, self.deployments, failures)
 
     # ---- loading ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +194,7 @@ class Reconciler:
                     artefact,
                     tuning.setting.applied_to(self._settings),
                     self._metrics,
-                    self._workers,
+                    self._pixel_threads,
                     self._on_death,
                     self._open_session,
                     tuning.batch_seconds,
@@ -212,7 +207,7 @@ class Reconciler:
         self.found[manifest.task].add(manifest.name)  # only once it works, as this may make it the default
         self.deployments.setdefault(manifest.name, {})[manifest.version] = deployment
         if self._retry_sync is not None:
-            self._retry_sync.join(f"{manifest.name}/{manifest.version}", deployment.retry_schedule)
+            self._retry_sync.register(f"{manifest.name}/{manifest.version}", deployment.retry_schedule)
         logger.info("serving", extra={"model": manifest.name, "version": manifest.version, "task": manifest.task})
         return None
 
@@ -224,7 +219,7 @@ class Reconciler:
             for version in sorted(versions, key=int):
                 path = self._root / name / version
                 is_present = path in seen.present or path.parent in seen.present
-                if is_present and version not in self._configs.of(name).unloaded:
+                if is_present and version not in self.configs.of(name).unloaded:
                     continue
                 if self._stays(name, version, seen, failures):
                     continue
@@ -240,7 +235,7 @@ class Reconciler:
     def _stays(self, name: str, version: str, seen: RepositoryState, failures: dict[Path, str]) -> bool:
         """True if an unwanted version has to stay; that is listed as a failure."""
         path = self._root / name / version
-        aliases = [alias for alias, named in self.aliases.get(name, {}).items() if named == version]
+        aliases = [alias for alias, named in self.configs.aliases.get(name, {}).items() if named == version]
         if aliases:
             failures.setdefault(path, f"{path}: is gone, and stays loaded because {aliases[0]!r} names it")
         elif len(self.deployments[name]) == 1 and name in seen.names:
@@ -265,7 +260,7 @@ class Reconciler:
         self._preflight.close()
         if self._work is not None:
             self._work.cancel()
-        async with self._following:
+        async with self._reconciling:
             served = [deployment for versions in self.deployments.values() for deployment in versions.values()]
             await asyncio.gather(*(deployment.close() for deployment in served), *self._retiring)
 

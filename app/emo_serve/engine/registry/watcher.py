@@ -21,7 +21,7 @@ async def watch(root: Path, seconds: float, reconciler: Reconciler) -> None:
         seen = await asyncio.to_thread(scan_state, root)
         if seen == before and seen != reconciler.seen:
             try:
-                await reconciler.follow(seen, again=False)
+                await reconciler.reconcile(seen, again=False)
             except Exception:
                 logger.exception("the repository could not be followed")
         before = seen

@@ -1,4 +1,4 @@
-"""Admission: what cannot be answered in time is refused at the door, before it costs anything.
+"""Admission: what cannot be answered in time is refused before it costs anything.
 
 An image is accepted while there is room for it and while its answer is predicted to come before its deadline, given the
 images under way and those that have their turn before it. What is refused is told when there will be room.
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from emo_serve.engine.scheduling.cost_model import CostModel
+from emo_serve.engine.scheduling.deadlines import too_late
 from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.engine.scheduling.retry_schedule import RetrySchedule
@@ -23,12 +23,12 @@ _OWN_SHARE = 7  # a client may have so many times the images that there are plac
 class Admission:
     """Counts images from acceptance to answer and refuses what is too much; used from one event loop."""
 
-    def __init__(self, name: str, limit: int, queue: FairQueue, costs: CostModel) -> None:
+    def __init__(self, name: str, limit: int, queue: FairQueue) -> None:
         """Admit up to ``limit`` images at a time for the model called ``name``."""
         self._name = name
         self._limit = limit
-        self._queue = queue
-        self._costs = costs
+        self.queue = queue
+        self.costs = queue.costs
         self.retry_schedule = RetrySchedule()
         self._held: dict[str, int] = {}  # client -> its images, for those that have any
         self._count = 0
@@ -41,17 +41,16 @@ class Admission:
         self._empty.set()
 
     def enter(self, client: str, request: str, deadline: float) -> Ticket:
-        """Let a request of one image or more in, until ``leave``; raises ShuttingDown, QueueFull or Overloaded."""
+        """Let a request in, until ``Ticket.leave`` is called; raises ShuttingDown, QueueFull or Overloaded."""
         now = self._loop.time()
-        ticket = Ticket(client, request, self.retry_schedule.claim(request, now))
+        ticket = Ticket(client, request, self.retry_schedule.claim(request, now), leave=self._leave)
         self._check(ticket, deadline, now)
         if not self._requests:
             self._nobody.clear()
         self._requests += 1
         return ticket
 
-    def leave(self) -> None:
-        """End what ``enter`` began."""
+    def _leave(self) -> None:
         self._requests -= 1
         if not self._requests:
             self._nobody.set()
@@ -69,12 +68,26 @@ class Admission:
         self._held[client] = self._held.get(client, 0) + 1
 
     def release(self, job: Job) -> None:
-        """Count an image no more that was admitted."""
+        """Forget an image that was admitted, however it has ended."""
+        if job.has_slot:
+            self.queue.release(job)
         self._give_back()
         client = job.ticket.client
         held = self._held.pop(client) - 1
         if held:
             self._held[client] = held
+
+    def check_start(self, job: Job) -> None:
+        """Raise DeadlineExceeded for an image that would begin too late; alone it is tried all the same.
+
+        In any thread, when work on it would begin.
+        """
+        if (
+            job.deadline is not None
+            and job.deadline - self._loop.time() < self.costs.slot_seconds / 2
+            and self.queue.is_shared
+        ):
+            raise too_late()
 
     @contextmanager
     def carry_on(self) -> Iterator[None]:
@@ -113,7 +126,7 @@ class Admission:
         left = math.inf if deadline is None else deadline - now
         seconds = self._predict(ticket.client)
         # Places of those who are told to come back meanwhile are kept free, but never more than half of all.
-        expected = 0.0 if ticket.is_back else self.retry_schedule.expected(now, seconds)
+        expected = 0.0 if ticket.is_retry else self.retry_schedule.expected(now, seconds)
         free = self._limit - self._count
         own = self._held.get(ticket.client, 0)
         if free <= min(expected, self._limit / 2) or own >= _OWN_SHARE * free:
@@ -121,23 +134,23 @@ class Admission:
                 f"Model {self._name!r} has {self._count} images under way, {own} of them from "
                 f"this client; {self._limit} are allowed, and some places are kept for other clients."
             )
-            raise QueueFull(msg, self._retry_after(ticket, now, self._count * self._costs.interval / 2, left))
-        late = _CAUTION * seconds + min(expected * self._costs.interval, left / 2) - left
+            raise QueueFull(msg, self._retry_after(ticket, now, self._count * self.costs.interval / 2, left))
+        late = _CAUTION * seconds + min(expected * self.costs.interval, left / 2) - left
         if late > 0:
             msg = (
                 f"Model {self._name!r} would answer in about {seconds * 1000:.0f} ms, too late for this request, which "
                 f"has {max(0.0, left) * 1000:.0f} ms left."
             )
-            raise Overloaded(msg, self._retry_after(ticket, now, min(late, self._count * self._costs.interval), left))
+            raise Overloaded(msg, self._retry_after(ticket, now, min(late, self._count * self.costs.interval), left))
 
     def _predict(self, client: str) -> float:
         """Seconds to the answer of a new image of ``client``."""
-        turn = 0.0 if self._queue.has_room else (self._queue.ahead_of(client) + 1) * self._costs.interval
-        return turn + self._costs.slot_seconds
+        turn = 0.0 if self.queue.has_room else (self.queue.ahead_of(client) + 1) * self.costs.interval
+        return turn + self.costs.slot_seconds
 
     def _retry_after(self, ticket: Ticket, now: float, earliest: float, left: float) -> float:
         if ticket.retry_after_seconds is None:
-            interval = self._costs.interval
+            interval = self.costs.interval
             # Those who come back at the same moment have to fit in, and to be answered within half of their time.
             most = min(self._limit / 4, left / 2 / interval if interval else math.inf)
             ticket.retry_after_seconds = self.retry_schedule.reserve(

@@ -20,22 +20,51 @@ NOTHING_MEASURED: Mapping[int, float] = MappingProxyType({})
 class CostModel:
     """The cost model of one deployment; used from its event loop."""
 
-    def __init__(self, instances: int, initial: Mapping[int, float] = NOTHING_MEASURED) -> None:
+    slot_seconds: float
+    """How long an image holds its slot, from its decoding to its answer; 0 while nothing was measured."""
+    interval: float
+    """Seconds from one answer to the next while the model is busy; 0 while nothing was measured."""
+    batches_pay: bool
+    """Whether full batches cost much less than single runs; so it is until they are measured.
+
+    What was measured at start decides, if anything was: of later runs one size is met by a busy machine and another by
+    an idle one, and their times say more about that.
+    """
+    slots: int
+    """How many images are decoded and computed at a time.
+
+    Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one. Where
+    they do not, an image needs one core at a time: as many as there are cores at work, and one or some more that are
+    ready, so that no core waits for the event loop. The rest would only wait inside.
+    """
+    is_heavy: bool
+    """Whether one image takes so long that the models beside this one should go first."""
+
+    def __init__(
+        self,
+        instances: int,
+        initial: Mapping[int, float] = NOTHING_MEASURED,
+        *,
+        max_batch_size: int = 1,
+        decode_threads: int = 1,
+    ) -> None:
         """Begin with what a measurement at start found: batch size -> seconds of one run, for one of ``instances``."""
+        self._instances = instances
+        self._max_batch_size = max_batch_size
+        self._decode_threads = decode_threads
         self._initial = dict(initial)
         self._runs = dict(initial)
-        self._slot_seconds = initial.get(1, 0.0)
-        self._interval = min((seconds / size for size, seconds in initial.items()), default=0.0) / instances
-        self._pays: dict[int, bool] = {}  # for each image this is asked several times
+        self.slot_seconds = initial.get(1, 0.0)
+        self.interval = min((seconds / size for size, seconds in initial.items()), default=0.0) / instances
         self._has_answered = False  # until then these two are what a run takes, and an image is more than that
+        self._runs_changed()
 
     # ---- runs of the model -----------------------------------------------------------------------------------------
 
     def ran(self, size: int, seconds: float) -> None:
         """Learn from one run over ``size`` images."""
         self._runs[size] = _mean(self._runs.get(size, seconds), seconds, _NEWEST_RUN)
-        if not self._initial:
-            self._pays.clear()
+        self._runs_changed()
 
     def run_seconds(self, size: int) -> float:
         """How long a run over ``size`` images takes; 0 while nothing was measured.
@@ -56,40 +85,24 @@ class CostModel:
             return 0.0
         return max(0.0, less + self.run_seconds(1) - more)
 
-    def batches_pay(self, size: int) -> bool:
-        """Whether ``size`` images in one run cost much less than in single runs; so it is until it is measured.
-
-        What was measured at start decides, if anything was: of later runs one size is met by a busy machine and another
-        by an idle one, and their times say more about that.
-        """
-        pays = self._pays.get(size)
-        if pays is None:
-            pays = self._pays[size] = size > 1 and _do_pay(self._initial or self._runs, size)
-        return pays
-
-    @property
-    def is_heavy(self) -> bool:
-        """Whether one image takes so long that the models beside this one should go first."""
-        return self.run_seconds(1) >= _HEAVY_SECONDS
+    def _runs_changed(self) -> None:
+        size = self._max_batch_size
+        self.is_heavy = self.run_seconds(1) >= _HEAVY_SECONDS
+        self.batches_pay = size > 1 and _do_pay(self._initial or self._runs, size)
+        if self.batches_pay:
+            self.slots = self._decode_threads + 2 * self._instances * size
+        else:
+            threads = max(self._decode_threads, self._instances)
+            self.slots = threads + max(1, threads // 4)
 
     # ---- images ----------------------------------------------------------------------------------------------------
 
     def answered(self, seconds: float, slots_taken: int) -> None:
         """Learn from an image that held its slot so long, one of so many that were taken."""
         weight = _NEWEST if self._has_answered else 1.0
-        self._slot_seconds = _mean(self._slot_seconds, seconds, weight)
-        self._interval = _mean(self._interval, seconds / slots_taken, weight)
+        self.slot_seconds = _mean(self.slot_seconds, seconds, weight)
+        self.interval = _mean(self.interval, seconds / slots_taken, weight)
         self._has_answered = True
-
-    @property
-    def slot_seconds(self) -> float:
-        """How long an image holds its slot, from its decoding to its answer; 0 while nothing was measured."""
-        return self._slot_seconds
-
-    @property
-    def interval(self) -> float:
-        """Seconds from one answer to the next while the model is busy; 0 while nothing was measured."""
-        return self._interval
 
 
 def _do_pay(runs: Mapping[int, float], size: int) -> bool:

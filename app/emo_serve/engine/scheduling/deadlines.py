@@ -20,7 +20,7 @@ class Deadlines:
         self._loop = asyncio.get_running_loop()
         self._open: set[_Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = math.inf
+        self._timer_at = math.inf
 
     def before(self, deadline: float | None) -> AbstractContextManager[None]:
         """Cancel what is awaited inside at the deadline and raise DeadlineExceeded instead; None: wait for ever."""
@@ -30,30 +30,30 @@ class Deadlines:
         """The same, so many seconds from now, and raise what ``late`` gives."""
         return _Deadline(self, self._loop.time() + seconds, late)
 
-    def opened(self, deadline: "_Deadline") -> None:
+    def add(self, deadline: "_Deadline") -> None:
         """Ring for it too."""
         self._open.add(deadline)
-        if deadline.moment < self._rings_at:
-            self._ring_at(deadline.moment)
+        if deadline.moment < self._timer_at:
+            self._set_timer(deadline.moment)
 
-    def closed(self, deadline: "_Deadline") -> None:
+    def discard(self, deadline: "_Deadline") -> None:
         """Forget it; the timer goes on to the next one when it rings."""
         self._open.discard(deadline)
 
-    def _ring_at(self, moment: float) -> None:
+    def _set_timer(self, moment: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._rings_at = moment
-        self._timer = self._loop.call_at(moment, self._ring)
+        self._timer_at = moment
+        self._timer = self._loop.call_at(moment, self._expire_due)
 
-    def _ring(self) -> None:
-        now = max(self._loop.time(), self._rings_at)  # the clock stands still within a turn, and counts milliseconds
-        self._timer, self._rings_at = None, math.inf
+    def _expire_due(self) -> None:
+        now = max(self._loop.time(), self._timer_at)  # the clock stands still within a turn, and counts milliseconds
+        self._timer, self._timer_at = None, math.inf
         for deadline in [deadline for deadline in self._open if deadline.moment <= now]:
             self._open.remove(deadline)
-            deadline.pass_by()
+            deadline.expire()
         if self._open:
-            self._ring_at(min(deadline.moment for deadline in self._open))
+            self._set_timer(min(deadline.moment for deadline in self._open))
 
 
 class _Deadline:
@@ -72,16 +72,16 @@ class _Deadline:
         assert task is not None  # noqa: S101  a coroutine runs in a task
         self._task = task
         self._cancelling = task.cancelling()
-        self._deadlines.opened(self)
+        self._deadlines.add(self)
 
-    def pass_by(self) -> None:
+    def expire(self) -> None:
         self._has_passed = True
         self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._deadlines.closed(self)
+        self._deadlines.discard(self)
         # Somebody else may want the task to end as well: that is then not for us to hide.
         if self._has_passed and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._late() from error

@@ -8,9 +8,9 @@ more than one of them.
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.job import Job, Priority
 
 
@@ -68,12 +68,13 @@ class _Client:
 class FairQueue:
     """Gives slots to clients round-robin; used from one event loop."""
 
-    def __init__(self, slots: Callable[[], int]) -> None:
-        """Give out as many slots at a time as ``slots()`` says, at least 1, asked anew for each."""
+    def __init__(self, costs: CostModel) -> None:
+        """Give out as many slots at a time as the cost model says at that time."""
         self.ready = ReadyQueue()
         """What has a slot and has not begun; an image of higher priority than one of these gets a slot too."""
-        self._slots = slots
-        self._taken = 0
+        self.costs = costs
+        self.taken = 0
+        """How many slots are taken now."""
         self._clients_waiting = 0
         self._round = 0
         self._count = 0
@@ -83,11 +84,6 @@ class FairQueue:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def taken(self) -> int:
-        """How many slots are taken now."""
-        return self._taken
-
-    @property
     def waiting(self) -> int:
         """How many images wait for a slot."""
         return len(self._waiting)
@@ -95,12 +91,12 @@ class FairQueue:
     @property
     def has_room(self) -> bool:
         """Whether a new image would get a slot at once."""
-        return not self._waiting and self._taken < self._slots()
+        return not self._waiting and self.taken < self.costs.slots
 
     @property
     def is_shared(self) -> bool:
         """Whether somebody else would use the slot that one image gives up."""
-        return self._taken > 1 or bool(self._waiting)
+        return self.taken > 1 or bool(self._waiting)
 
     def ahead_of(self, client: str) -> int:
         """How many waiting images have their turn before a new one of ``client``, at most."""
@@ -130,12 +126,18 @@ class FairQueue:
         else:
             await self._wait(job, own)
 
+    def finish(self, job: Job) -> None:
+        """Note that ``job`` has used its slot: the cost model learns how long, and the next one begins.
+
+        Called by an executor as soon as the cores are free, before the answer is given.
+        """
+        self.costs.answered(time.perf_counter() - job.started_at, self.taken)
+        self.release(job)
+
     def release(self, job: Job) -> None:
-        """Give the slot of ``job``, if it has one, to the next."""
-        if not job.has_slot:
-            return
+        """Give the slot of ``job`` to the next."""
         job.has_slot = False
-        self._taken -= 1
+        self.taken -= 1
         client = job.ticket.client
         own = self._clients[client]
         own.held -= 1
@@ -150,7 +152,7 @@ class FairQueue:
     def _grant(self, job: Job, own: _Client) -> None:
         job.has_slot = True
         job.started_at = time.perf_counter()
-        self._taken += 1
+        self.taken += 1
         own.held += 1
         self._round = max(self._round, job.priority.round)
 
@@ -183,7 +185,7 @@ class FairQueue:
         self._clients_waiting -= not own.waiting
 
     def _give_out(self) -> None:
-        while self._heap and self._taken < self._slots():
+        while self._heap and self.taken < self.costs.slots:
             first = self._waiting.get(heapq.heappop(self._heap))
             if first is None or first[1].done():  # its client left
                 continue

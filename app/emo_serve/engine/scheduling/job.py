@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,10 +16,12 @@ class Ticket:
     client: str = ""
     request: str = ""
     """What is the same when the request comes back."""
-    is_back: bool = False
-    """It was refused before and has come back when it was told to."""
+    is_retry: bool = False
+    """It was refused before and has come back at its reserved moment."""
     retry_after_seconds: float | None = None
-    """What it is told now; once for all of its images."""
+    """Given in its refusal; once for all of its images."""
+    leave: Callable[[], None] = field(default=lambda: None, compare=False)
+    """To be called when the request asks for nothing more."""
 
 
 class Priority(NamedTuple):

@@ -1,7 +1,8 @@
-"""When refused requests are told to come back: each to a moment that has room, so that its second try succeeds.
+"""When refused requests should come back: each at a moment that has room, so that its second try succeeds.
 
-Told the same moment, all of them would come at once and most would be refused again. So moments are booked, as many a
-second as the model can answer, and whoever comes back to its own goes ahead of those who come for the first time.
+If all were given the same moment, they would come at once and most would be refused again. So moments are reserved, as
+many a second as the model can answer, and a request that comes at its own goes ahead of those that come for the first
+time.
 """
 
 import heapq
@@ -12,74 +13,76 @@ from itertools import compress, count, repeat
 from operator import and_, lt
 from typing import Literal
 
-_WINDOWS = 16  # a second: those who are told the same window come, for all we know, at once
-_SPELLS = 4  # a second: in each the model can answer those who are told it
+_WINDOWS = 16  # a second: requests with moments in the same window may come at once
+_PERIODS = 4  # a second: no more moments are reserved in one than the model can answer in it
 _GRACE = 2.0  # seconds after its moment that a request is still waited for; Retry-After was rounded up
 _LEAST_SECONDS, _MOST_SECONDS = 0.001, 120
-_BOOKED = 0.7  # share of the model's time that is booked; first tries get the rest
+_RESERVED_SHARE = 0.7  # of the model's time; first tries get the rest
 _NEWEST = 0.02  # weight of the newest in the share of those that do come back
 _LEAST_SHARE = 0.1
 
-Event = Literal["booked", "redeemed"]
-"""What becomes of a moment."""
+Event = Literal["reserved", "claimed"]
+"""What happens to a moment."""
 
 
 class RetrySchedule:
-    """The booked moments of one model, in seconds of one clock."""
+    """The reserved moments of one model, in seconds of one clock."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[str, float, Event], None] = lambda *_: None
-        """Called with what ``learn`` needs to know in another worker."""
-        self._windows: defaultdict[int, list[str]] = defaultdict(list)  # number of a window -> who was told it
-        self._elsewhere: defaultdict[int, list[str]] = defaultdict(list)  # the same, but told by other workers
-        self._spells: Counter[int] = Counter()  # number of a spell -> how many were told a moment in it
+        self.publish: Callable[[str, float, Event], None] = lambda *_: None
+        """Called with the request, the moment and the event, for ``apply`` in the other workers."""
+        self._windows: defaultdict[int, list[str]] = defaultdict(list)  # number of a window -> requests
+        self._elsewhere: defaultdict[int, list[str]] = defaultdict(list)  # the same, reserved by other workers
+        self._periods: Counter[int] = Counter()  # number of a period -> reserved moments in it
         self._due: dict[str, list[float]] = {}  # request -> heap of its moments, those from elsewhere too
         self._oldest = 0  # no window before this one is kept
-        self._share = 1.0  # of those that were told a moment so many come back
+        self._share = 1.0  # of refused requests that do come back
 
     def reserve(self, request: str, now: float, earliest: float, interval: float, most: int) -> float:
         """Seconds from ``now``, at least ``earliest``, after which ``request`` should come back.
 
-        A moment is so many whole seconds away, as Retry-After tells it, that there is room: its spell has a place for
-        every ``interval``, its window has ``most``. Only its part below a second is told exactly.
+        ``interval``: seconds between two answers. The moment is as many whole seconds later as Retry-After can say,
+        so that there is room: at most ``most`` moments in its window, and one for each ``interval`` in its period.
         """
         self._forget(now)
-        step = interval * self._share / _BOOKED
-        span = max(1, math.ceil(step * _SPELLS))  # of a slow model there is not a place in every spell
-        places = int(span / _SPELLS / step) if step else math.inf
+        step = interval * self._share / _RESERVED_SHARE
+        span = max(1, math.ceil(step * _PERIODS))  # of a slow model there is not a place in every period
+        places = int(span / _PERIODS / step) if step else math.inf
         earliest = max(earliest, _LEAST_SECONDS)
         first = math.ceil(earliest)
-        window, spell = _window(now + first), _spell(now + first)
-        # Under overload each refusal goes through all seconds that are booked, which would take a tenth of its time in
+        window, period = _window(now + first), _period(now + first)
+        # Under overload each refusal goes through all reserved seconds, which would take a tenth of its time in
         # Python's own loops: so these are iterators, one item for each second from the first on.
         together = map(len, map(self._windows.get, count(window, _WINDOWS), repeat(())))
-        spells = count(spell, _SPELLS)
-        told = map(self._spells.get, spells, repeat(0)) if span == 1 else map(self._told, spells, repeat(span))
-        rooms = map(and_, map(lt, together, repeat(most)), map(lt, told, repeat(places)))
+        periods = count(period, _PERIODS)
+        reserved = (
+            map(self._periods.get, periods, repeat(0)) if span == 1 else map(self._reserved_in, periods, repeat(span))
+        )
+        rooms = map(and_, map(lt, together, repeat(most)), map(lt, reserved, repeat(places)))
         seconds = next(compress(range(first, _MOST_SECONDS), rooms), max(first, _MOST_SECONDS))
         exact = earliest + (seconds - first)
         self._windows[window + (seconds - first) * _WINDOWS].append(request)
-        self._spells[spell + (seconds - first) * _SPELLS] += 1
+        self._periods[period + (seconds - first) * _PERIODS] += 1
         heapq.heappush(self._due.setdefault(request, []), now + exact)
-        self.tell(request, now + exact, "booked")
+        self.publish(request, now + exact, "reserved")
         return exact
 
     def claim(self, request: str, now: float) -> bool:
-        """Whether ``request`` was told to be here by now; each moment counts once."""
+        """True if ``request`` has a moment that has come; each moment counts once."""
         self._forget(now)
         due = self._due.get(request)
         if not due or due[0] > now:
             return False
-        self.tell(request, heapq.heappop(due), "redeemed")
+        self.publish(request, heapq.heappop(due), "claimed")
         if not due:
             del self._due[request]
         self._share += _NEWEST * (1 - self._share)
         return True
 
-    def learn(self, request: str, now: float, moment: float, event: Event) -> None:
-        """Note what another worker has told about a moment of this request."""
+    def apply(self, request: str, now: float, moment: float, event: Event) -> None:
+        """Apply what another worker has published about a moment of this request."""
         self._forget(now)
-        if event == "booked":
+        if event == "reserved":
             heapq.heappush(self._due.setdefault(request, []), moment)
             self._elsewhere[_window(moment) + _WINDOWS].append(request)  # Retry-After was rounded up
         elif moment in (due := self._due.get(request, [])):
@@ -96,12 +99,12 @@ class RetrySchedule:
         windows = range(_window(now), _window(now + min(seconds, _MOST_SECONDS)) + 1)
         return self._share * sum(map(len, map(self._windows.get, windows, repeat(()))))
 
-    def _told(self, spell: int, span: int) -> int:
-        """How many were told a moment in this spell or in the ``span`` - 1 before it."""
-        return sum(self._spells.get(number, 0) for number in range(spell - span + 1, spell + 1))
+    def _reserved_in(self, period: int, span: int) -> int:
+        """Reserved moments in this period and the ``span`` - 1 before it."""
+        return sum(self._periods.get(number, 0) for number in range(period - span + 1, period + 1))
 
     def _forget(self, now: float) -> None:
-        """Forget the windows that have passed, and who did not come."""
+        """Forget the windows that have passed, and the requests that did not come."""
         present = _window(now - _GRACE)
         if present > self._oldest:
             self._oldest = present
@@ -112,11 +115,11 @@ class RetrySchedule:
             for number in list(filter(present.__gt__, self._elsewhere)):
                 for request in self._elsewhere.pop(number):
                     self._give_up(request, now - _GRACE)
-            for spell in list(filter(_spell(now - _GRACE).__gt__, self._spells)):
-                del self._spells[spell]
+            for period in list(filter(_period(now - _GRACE).__gt__, self._periods)):
+                del self._periods[period]
 
     def _give_up(self, request: str, moment: float) -> int:
-        """Forget its moments before this one; how many there were."""
+        """Forget its moments before this one; returns how many there were."""
         due = self._due.get(request, [])
         count = len(due)
         while due and due[0] < moment:
@@ -130,5 +133,5 @@ def _window(moment: float) -> int:
     return int(moment * _WINDOWS)
 
 
-def _spell(moment: float) -> int:
-    return int(moment * _SPELLS)
+def _period(moment: float) -> int:
+    return int(moment * _PERIODS)

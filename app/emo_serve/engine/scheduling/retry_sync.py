@@ -1,7 +1,7 @@
-"""What the workers of one server tell each other of booked moments.
+"""What the workers of one server publish to each other of reserved moments.
 
-A request that was refused may come back on another connection, which may be another worker's. That one has to know
-that it was told to come, or the promise of its ``Retry-After`` would hold for one worker's share of the connections.
+A refused request may come back on another connection, which may be another worker's. If that one did not know of the
+reservation, the promise of its ``Retry-After`` would hold for one worker's share of the connections only.
 """
 
 import asyncio
@@ -11,44 +11,42 @@ from weakref import WeakValueDictionary
 
 from emo_serve.engine.scheduling.retry_schedule import Event, RetrySchedule
 
-_TOGETHER_SECONDS = 0.1  # news of this time are told at once; whoever obeys Retry-After is away for a second at least
+_SEND_SECONDS = 0.1  # what happens in this time is sent at once; who obeys Retry-After is away for a second at least
 
-News = list[tuple[str, str, float, Event]]
-"""Model and version, request, its moment by the system's monotonic clock, what has become of that."""
+Updates = list[tuple[str, str, float, Event]]
+"""Model and version, request, its moment by the system's monotonic clock, what happened to that."""
 
-Share = Callable[[News], None]
-"""Tells it to all other workers."""
+Broadcast = Callable[[Updates], None]
+"""Sends them to all other workers."""
 
 
 class RetrySync:
-    """Of all models that this worker serves; used on its event loop."""
+    """The retry schedules of all models that this worker serves; used on its event loop."""
 
-    def __init__(self, share: Share) -> None:
-        """Know no model yet."""
-        self._share = share
-        self._returns: WeakValueDictionary[str, RetrySchedule] = (
-            WeakValueDictionary()
-        )  # none outlives its model for this
-        self._news: News = []
+    def __init__(self, broadcast: Broadcast) -> None:
+        """No model is registered yet."""
+        self._broadcast = broadcast
+        self._schedules: WeakValueDictionary[str, RetrySchedule] = WeakValueDictionary()  # none outlives its model here
+        self._updates: Updates = []
 
-    def join(self, model: str, returns: RetrySchedule) -> None:
-        """Tell what happens to these, and let them know what others tell about ``model``."""
-        self._returns[model] = returns
-        returns.tell = partial(self._tell, model)
+    def register(self, model: str, schedule: RetrySchedule) -> None:
+        """Publish what happens in this schedule, and let others' updates of ``model`` reach it."""
+        self._schedules[model] = schedule
+        schedule.publish = partial(self._collect, model)
 
-    def learn(self, news: News) -> None:
-        """Note what another worker tells."""
+    def receive(self, updates: Updates) -> None:
+        """Apply what another worker has sent."""
         now = asyncio.get_running_loop().time()
-        for model, request, moment, event in news:
-            returns = self._returns.get(model)
-            if returns is not None:
-                returns.learn(request, now, moment, event)
+        for model, request, moment, event in updates:
+            schedule = self._schedules.get(model)
+            if schedule is not None:
+                schedule.apply(request, now, moment, event)
 
-    def _tell(self, model: str, request: str, moment: float, event: Event) -> None:
-        if not self._news:
-            asyncio.get_running_loop().call_later(_TOGETHER_SECONDS, self._send)
-        self._news.append((model, request, moment, event))
+    def _collect(self, model: str, request: str, moment: float, event: Event) -> None:
+        if not self._updates:
+            asyncio.get_running_loop().call_later(_SEND_SECONDS, self._send)
+        self._updates.append((model, request, moment, event))
 
     def _send(self) -> None:
-        news, self._news = self._news, []
-        self._share(news)
+        updates, self._updates = self._updates, []
+        self._broadcast(updates)

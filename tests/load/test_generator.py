@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bench.load import Load, request_bytes
+from tests.load.generator import Load, request_bytes
 
 ANSWER = b'{"label": 7}'
 CLOSED_WITHOUT_A_WORD = 202

@@ -1,16 +1,9 @@
-"""A load of HTTP requests on one address, from one process that takes little of the cores.
+"""The same request again and again, from one thread that takes little of the cores.
 
-    python -m bench.load http://127.0.0.1:8000/classify photo.jpg --clients 32 --seconds 5 [--rate 80]
-
-Clients keep their connections and have one request under way each. Without ``--rate`` each sends the next as soon as it
-has an answer, or when a refusal's Retry-After has passed; with it, requests come by chance (Poisson) at that rate
-whatever became of earlier ones, and times are counted from the moment at which they should have been sent. One JSON
-object is printed.
+Clients keep their connections and have one request under way each.
 """
 
-import argparse
 import contextlib
-import json
 import random
 import re
 import selectors
@@ -18,11 +11,11 @@ import socket
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
-MOST_CLIENTS = 2048
-MOST_SECONDS = 120.0
+from tests.load.arrivals import poisson, quantile
+from tests.load.clients import Post
+
 PATIENCE_SECONDS = 10.0  # for the last answers
 _SEND_BUFFER = 1024 * 1024
 _BOUNDARY = "bench-7MA4YWxkTrZu0gW"
@@ -33,7 +26,7 @@ _CLOSE = re.compile(rb"connection: *close", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Result:
-    """What came back; seconds of the answers with status 200, sorted."""
+    """What came back; seconds of the answers with status 200."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0  # connections that ended, or were refused, in the middle of a request
@@ -44,7 +37,7 @@ class Result:
 
     def quantile(self, share: float) -> float:
         """Milliseconds within which this share was answered."""
-        return self.seconds[min(len(self.seconds) - 1, int(share * len(self.seconds)))] * 1000 if self.seconds else 0.0
+        return quantile(self.seconds, share) * 1000
 
 
 @dataclass(slots=True)
@@ -85,17 +78,15 @@ class Load:
 
     def open_loop(self, seconds: float, rate: float) -> Result:
         """Requests begin by chance; while all clients wait for answers, later ones are late, which counts."""
-        chance = random.Random(1)  # noqa: S311  moments, not secrets
         began = time.perf_counter()
         self._end = began + seconds
-        due = began + chance.expovariate(rate)
         idle = deque(self._clients)
-        while due < self._end:
-            now = time.perf_counter()
-            while idle and due <= now and due < self._end:
-                self._begin(idle.popleft(), due)
-                due += chance.expovariate(rate)
-            idle.extendleft(self._turn(max(0.0, due - now) if idle else 0.05))  # a connection that is there is used
+        for moment in poisson(random.Random(1), rate, seconds):
+            due = began + moment
+            while not idle or time.perf_counter() < due:
+                wait = max(0.0, due - time.perf_counter()) if idle else 0.05
+                idle.extendleft(self._turn(wait))  # a connection that is there is used
+            self._begin(idle.popleft(), due)
         return self._finish(seconds)
 
     def _finish(self, seconds: float) -> Result:
@@ -105,7 +96,6 @@ class Load:
         result = self._result
         result.unanswered = sum(client.is_waiting for client in self._clients)
         result.rate /= seconds
-        result.seconds.sort()
         for client in self._clients:
             if client.link is not None:
                 client.link.close()
@@ -149,7 +139,7 @@ class Load:
         return free
 
     def _send(self, client: _Client) -> None:
-        assert client.link is not None  # noqa: S101  it is registered
+        assert client.link is not None
         with contextlib.suppress(BlockingIOError):
             client.unsent = client.unsent[client.link.send(client.unsent) :]
         wanted = selectors.EVENT_WRITE if client.unsent else selectors.EVENT_READ
@@ -157,7 +147,7 @@ class Load:
 
     def _receive(self, client: _Client) -> bool:
         """Whether the answer is whole."""
-        assert client.link is not None  # noqa: S101  it is registered
+        assert client.link is not None
         piece = client.link.recv(65536)
         if not piece:
             raise ConnectionResetError
@@ -210,35 +200,4 @@ def request_bytes(url: str, photo: bytes, multipart: str = "") -> bytes:
         kind, body = f"multipart/form-data; boundary={_BOUNDARY}", b"%b%b\r\n--%b--\r\n"
         body %= (opening.encode(), photo, _BOUNDARY.encode())
     path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n"
-        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def main() -> None:
-    """Read the command line, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--rate", type=float, help="requests a second, by chance")
-    parser.add_argument("--multipart", default="", help="name of the form's part; without it the body is the photo")
-    parser.add_argument("--expected", default="", help="what a good answer contains, written without spaces")
-    options = parser.parse_args()
-    url = urlsplit(options.url)
-    if not 0 < options.clients <= MOST_CLIENTS or not 0 < options.seconds <= MOST_SECONDS:
-        parser.error(f"at most {MOST_CLIENTS} clients and {MOST_SECONDS:g} seconds")
-    request = request_bytes(options.url, options.photo.read_bytes(), options.multipart)
-    load = Load((url.hostname or "", url.port or 80), request, options.clients, options.expected.encode())
-    result = load.open_loop(options.seconds, options.rate) if options.rate else load.closed_loop(options.seconds)
-    quantiles = {f"p{share * 100:g}": round(result.quantile(share), 2) for share in (0.5, 0.95, 0.99)}
-    counts = {"lost": result.lost, "wrong": result.wrong, "unanswered": result.unanswered}
-    figures = {"rate": round(result.rate, 2), **quantiles, "worst": round(result.quantile(1.0), 2), **counts}
-    print(json.dumps({"statuses": result.statuses, **figures}))
-
-
-if __name__ == "__main__":
-    main()
+    return Post(path, body, kind).message(parts.netloc, "Accept: application/json")

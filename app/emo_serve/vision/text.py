@@ -38,7 +38,7 @@ _INSTALLED = (
 _NO_CHARACTER = "\uffff"  # missing in every font: its glyph is the placeholder for missing characters
 
 
-class Lettering:
+class TextRenderer:
     """Text of one size in pixels; each character uses the first font that has it. Not thread-safe."""
 
     def __init__(self, size: int, installed: tuple[Path, ...] = _INSTALLED) -> None:

@@ -1,4 +1,4 @@
-"""What a worker tells of booked moments reaches all others."""
+"""What a worker publishes of reserved moments reaches all others."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from tests.serving import until
 
 pytestmark = pytest.mark.anyio
 
-NEWS = [["toy/1", "127.0.0.1 2000", 12.5, "booked"]]
+UPDATES = [["toy/1", "127.0.0.1 2000", 12.5, "reserved"]]
 
 
 async def ended() -> int:
     return 0
 
 
-async def test_the_supervisor_passes_news_on_to_all_but_the_worker_that_tells_it() -> None:
+async def test_the_supervisor_passes_updates_on_to_all_but_the_worker_that_sent_them() -> None:
     async with contextlib.AsyncExitStack() as closing:
         listener = closing.enter_context(socket.socket())
         supervisor = Supervisor(Settings(workers=3), listener, None)
@@ -43,10 +43,10 @@ async def test_the_supervisor_passes_news_on_to_all_but_the_worker_that_tells_it
                 worker.send("ready", "toy 1")
             await until(lambda: all(child.state == "ready" for child in children))
             for worker in workers:
-                worker.send("news", NEWS)
+                worker.send("reservations", UPDATES)
             heard = [worker.messages() for worker in workers]
             for messages in heard:
-                assert [await anext(messages), await anext(messages)] == [("news", NEWS)] * 2
+                assert [await anext(messages), await anext(messages)] == [("reservations", UPDATES)] * 2
             for worker in workers:
                 await worker.close()
         for messages in heard:

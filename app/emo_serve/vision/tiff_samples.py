@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from emo_serve.errors import UnsupportedMediaType
-from emo_serve.vision.levels import levels_of_16_bits, levels_of_numbers
+from emo_serve.vision.bit_depth import levels_of_16_bits, levels_of_numbers
 from emo_serve.vision.tiff import Tiff
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INKS = 0, 1, 2, 5

@@ -10,8 +10,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from emo_serve.vision import draw
-from emo_serve.vision.lettering import BUNDLED, Lettering, has_glyph
 from emo_serve.vision.results import Detections
+from emo_serve.vision.text import BUNDLED, TextRenderer, has_glyph
 
 LETTERS = {
     "Latin": "äöüßéèêñçåøæœŁłŽžőığşțž",
@@ -28,7 +28,7 @@ def drawn(name: str) -> bytes:
 
 def written(text: str, installed: tuple[Path, ...] = ()) -> NDArray[np.uint8]:
     page = PillowImage.new("L", (300, 60))
-    Lettering(20, installed).write(ImageDraw.Draw(page), text, (0, 50), 0, "white")  # type: ignore[arg-type]  # grey
+    TextRenderer(20, installed).write(ImageDraw.Draw(page), text, (0, 50), 0, "white")  # type: ignore[arg-type]  # grey
     return np.asarray(page)
 
 
@@ -79,7 +79,7 @@ def test_what_the_bundled_font_lacks_is_taken_from_one_that_is_installed(chinese
 
 def test_all_parts_of_a_name_stand_inside_its_background(chinese: Path) -> None:
     page = PillowImage.new("RGB", (300, 60))
-    Lettering(20, (chinese,)).write(ImageDraw.Draw(page), "猫 кот 犬 jÄ", (0, 50), (0, 0, 255), "white")
+    TextRenderer(20, (chinese,)).write(ImageDraw.Draw(page), "猫 кот 犬 jÄ", (0, 50), (0, 0, 255), "white")
     pixels = np.asarray(page)
     rows, columns = np.nonzero(pixels[:, :, 2] > 0)
     white = pixels[:, :, 0] > 128

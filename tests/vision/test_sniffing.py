@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from emo_serve.errors import UnsupportedMediaType
-from emo_serve.vision import kinds
+from emo_serve.vision import sniffing
 from emo_serve.vision.image import ImageLimits, decode
-from emo_serve.vision.kinds import FORMATS, format_of
+from emo_serve.vision.sniffing import FORMATS, format_of
 from tests.vision.files import box, encoded, jpeg_segment, photo, png_chunk, with_chunks
 
 NAMED = {
@@ -111,8 +111,8 @@ def test_the_brands_of_a_heif_file_tell_how_it_is_coded(brands: bytes, name: str
 
 
 def test_a_heic_without_its_package_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "HAS_HEIC", False)
-    monkeypatch.setattr(kinds, "FORMATS", tuple(name for name in FORMATS if name != "HEIC"))
+    monkeypatch.setattr(sniffing, "HAS_HEIC", False)
+    monkeypatch.setattr(sniffing, "FORMATS", tuple(name for name in FORMATS if name != "HEIC"))
     with pytest.raises(UnsupportedMediaType) as refusal:
         decode(encoded(photo(), "HEIC"), ImageLimits())
     assert str(refusal.value) == (

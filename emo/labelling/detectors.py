@@ -57,24 +57,26 @@ def _title(path: Path) -> str:
     return path.stem
 
 
-def ask(detector: Detector, photos: Sequence[Photo], folder: Path) -> tuple[dict[Path, Answer], dict[Path, str]]:
+def predict_photos(
+    detector: Detector, photos: Sequence[Photo], folder: Path
+) -> tuple[dict[Path, Answer], dict[Path, str]]:
     """The answer for each photo by its path, and the faults of those that cannot be decoded.
 
     Answers are cached in ``folder``, independently of the set of photos; a photo whose size has changed is a new one.
     """
     header = header_of(detector.evaluated.description, ())
     digest = detector.evaluated.description.digest[:_DIGITS]
-    asked = [PictureFile(f"{photo.name} {photo.path.stat().st_size}", photo.path) for photo in photos]
+    pictures = [PictureFile(f"{photo.name} {photo.path.stat().st_size}", photo.path) for photo in photos]
     faults: dict[Path, str] = {}
     with closing(AnswerCache(folder / f"{detector.title.replace('/', '_')}-{digest}.jsonl", header)) as file:
         while True:
             try:
-                answers = answers_about(detector.evaluated, asked, file, detector.title)
+                answers = answers_about(detector.evaluated, pictures, file, detector.title)
             except ValueError as error:
-                failed = next((picture for picture in asked if picture.key not in file.answers), None)
+                failed = next((picture for picture in pictures if picture.key not in file.answers), None)
                 if failed is None or is_readable(failed.path):
                     raise
                 faults[failed.path] = f"{failed.path}{str(error).removeprefix(failed.key)}"
-                asked.remove(failed)
+                pictures.remove(failed)
             else:
-                return {picture.path: answers[picture.key] for picture in asked}, faults
+                return {picture.path: answers[picture.key] for picture in pictures}, faults

@@ -7,14 +7,14 @@ from PIL import ImagePalette
 from PIL.ExifTags import Base as ExifTag
 from PIL.TiffImagePlugin import TiffImageFile
 
+from emo_serve.vision.bit_depth import levels_of_16_bits, levels_of_numbers
 from emo_serve.vision.colours import needed_profile
-from emo_serve.vision.levels import levels_of_16_bits, levels_of_numbers
 
 _GREYS = ("1", "L", "LA", "La", "I", "F")
 _PNG_BITS = 24  # offset of the bits per sample in a PNG
 
 
-def shown(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image, bytes]:
+def to_rgb(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image, bytes]:
     """The pixels, RGB, and the profile by which they have to be converted, empty if they are sRGB.
 
     CMYK pixels with a usable profile are left as they are.

@@ -1,0 +1,40 @@
+"""A request passes through few functions: docs/architecture.md draws the path."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from emo_serve.api.http.exchange import CONNECTION
+from emo_serve.main import create_app
+from emo_serve.settings import Batching
+from tests.api.connections import Connection
+from tests.helpers.entries import counting
+from tests.serving import settings_for
+from tests.support import encode_image, plain
+
+pytestmark = pytest.mark.anyio
+
+MOST = 50
+PHOTO = encode_image(plain("red", 640, 480), "JPEG")
+
+
+async def test_on_the_inline_path_an_image_enters_at_most_fifty_functions_of_other_files(tmp_path: Path) -> None:
+    app = create_app(settings_for(tmp_path, batching=Batching(max_batch_size=1)))
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        """As by our server, which tells the application about the connection."""
+        await app({**scope, "extensions": {CONNECTION: Connection()}}, receive, send)
+
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(served)) as client:
+        with counting() as entries:
+            for is_warm in (False, False, True):
+                entries.counts = is_warm
+                response = await client.post(
+                    "http://server/classify", content=PHOTO, headers={"Content-Type": "image/jpeg"}
+                )
+                assert response.json()["classifications"][0]["name"] == "red"
+    entered = entries.functions
+    assert {"Deployment.predict", "InlineExecutor._work", "infer", "decode"} <= {name for _, name in entered}
+    assert len(entered) <= MOST, sorted(entered)
