@@ -22,8 +22,8 @@ from emo_serve.process.listeners import bound_socket, listen
 from emo_serve.settings import Settings
 from emo_serve.version import installed_version
 from emo_serve.vision.image import ImageLimits
-from emo_serve.vision.sniffing import FORMATS
 from emo_serve.vision.resize import IS_FAST
+from emo_serve.vision.sniffing import FORMATS
 
 Word = Literal["ok", "slow", "wrong"]
 _ENOUGH_FILES = 4096
