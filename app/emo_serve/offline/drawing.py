@@ -22,13 +22,13 @@ class Drawings:
         self._folder = folder
         self._seen: Counter[str] = Counter()
 
-    def target_of(self, source: Source) -> Path:
+    def stem_for(self, source: Source) -> Path:
         """Where the picture of this source goes, without suffix; a number tells those of one name apart."""
         self._seen[source.stem] += 1
         number = self._seen[source.stem]
         return self._folder / (source.stem if number == 1 else f"{source.stem}-{number}")
 
-    def save(self, place: Path, data: bytes, prediction: Prediction, predictor: Predictor) -> Path:
+    def save(self, stem: Path, data: bytes, prediction: Prediction, predictor: Predictor) -> Path:
         """Write the picture with its answer by ``predictor``, as PNG if it is one, else as JPEG; in any thread.
 
         Beside that of a segmenter goes its class map, a PNG whose pixels are class ids. Returns the picture's path;
@@ -36,8 +36,8 @@ class Drawings:
         """
         media_type: PictureType = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
         labels = predictor.artefact.labels
-        path = place.with_name(place.name + _SUFFIXES[media_type])
+        path = stem.with_name(stem.name + _SUFFIXES[media_type])
         path.write_bytes(draw_result(data, predictor.limits, prediction.result, labels, media_type))
         if isinstance(prediction.result, Segmentation):
-            place.with_name(f"{place.name}.labels.png").write_bytes(encode_class_map(prediction.result, labels))
+            stem.with_name(f"{stem.name}.labels.png").write_bytes(encode_class_map(prediction.result, labels))
         return path

@@ -43,9 +43,7 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
         except InvalidParameter as error:
             sys.stderr.write(f"emo-serve: {error}\n")
             return EXIT_USAGE
-        sources = (
-            (source, drawings.target_of(source) if drawings else None) for source in find_sources(options.inputs)
-        )
+        sources = ((source, drawings.stem_for(source) if drawings else None) for source in find_sources(options.inputs))
         try:
             failed = _show(prefetch(answer, sources, usable_cores()), as_json=options.json)
         except (OSError, ValueError) as error:
@@ -73,11 +71,11 @@ def _from_model(options: argparse.Namespace, settings: Settings, drawings: Drawi
     predictor = load_predictor(artefact, settings)
 
     def answer(item: Item) -> Row:
-        source, place = item
+        source, stem = item
         try:
             data = source.read(predictor.limits.max_bytes)
             prediction = predictor.predict(data, parameters)
-            saved = {"saved": str(drawings.save(place, data, prediction, predictor))} if drawings and place else {}
+            saved = {"saved": str(drawings.save(stem, data, prediction, predictor))} if drawings and stem else {}
         except ServiceError as error:
             return {"input": source.name, "error": str(error)}
         except OSError as error:
