@@ -12,7 +12,7 @@ import pytest
 from emo_serve.errors import Unavailable
 from emo_serve.process.connections import Connections
 from emo_serve.settings import Settings
-from tests.process.wire import IMAGE, LAST, LIVE, answers, ask, length, post
+from tests.process.wire import IMAGE, LAST, LIVE, answers, ask, length, post, trickle
 from tests.serving import Command, commanded, eventually
 from tests.support import PATIENCE_SECONDS
 
@@ -112,17 +112,7 @@ def test_a_connection_that_is_silent_is_closed_and_a_head_that_never_ends_is_ref
             assert rest_of(silent) == b""
         with connect(server) as slow:
             slow.sendall(LIVE + LIVE[:-2] + b"X: ")  # the second head of the connection
-            slow.settimeout(0.2)
-            began, text = time.monotonic(), b""
-            while True:
-                try:
-                    received = slow.recv(65536)
-                except TimeoutError:
-                    slow.sendall(b"x")
-                    continue
-                if not received:
-                    break
-                text += received
+            began, text = time.monotonic(), trickle(slow, 0.2)
             assert 0.9 < time.monotonic() - began < 5
             good, late = answers(text)
             assert (good.status, late.status) == (200, 408)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from emo_serve.api.wire.schemas import ProblemDocument
-from tests.process.wire import IMAGE, LAST, LIVE, ask, chunked, length, post
+from tests.process.wire import IMAGE, LAST, LIVE, ask, chunked, length, post, trickle
 from tests.serving import Running, running, settings_for
 from tests.support import PATIENCE_SECONDS
 
@@ -242,16 +242,6 @@ def test_a_body_without_end_that_nobody_reads_does_not_keep_its_connection(
     monkeypatch.setattr("emo_serve.api.http.exchange._LINGER_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
-        connection.settimeout(0.1)
-        began, answer = time.monotonic(), b""
-        while True:
-            try:
-                received = connection.recv(65536)
-            except TimeoutError:
-                connection.sendall(b"x")
-                continue
-            if not received:
-                break
-            answer += received
-        assert answer.startswith(b"HTTP/1.1 200")
+        began = time.monotonic()
+        assert trickle(connection, 0.1).startswith(b"HTTP/1.1 200")
         assert time.monotonic() - began < 5

@@ -67,3 +67,16 @@ def answers(text: bytes) -> list[Answer]:
         found.append(Answer(number, headers, text[:size]))
         text = text[size:]
     return found
+
+
+def trickle(connection: socket.socket, seconds: float) -> bytes:
+    """What comes until the server closes the connection, on which a byte is sent whenever nothing comes for so long."""
+    connection.settimeout(seconds)
+    text = b""
+    while True:
+        try:
+            if not (received := connection.recv(65536)):
+                return text
+            text += received
+        except TimeoutError:
+            connection.sendall(b"x")

@@ -75,14 +75,15 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport: CoalescingTransport = CoalescingTransport(transport, self.loop)
         self.flow: Flow = Flow(transport)
         if self._connections is not None:
+            address = self.client[0] if self.client else ""
             try:
-                self._connections.enter(self._address)
+                self._connections.enter(address)
             except Unavailable as error:
                 self._connections.add_rejected(self.transport.abort)
                 self._release = partial(self._connections.discard_rejected, self.transport.abort)
                 self._refuse(error)
                 return
-            self._release = partial(self._connections.leave, self._address)
+            self._release = partial(self._connections.leave, address)
         silence = max(self.timeout_keep_alive, _LEAST_SILENCE_SECONDS)
         self._expect_within(min(silence, self._limits.head_timeout_seconds))
 
@@ -121,10 +122,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _expect_within(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    @property
-    def _address(self) -> str:
-        return self.client[0] if self.client else ""
 
     # ---- received data ---------------------------------------------------------------------------------------------
 

@@ -70,8 +70,7 @@ async def detect(request: ModelRequest) -> Response:
     if uploads.several:
         media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))  # a picture shows one image
     if media_type != JSON:
-        picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
-        return await _picture(request, deployment, uploads, outcomes, picture_type)
+        return await draw_picture(request, deployment, uploads, outcomes, media_type)
     if query.format == "coco":
         return _coco(outcomes)
     answers = [_detected(deployment, outcome, query) for outcome in outcomes]
@@ -188,19 +187,17 @@ def _coco(outcomes: Sequence[Outcome]) -> Response:
     return JsonResponse(results, [(b"x-failed-images", ",".join(map(str, errors)).encode())] if errors else [])
 
 
-async def _picture(
-    request: ModelRequest,
-    deployment: Deployment,
-    uploads: Uploads,
-    outcomes: Sequence[Outcome],
-    media_type: PictureType,
+async def draw_picture(
+    request: ModelRequest, deployment: Deployment, uploads: Uploads, outcomes: Sequence[Outcome], media_type: str
 ) -> Response:
+    """The one image of the request with what was found drawn on it, as ``image/png`` or ``image/jpeg``."""
     (image,), (outcome,) = uploads.images, outcomes
     if isinstance(outcome, ServiceError) or isinstance(image, InvalidRequest):
         raise TypeError(outcome)
+    picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
     with cancel_on_disconnect(request.exchange):
-        drawn = await deployment.draw(image, _detections(outcome), media_type, request.deadline)
-    return Response(drawn, media_type=media_type)
+        drawn = await deployment.draw(image, outcome.result, picture_type, request.deadline)
+    return Response(drawn, media_type=picture_type)
 
 
 def _detections(prediction: Prediction) -> Detections:

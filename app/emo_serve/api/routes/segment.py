@@ -7,17 +7,23 @@ from fastapi import APIRouter, Response
 
 from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.disconnect import cancel_on_disconnect
-from emo_serve.api.http.uploads import Uploads
 from emo_serve.api.routes.openapi import SEGMENT
-from emo_serve.api.routes.predict import JSON, PICTURES, JsonResponse, Outcome, answer_uploads, read_request
+from emo_serve.api.routes.predict import (
+    JSON,
+    PICTURES,
+    JsonResponse,
+    Outcome,
+    answer_uploads,
+    draw_picture,
+    read_request,
+)
 from emo_serve.api.wire.negotiation import negotiate
 from emo_serve.api.wire.problems import problem_for
 from emo_serve.api.wire.query import read_query
 from emo_serve.api.wire.schemas import SegmentQuery
 from emo_serve.api.wire.serialization import serialize_segmentation
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest, ServiceError
-from emo_serve.vision.draw import PictureType
+from emo_serve.errors import InvalidParameter, ServiceError
 from emo_serve.vision.results import Segmentation, SegmentParameters
 
 router = APIRouter(tags=["predict"])
@@ -36,8 +42,7 @@ async def segment(request: ModelRequest) -> Response:
     if media_type == "image/png" and query.format == "labels":
         return await _labels(request, deployment, outcomes)
     if media_type != JSON:
-        picture_type: PictureType = "image/png" if media_type == "image/png" else "image/jpeg"
-        return await _overlay(request, deployment, uploads, outcomes, picture_type)
+        return await draw_picture(request, deployment, uploads, outcomes, media_type)
     answers = [_segmented(deployment, outcome) for outcome in outcomes]
     return JsonResponse({"results": answers} if uploads.several else answers[0])
 
@@ -59,21 +64,6 @@ async def _labels(request: ModelRequest, deployment: Deployment, outcomes: Seque
     with cancel_on_disconnect(request.exchange):
         written = await deployment.write_class_map(_segmentation(outcomes[0]), request.deadline)
     return Response(written, media_type="image/png")
-
-
-async def _overlay(
-    request: ModelRequest,
-    deployment: Deployment,
-    uploads: Uploads,
-    outcomes: Sequence[Outcome],
-    media_type: PictureType,
-) -> Response:
-    (image,), (outcome,) = uploads.images, outcomes
-    if isinstance(image, InvalidRequest):
-        raise TypeError(image)
-    with cancel_on_disconnect(request.exchange):
-        drawn = await deployment.draw(image, _segmentation(outcome), media_type, request.deadline)
-    return Response(drawn, media_type=media_type)
 
 
 def _segmentation(outcome: Outcome) -> Segmentation:

@@ -39,7 +39,7 @@ from emo_serve.metrics.definitions import Metrics, ModelMetrics, Queue, Reason
 from emo_serve.settings import Settings
 from emo_serve.vision.draw import PictureType, draw_result, encode_class_map
 from emo_serve.vision.image import ImageLimits
-from emo_serve.vision.results import Detections, Prediction, Segmentation
+from emo_serve.vision.results import Prediction, Result, Segmentation
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Deployment:
     async def draw(
         self,
         upload: bytes,
-        result: Detections | Segmentation,
+        result: Result,
         media_type: PictureType,
         deadline: float | None = None,
     ) -> bytes:
