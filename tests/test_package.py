@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_brings_no_module_that_a_user_may_have_too(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"emo_serve", "emo"}
-    assert {"emo_serve/py.typed", "emo/py.typed", "emo_serve/models/emo-1m/1/manifest.json"} <= set(names)
+    assert {"emo_serve/py.typed", "emo/py.typed", "emo_serve/models/emo-1m/2/manifest.json"} <= set(names)
     assert "emo_serve/playground/index.html" in names
 
 

@@ -141,9 +141,9 @@ def test_a_teacher_is_found_by_its_folder_and_by_its_name() -> None:
     repository = Path(__file__).parents[2] / "models"
     by_name, by_folder = (
         find_teacher("emo-1m", repository, Path()),
-        find_teacher(str(repository / "emo-1m" / "1"), Path(), Path()),
+        find_teacher(str(repository / "emo-1m" / "2"), Path(), Path()),
     )
-    assert by_name.names == by_folder.names == read_labels(repository / "emo-1m" / "1" / "labels.txt")
+    assert by_name.names == by_folder.names == read_labels(repository / "emo-1m" / "2" / "labels.txt")
     with pytest.raises(ValueError, match="no model 'nobody'"):
         find_teacher("nobody", repository, Path())
     with pytest.raises(ValueError, match="has to be a classifier"):
@@ -169,7 +169,7 @@ def test_the_command_learns_from_pictures_without_labels_and_publishes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = write_unlabelled(tmp_path / "more")
-    command = ["train", "classify", "--teacher", "models/emo-1m/1", "--unlabelled", str(more), "--schedule", "32x1"]
+    command = ["train", "classify", "--teacher", "models/emo-1m/2", "--unlabelled", str(more), "--schedule", "32x1"]
     command += [
         "--teacher-views",
         "2",

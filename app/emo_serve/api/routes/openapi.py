@@ -51,26 +51,26 @@ _REQUEST_BODY: dict[str, Any] = {
         },
     },
 }
-_MODEL = {"name": "emo-1m", "version": "1"}
+_MODEL = {"name": "emo-1m", "version": "2"}
 _SIZE = {"width": 640, "height": 427}
 _CLASSIFIED = {
     "model": _MODEL,
-    "image": _SIZE,
+    "image": {"width": 451, "height": 300},
     "classifications": [
-        {"class_id": 30, "name": "tabby", "score": 0.412034, "group": "cat"},
-        {"class_id": 32, "name": "Egyptian cat", "score": 0.274512, "group": "cat"},
+        {"class_id": 93, "name": "tabby", "score": 0.394243, "group": "cat"},
+        {"class_id": 97, "name": "Egyptian cat", "score": 0.338588, "group": "cat"},
     ],
-    "groups": [{"name": "cat", "score": 0.853107}, {"name": "dog", "score": 0.061922}],
+    "groups": [{"name": "cat", "score": 0.969574}, {"name": "person", "score": 0.004214}],
 }
 _DETECTED = {
-    "model": {**_MODEL, "name": "ssdlite-emo-1m"},
+    "model": {"name": "ssdlite-emo-1m", "version": "1"},
     "image": _SIZE,
     "box_format": "xyxy",
     "units": "pixel",
     "detections": [{"class_id": 1, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
 }
 _SEGMENTED = {
-    "model": {**_MODEL, "name": "deeplabv3-emo-1m"},
+    "model": {"name": "deeplabv3-emo-1m", "version": "1"},
     "image": {"width": 4, "height": 2},
     "classes": [
         {"class_id": 2, "name": "sky", "pixels": 6, "share": 0.75, "rle": {"size": [2, 4], "counts": "062"}},
