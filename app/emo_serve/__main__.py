@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in complaints(error, PREFIX, [variable for variable, _ in all_settings()]):
             sys.stderr.write(f"emo-serve: {line}\n")
         return EXIT_USAGE
-    if options.command not in {"add", "key"}:  # both write for a person
+    if options.command in {"serve", "tune"}:  # the others write for a person
         logs.configure(settings)
         if links := service_links(os.environ):
             text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"

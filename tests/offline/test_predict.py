@@ -11,8 +11,16 @@ from PIL import Image
 from emo_serve.__main__ import main
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from tests.offline.folders import write_pictures
-from tests.serving import running, settings_for
-from tests.support import encode_image, plain, quadrants, write_classifier, write_detector, write_segmenter
+from tests.serving import emo_serve, running, settings_for
+from tests.support import (
+    PATIENCE_SECONDS,
+    encode_image,
+    plain,
+    quadrants,
+    write_classifier,
+    write_detector,
+    write_segmenter,
+)
 
 
 @pytest.fixture
@@ -140,8 +148,11 @@ def test_a_server_is_asked_with_the_same_options_and_gives_the_same_answers(
     main([*arguments, "--models", str(models)])
     here = rows(capsys)
     with running(settings_for(models)) as server:
-        assert main([*arguments, "--url", server.url]) == EXIT_FAILED_INPUTS
-    assert rows(capsys) == here
+        command = emo_serve(*arguments, "--url", server.url)
+        output, errors = command.communicate(timeout=PATIENCE_SECONDS)
+    assert command.returncode == EXIT_FAILED_INPUTS
+    assert [json.loads(line) for line in output.splitlines()] == here
+    assert errors == ""
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
