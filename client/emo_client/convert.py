@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from emo_client.results import Classification, Detections, Region
 
-__all__ = ["Picture"]
 _LINE_PER_SIDE = 1 / 300
 _TEXT_PER_SIDE = 1 / 40
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from emo_client import convert
+from emo_client.images import Picture
 
 if TYPE_CHECKING:
     import fiftyone
@@ -102,7 +103,7 @@ class Detections(_Value):
         """COCO results: boxes (left, top, width, height), ``category_id`` is the class id."""
         return convert.objects_to_coco(self, image_id)
 
-    def plot(self, image: "convert.Picture") -> "PIL.Image.Image":
+    def plot(self, image: Picture) -> "PIL.Image.Image":
         """A copy of the image, which is a path, bytes, Pillow image or array, with boxes and names."""
         return convert.plot_objects(self, image)
 

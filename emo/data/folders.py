@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from emo.data.pictures import files_below, is_hidden, is_picture, open_upright, pictures_below, unreadable_kinds
+from emo.data.pictures import open_upright, unreadable_kinds
 from emo.data.splits import class_name, held_out, split_of
+from emo_serve.picture_files import files_below, is_hidden, is_picture, pictures_below
 
 
 @dataclass(frozen=True, slots=True)

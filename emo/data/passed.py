@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from os.path import normpath
 from pathlib import Path
 
-from emo.data.pictures import files_below, is_hidden, is_picture, unreadable_kinds
+from emo.data.pictures import unreadable_kinds
+from emo_serve.picture_files import files_below, is_hidden, is_picture
 
 _NAMED = 8  # folders
 

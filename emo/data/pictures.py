@@ -1,8 +1,7 @@
 """Picture files of a data set: suffixes, decoding, sizes."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,16 +11,9 @@ from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base as ExifTag
 
 from emo_serve.errors import ServiceError, UnsupportedMediaType
+from emo_serve.picture_files import FORMATS_OF_PHONES
 from emo_serve.vision.image import ImageLimits, decode
 
-_MAYBE = frozenset({".heic", ".heif", ".hif", ".avif"})
-"""Formats of phones that not every installation can read."""
-PICTURES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif"}
-    | {".tif", ".tiff"}
-    | _MAYBE
-)
-"""Suffixes, in lower case."""
 _LIMITS = ImageLimits(max_bytes=2**30, max_pixels=2**29, max_scans=1000)  # our own files are trusted
 _TRIED = 5  # of each kind: one of them may be something else by another name
 _NAMED = 5  # of the files that cannot be used
@@ -35,41 +27,13 @@ class Sizes(NamedTuple):
     stored: tuple[int, int]
 
 
-def is_picture(path: Path) -> bool:
-    """True if the name has the suffix of a picture, whatever the content."""
-    return path.suffix.lower() in PICTURES
-
-
-def is_hidden(name: str) -> bool:
-    """True for hidden files and metadata of file systems, such as those of macOS in archives."""
-    return name.startswith(".") or name in {"__MACOSX", "@eaDir"}
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files that are not hidden, sub-folders included, in a fixed order; links are followed, each folder once."""
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(parent)  # noqa: PTH116  # os.walk gives no Path
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield from (Path(parent, name) for name in sorted(names) if not is_hidden(name))
-
-
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """The pictures among ``files_below``."""
-    return (path for path in files_below(folder) if is_picture(path))
-
-
 def unreadable_kinds(pictures: Iterable[Path]) -> dict[str, str]:
     """Suffixes among them that cannot be decoded with what is installed, each with the reason."""
     reasons: dict[str, str] = {}
     tried: Counter[str] = Counter()
     for path in pictures:
         suffix = path.suffix.lower()
-        if suffix not in _MAYBE or tried[suffix] == _TRIED:
+        if suffix not in FORMATS_OF_PHONES or tried[suffix] == _TRIED:
             continue
         try:
             decode(path.read_bytes(), _LIMITS)

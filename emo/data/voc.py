@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from emo.data.boxes import Annotation, BoxedImage, BoxedImages, check_names
-from emo.data.pictures import files_below, is_picture
 from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
+from emo_serve.picture_files import files_below, is_picture
 
 _ANNOTATIONS = ("annotations", "annotation")
 _PICTURES = ("jpegimages", "images", "image")

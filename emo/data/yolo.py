@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from emo.data.boxes import Annotation, BoxedImage, BoxedImages, check_names
-from emo.data.pictures import is_picture, pictures_below, sizes_of
+from emo.data.pictures import sizes_of
 from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
+from emo_serve.picture_files import is_picture, pictures_below
 
 _SLACK = 0.01  # tolerance for numbers outside the picture, as labelling tools round
 

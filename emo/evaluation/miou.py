@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask
 
-from emo.data.pictures import is_picture
 from emo.evaluation.answers import Answer
 from emo.evaluation.images import PictureFile, key_of
+from emo_serve.picture_files import is_picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from tqdm import tqdm
 
 from emo.data.boxes import BoxedImage, size_faults
 from emo.data.coco import read_coco
-from emo.data.pictures import check_readable, pictures_below, sizes_of
+from emo.data.pictures import check_readable, sizes_of
 from emo.data.splits import name_in
 from emo.labelling.labels import TRUE, Known, Label
 from emo_serve.errors import ServiceError
+from emo_serve.picture_files import pictures_below
 from emo_serve.vision.image import ImageLimits, decode
 
 

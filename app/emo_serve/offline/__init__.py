@@ -1,1 +1,0 @@
-"""Offline inference: the models answer about files, without a server."""

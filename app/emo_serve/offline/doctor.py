@@ -13,6 +13,7 @@ from typing import Literal
 
 from emo_serve.engine.execution.session import open_session
 from emo_serve.engine.host import memory_limit, this_machine, vector_instructions
+from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import scan
 from emo_serve.engine.tuning.cache import cache_folder
@@ -21,7 +22,6 @@ from emo_serve.process.exit_codes import EXIT_OK, EXIT_STARTUP
 from emo_serve.process.listeners import bound_socket, listen
 from emo_serve.settings import Settings
 from emo_serve.version import installed_version
-from emo_serve.vision.image import ImageLimits
 from emo_serve.vision.resize import IS_FAST
 from emo_serve.vision.sniffing import FORMATS
 
@@ -137,7 +137,7 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     """Each model is loaded, answers its golden picture, and is timed on a single core."""
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_scans)
+    limits = image_limits(settings)
     found = scan(settings.models)
     for path, error in found.failures.items():
         yield Finding("model", "wrong", str(error) or str(path))

@@ -14,7 +14,7 @@ from emo_serve.errors import InvalidParameter, ServiceError, StartupError
 from emo_serve.offline.drawing import Drawings
 from emo_serve.offline.parameters import given_parameters, parameters_of
 from emo_serve.offline.predictor import find_artefact, load_predictor
-from emo_serve.offline.sources import Source, find_sources
+from emo_serve.offline.sources import Source, ask_about, find_sources
 from emo_serve.offline.table import lines_of
 from emo_serve.prefetch import prefetch
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
@@ -72,15 +72,13 @@ def _from_model(options: argparse.Namespace, settings: Settings, drawings: Drawi
 
     def answer(item: Item) -> Row:
         source, stem = item
-        try:
-            data = source.read(predictor.limits.max_bytes)
+
+        def ask(data: bytes) -> Row:
             prediction = predictor.predict(data, parameters)
             saved = {"saved": str(drawings.save(stem, data, prediction, predictor))} if drawings and stem else {}
-        except ServiceError as error:
-            return {"input": source.name, "error": str(error)}
-        except OSError as error:
-            return {"input": source.name, "error": f"cannot be read: {error.strerror or error}"}
-        return {"input": source.name, **predictor.document(prediction), **saved}
+            return {**predictor.document(prediction), **saved}
+
+        return _row(source, predictor.limits.max_bytes, ask)
 
     return answer
 
@@ -102,16 +100,18 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> Callable[[Ite
         msg = f"{options.url}: {error}"
         raise StartupError(msg) from error
 
-    def answer(item: Item) -> Row:
-        source = item[0]
+    def ask(data: bytes) -> Row:
         try:
-            return {"input": source.name, **client.ask(task, source.read(), given)}
+            return client.ask(task, data, given)
         except EmoError as error:
-            return {"input": source.name, "error": str(error)}
-        except OSError as error:
-            return {"input": source.name, "error": f"cannot be read: {error.strerror or error}"}
+            raise ServiceError(str(error)) from error
 
-    return answer
+    return lambda item: _row(item[0], None, ask)
+
+
+def _row(source: Source, most: int | None, ask: Callable[[bytes], Row]) -> Row:
+    answer, error = ask_about(source, most, ask)
+    return {"input": source.name, **answer} if error is None else {"input": source.name, "error": error}
 
 
 def _task_of(models: "list[ModelInfo]", wanted: str | None) -> str:

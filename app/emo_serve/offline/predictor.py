@@ -10,6 +10,7 @@ from emo_serve.defaults import DEFAULTS_FILE, choose_default, parse_defaults
 from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.execution.session import Run, Session, infer, open_session
 from emo_serve.engine.execution.tasks import task_for
+from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import (
     SERVING_CONFIG_FILE,
@@ -55,7 +56,7 @@ class Predictor:
 
 def load_predictor(artefact: Artefact, settings: Settings) -> Predictor:
     """Load the model and check its golden pair; raises StartupError, which names the file."""
-    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_scans)
+    limits = image_limits(settings)
     session = open_session(artefact, settings)
     self_test(artefact, session, limits, 1, times=1)
     return Predictor(artefact, limits, session, Pipeline(artefact.manifest.preprocessing, limits, task_for(artefact)))

@@ -1,21 +1,20 @@
 """Arguments of a command line -> the pictures that they name, in a fixed order."""
 
 import glob
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from emo_serve.errors import ServiceError
 from emo_serve.files import read_regular
 from emo_serve.offline.video import VIDEOS, frames
+from emo_serve.picture_files import pictures_below
 
-PICTURES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif"}
-)
-"""Suffixes of files that are taken from a folder, in lower case. A file that is named itself may have any."""
 STANDARD_INPUT = "-"
+Answer = dict[str, Any]
+"""The members of a server's answer."""
 _MOST_LIST_BYTES = 256 * 1024 * 1024
 
 
@@ -42,6 +41,18 @@ class Source:
             return file.read() if most is None else file.read(most + 1)
 
 
+def ask_about(
+    source: Source, most: int | None, ask: Callable[[bytes], dict[str, Any]]
+) -> tuple[dict[str, Any], str | None]:
+    """The answer of ``ask`` about the picture, or an empty one and why there is none; ``most`` as for ``read``."""
+    try:
+        return ask(source.read(most)), None
+    except ServiceError as error:
+        return {}, str(error)
+    except OSError as error:
+        return {}, f"cannot be read: {error.strerror or error}"
+
+
 def find_sources(arguments: Sequence[str], *, videos: bool = True) -> Iterator[Source]:
     """The pictures of files, whole folders, quoted patterns, ``.txt`` lists, ``-`` and, frame by frame, videos.
 
@@ -64,15 +75,6 @@ def find_sources(arguments: Sequence[str], *, videos: bool = True) -> Iterator[S
         else:
             msg = f"{argument}: there is no such file or folder, and no file matches it"
             raise FileNotFoundError(msg)
-
-
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """The files in a folder and below whose suffix is a picture's, in a fixed order; hidden ones are left out."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURES:  # noqa: PTH122  # per file
-                yield Path(parent, name)
 
 
 def _listed(path: Path) -> Iterator[Source]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from emo_serve.engine.repository.artefacts import read_artefact
-from emo_serve.errors import ServiceError, StartupError
+from emo_serve.errors import StartupError
 from emo_serve.offline.predictor import Predictor, load_predictor
 from emo_serve.offline.shards import Format, writer_for
-from emo_serve.offline.sources import Source
+from emo_serve.offline.sources import Source, ask_about
 from emo_serve.settings import Settings
 from emo_serve.vision.results import Parameters
 
@@ -106,13 +106,10 @@ def _answers(predictor: Predictor, parameters: Parameters, sources: Sequence[Sou
     """A row for each picture."""
     manifest = predictor.artefact.manifest
     model = {"name": manifest.name, "version": manifest.version, "sha256": predictor.artefact.sha256}
+
+    def ask(data: bytes) -> dict[str, Any]:
+        return predictor.document(predictor.predict(data, parameters))
+
     for source in sources:
-        answer, error = {}, None
-        try:
-            prediction = predictor.predict(source.read(predictor.limits.max_bytes), parameters)
-            answer = predictor.document(prediction)
-        except ServiceError as fault:
-            error = str(fault)
-        except OSError as fault:
-            error = f"cannot be read: {fault.strerror or fault}"
+        answer, error = ask_about(source, predictor.limits.max_bytes, ask)
         yield {"input": source.name, "error": error, **answer, "model": model}

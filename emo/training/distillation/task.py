@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emo.data.folders import LabelledFile, LabelledFiles, find_classification
-from emo.data.pictures import pictures_below
 from emo.data.splits import is_held_out
 from emo.evaluation.measure import predicted_figures
 from emo.evaluation.topk import Labelled
@@ -29,6 +28,7 @@ from emo.training.distillation.targets import dense_targets, teacher_targets
 from emo.training.distillation.teacher import Teacher
 from emo.training.distillation.views import view_boxes
 from emo_serve.manifest import Preprocessing
+from emo_serve.picture_files import pictures_below
 
 HELD_OUT = 20
 """One picture in this many without a label is for validation."""
