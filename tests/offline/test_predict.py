@@ -113,6 +113,16 @@ def test_the_version_is_that_which_a_server_answers_with(
     assert rows(capsys)[0]["model"] == {"name": "toy-classifier", "version": "1"}
 
 
+def test_the_default_is_the_one_that_is_set(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_classifier(models, "other")
+    monkeypatch.setenv("EMO_DEFAULT_CLASSIFY_MODEL", "other")
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(path), "--models", str(models), "--json"]) == EXIT_OK
+    assert rows(capsys)[0]["model"] == {"name": "other", "version": "1"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

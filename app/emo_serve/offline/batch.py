@@ -38,7 +38,7 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
     if (complaint := _complaint(options)) is not None:
         sys.stderr.write(f"emo-serve: {complaint}\n")
         return EXIT_USAGE
-    artefact = find_artefact(settings.models, options.task, options.model)
+    artefact = find_artefact(settings, options.task, options.model)
     try:
         parameters = parameters_of(options, artefact.manifest.task, artefact.labels)
     except InvalidParameter as error:

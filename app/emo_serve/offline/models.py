@@ -5,11 +5,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
-from emo_serve.offline.predictor import find_artefact
+from emo_serve.offline.predictor import find_artefact, find_folder
 from emo_serve.process.exit_codes import EXIT_OK, EXIT_STARTUP
 from emo_serve.settings import Settings
 
@@ -20,14 +21,16 @@ _SHOWN_LABELS = 12
 def list_models(options: argparse.Namespace, settings: Settings) -> int:
     """List every version, or show one; the exit code is 1 if there is none, or one is broken."""
     if options.name:
-        artefact = find_artefact(settings.models, None, options.name)
+        artefact = find_artefact(settings, None, options.name)
         text = artefact.manifest.model_dump_json(indent=2) if options.json else "\n".join(_described(artefact))
         sys.stdout.write(text + "\n")
         return EXIT_OK
     found = scan(settings.models)
-    defaults = {id_of(default) for task in _TASKS if (default := _default(settings, task)) is not None}
+    defaults = {_default(settings, task) for task in _TASKS}
     if options.json:
-        entries = [{**_entry(artefact), "default": id_of(artefact) in defaults} for artefact in found.artefacts]
+        entries = [
+            {**_entry(artefact), "default": artefact.model_path.parent in defaults} for artefact in found.artefacts
+        ]
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in _table(found.artefacts, defaults))
@@ -36,19 +39,20 @@ def list_models(options: argparse.Namespace, settings: Settings) -> int:
     return EXIT_OK if found.artefacts and not found.failures else EXIT_STARTUP
 
 
-def id_of(artefact: Artefact) -> str:
+def _id_of(artefact: Artefact) -> str:
     """``name@version``."""
     return f"{artefact.manifest.name}@{artefact.manifest.version}"
 
 
-def _default(settings: Settings, task: Task) -> Artefact | None:
+def _default(settings: Settings, task: Task) -> Path | None:
+    """The version folder of the task's default, if it has one."""
     try:
-        return find_artefact(settings.models, task, None)
+        return find_folder(settings, task, None)
     except StartupError:
         return None
 
 
-def _entry(artefact: Artefact) -> dict[str, object]:
+def _entry(artefact: Artefact, defaults: set[Path | None]) -> dict[str, object]:
     manifest = artefact.manifest
     return {
         "name": manifest.name,
@@ -59,17 +63,18 @@ def _entry(artefact: Artefact) -> dict[str, object]:
         "height": manifest.preprocessing.height,
         "bytes": artefact.model_path.stat().st_size,
         "metrics": dict(manifest.card.metrics),
+        "default": artefact.model_path.parent in defaults,
     }
 
 
-def _table(artefacts: tuple[Artefact, ...], defaults: set[str]) -> Iterator[str]:
+def _table(artefacts: tuple[Artefact, ...], defaults: set[Path | None]) -> Iterator[str]:
     """A line for each version, columns aligned."""
     rows = [("MODEL", "TASK", "CLASSES", "INPUT", "SIZE", "")]
     for artefact in artefacts:
         rule, size = artefact.manifest.preprocessing, artefact.model_path.stat().st_size
-        note = "default" if id_of(artefact) in defaults else ""
+        note = "default" if artefact.model_path.parent in defaults else ""
         classes, side = str(len(artefact.labels)), f"{rule.width}x{rule.height}"
-        rows.append((id_of(artefact), artefact.manifest.task, classes, side, f"{size / 1e6:.1f} MB", note))
+        rows.append((_id_of(artefact), artefact.manifest.task, classes, side, f"{size / 1e6:.1f} MB", note))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -79,7 +84,7 @@ def _described(artefact: Artefact) -> Iterator[str]:
     """The model card as lines."""
     manifest, card = artefact.manifest, artefact.manifest.card
     rule = manifest.preprocessing
-    yield f"{id_of(artefact)}: {manifest.task}, {len(artefact.labels)} classes, {card.architecture}"
+    yield f"{_id_of(artefact)}: {manifest.task}, {len(artefact.labels)} classes, {card.architecture}"
     yield f"input          {rule.width}x{rule.height}, {rule.mode}, {rule.interpolation}"
     metrics = ", ".join(f"{name} {value:.1%}" for name, value in card.metrics.items())
     for title, text in (

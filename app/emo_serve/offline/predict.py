@@ -66,7 +66,7 @@ def _show(rows: Iterator[Row], *, as_json: bool) -> int:
 
 def _from_model(options: argparse.Namespace, settings: Settings, drawings: Drawings | None) -> Callable[[Item], Row]:
     """Answers of a model in this process; raises StartupError, or InvalidParameter for options that do not fit it."""
-    artefact = find_artefact(settings.models, options.task, options.model)
+    artefact = find_artefact(settings, options.task, options.model)
     parameters = parameters_of(options, artefact.manifest.task, artefact.labels)
     predictor = load_predictor(artefact, settings)
 

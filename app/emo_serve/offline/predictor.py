@@ -62,23 +62,29 @@ def load_predictor(artefact: Artefact, settings: Settings) -> Predictor:
     return Predictor(artefact, limits, session, Pipeline(artefact.manifest.preprocessing, limits, task_for(artefact)))
 
 
-def find_artefact(root: Path, task: Task | None, name: str | None) -> Artefact:
-    """The model ``name`` (or ``name@version``), else the default for the task, in the repository ``root``.
+def find_artefact(settings: Settings, task: Task | None, name: str | None) -> Artefact:
+    """The model ``name`` (or ``name@version``), else the default for the task, with all its files checked.
 
     Without a version it is the one that a server answers with. Raises StartupError, which names what is there.
     """
+    artefact = read_artefact(find_folder(settings, task, name))
+    if task not in (None, artefact.manifest.task):
+        msg = f"{artefact.manifest.name} is a model for {artefact.manifest.task}, not for {task}"
+        raise StartupError(msg)
+    return artefact
+
+
+def find_folder(settings: Settings, task: Task | None, name: str | None) -> Path:
+    """The version folder of that model, unread; raises StartupError, which names what is there."""
+    root = settings.models
     state = scan_state(root)
     versions = _versions(state)
-    wanted, _, version = (name or _default(state, versions, task or "classify", root)).partition("@")
+    wanted, _, version = (name or _default(state, versions, task or "classify", settings)).partition("@")
     wanted = known_as(wanted, list(versions))
     if wanted not in versions:
         msg = f"{root} has no model {wanted!r}; there are: {', '.join(sorted(versions)) or 'none'}"
         raise StartupError(msg)
-    artefact = read_artefact(root / wanted / _version(state, root / wanted, versions[wanted], version))
-    if task not in (None, artefact.manifest.task):
-        msg = f"{wanted} is a model for {artefact.manifest.task}, not for {task}"
-        raise StartupError(msg)
-    return artefact
+    return root / wanted / _version(state, root / wanted, versions[wanted], version)
 
 
 def _versions(state: RepositoryState) -> Mapping[str, list[Path]]:
@@ -89,7 +95,12 @@ def _versions(state: RepositoryState) -> Mapping[str, list[Path]]:
     return versions
 
 
-def _default(state: RepositoryState, versions: Mapping[str, list[Path]], task: Task, root: Path) -> str:
+def _default(state: RepositoryState, versions: Mapping[str, list[Path]], task: Task, settings: Settings) -> str:
+    """As set, else as the repository says."""
+    configured = {"classify": settings.default_classify_model, "detect": settings.default_detect_model}.get(task)
+    if configured:
+        return configured
+    root = settings.models
     names = {name for name, folders in versions.items() if any(_task_of(folder) == task for folder in folders)}
     default = choose_default(task, names, parse_defaults(root / DEFAULTS_FILE, state.defaults))
     if default is None:
