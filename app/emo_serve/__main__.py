@@ -14,6 +14,7 @@ from emo_serve import logs
 from emo_serve.command_parser import command_parser
 from emo_serve.defaults import keep_default
 from emo_serve.engine.host import usable_cores
+from emo_serve.engine.registry.default_models import configured_defaults
 from emo_serve.environment import complaints, group_of
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
@@ -159,7 +160,7 @@ def _add(options: Options) -> int:
 
 def _default_line(settings: Settings, task: Task, added: str) -> str:
     line = keep_default(settings.models, task, added)
-    chosen = {"classify": settings.default_classify_model, "detect": settings.default_detect_model}.get(task)
+    chosen = configured_defaults(settings)[task]
     return f"{line}\n" if chosen is None else f"{line}; here {PREFIX}DEFAULT_{task.upper()}_MODEL says {chosen}\n"
 
 

@@ -28,9 +28,7 @@ def list_models(options: argparse.Namespace, settings: Settings) -> int:
     found = scan(settings.models)
     defaults = {_default(settings, task) for task in _TASKS}
     if options.json:
-        entries = [
-            {**_entry(artefact), "default": artefact.model_path.parent in defaults} for artefact in found.artefacts
-        ]
+        entries = [_entry(artefact, defaults) for artefact in found.artefacts]
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in _table(found.artefacts, defaults))

@@ -10,6 +10,7 @@ from emo_serve.defaults import DEFAULTS_FILE, choose_default, parse_defaults
 from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.execution.session import Run, Session, infer, open_session
 from emo_serve.engine.execution.tasks import task_for
+from emo_serve.engine.registry.default_models import configured_defaults
 from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import (
@@ -97,8 +98,7 @@ def _versions(state: RepositoryState) -> Mapping[str, list[Path]]:
 
 def _default(state: RepositoryState, versions: Mapping[str, list[Path]], task: Task, settings: Settings) -> str:
     """As set, else as the repository says."""
-    configured = {"classify": settings.default_classify_model, "detect": settings.default_detect_model}.get(task)
-    if configured:
+    if configured := configured_defaults(settings)[task]:
         return configured
     root = settings.models
     names = {name for name, folders in versions.items() if any(_task_of(folder) == task for folder in folders)}

@@ -13,6 +13,7 @@ from emo_serve.defaults import DEFAULTS_FILE
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import OpenSession, open_session
 from emo_serve.engine.host import usable_cores
+from emo_serve.engine.registry.default_models import configured_defaults
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.registry.reconciler import Reconciler
@@ -50,11 +51,7 @@ class Catalog:
         self._settings = settings
         self._on_death = on_death
         self._pixel_threads = PixelThreads(settings.decode_threads or usable_cores())
-        self._configured_defaults = {
-            "classify": settings.default_classify_model,
-            "detect": settings.default_detect_model,
-            "segment": settings.default_segment_model,
-        }
+        self._configured_defaults = configured_defaults(settings)
         self._reconciler = Reconciler(
             settings, metrics, self._pixel_threads, self._died, open_session, retry_sync, preflight
         )

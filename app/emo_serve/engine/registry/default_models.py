@@ -6,6 +6,16 @@ from pathlib import Path
 from emo_serve.defaults import DEFAULTS_FILE, SHIPPED, Defaults, choose_default, how_to_choose, parse_defaults
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task, known_as
+from emo_serve.settings import Settings
+
+
+def configured_defaults(settings: Settings) -> Mapping[Task, str | None]:
+    """The default model of each task as the settings say; None where they leave it to the repository."""
+    return {
+        "classify": settings.default_classify_model,
+        "detect": settings.default_detect_model,
+        "segment": settings.default_segment_model,
+    }
 
 
 class DefaultModels:
