@@ -64,9 +64,9 @@ class ClassificationTask:
         """Number of validation pictures."""
         return len(self.validation.files)
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """The row numbers of an epoch's pictures: all of them, shuffled."""
-        return torch.randperm(self.count, generator=generator)
+    def frequencies(self) -> Tensor:
+        """For each training picture the number of those of its class."""
+        return self.labels.bincount()[self.labels]
 
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""

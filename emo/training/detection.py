@@ -93,9 +93,12 @@ class DetectionTask:
         """Number of validation pictures."""
         return len(self.validation.images)
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """The row numbers of an epoch's pictures: all of them, shuffled."""
-        return torch.randperm(self.count, generator=generator)
+    def frequencies(self) -> Tensor:
+        """For each training picture the number of those with the rarest of its classes, or of those without objects."""
+        shown = [np.unique(image.labels[~image.crowds]) for image in self.training.images]
+        counts = np.bincount(np.concatenate(shown), minlength=len(self.names))
+        empty = sum(not len(classes) for classes in shown)
+        return torch.tensor([int(counts[classes].min()) if len(classes) else empty for classes in shown])
 
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Target]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and targets."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,8 @@ def train(
     model.to(processes.device)
     # like the pictures: a fifth faster on a CPU
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its type stubs
+    for stage in frozen_stages(recipe, model):
+        stage.requires_grad_(requires_grad=False)
     state = State.start(recipe, model)
     resume(folder, recipe, task.names, task.count, state)
     if state.epoch:
@@ -107,12 +110,30 @@ def batch_size(recipe: Recipe, pictures: int, processes: Processes) -> int:
     return each * processes.count
 
 
+def choose_pictures(frequencies: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """The row numbers of an epoch's pictures: each at most once, or with ``balance`` rare ones repeatedly.
+
+    ``frequencies`` (N,) are of the kind that each picture belongs to. With ``balance`` a picture is as likely as its
+    frequency to that negative power, as in repeat factor sampling (arXiv 1908.03195, appendix B), whose power is 0.5.
+    """
+    size = recipe.epoch_pictures or len(frequencies)
+    if recipe.balance:
+        return torch.multinomial(frequencies.double() ** -recipe.balance, size, replacement=True, generator=generator)
+    return torch.randperm(len(frequencies), generator=generator)[:size]
+
+
+def frozen_stages(recipe: Recipe, model: nn.Module) -> list[nn.Module]:
+    """The stages of the backbone that do not learn."""
+    backbone: Any = model.backbone
+    return list(backbone.stages[: recipe.frozen_stages])
+
+
 def _epoch(run: Run, state: State, network: nn.Module) -> float:
     """One pass over the data; returns the mean loss over all processes."""
     recipe, processes = run.recipe, run.processes
     seed = recipe.seed * 10_000 + state.epoch
     generator = torch.Generator().manual_seed(seed)
-    order = run.task.order(generator)
+    order = choose_pictures(run.task.frequencies(), recipe, generator)
     batches = order[: len(order) // run.batch_size * run.batch_size].split(run.batch_size)
     if not processes.leads:  # the same order for all, different views for each
         generator.manual_seed(seed + processes.rank * 1_000_003)
@@ -120,6 +141,8 @@ def _epoch(run: Run, state: State, network: nn.Module) -> float:
     sides, steps, device = recipe.sides(), len(batches), processes.device
     dtype = getattr(torch, recipe.precision)
     network.train()
+    for stage in frozen_stages(run.recipe, state.model):
+        stage.eval()
     total = 0.0
     views = run.task.batches([processes.share(rows) for rows in batches], sides[state.epoch], generator)
     bar = tqdm(views, f"epoch {state.epoch + 1}/{len(sides)}", total=steps, unit="batch", mininterval=5)

@@ -34,6 +34,12 @@ class Recipe:
     """Precision of convolutions and matrix products in training; weights and evaluation are float32."""
     patience: int | None = None
     """Stop after this many epochs at the last side without improvement of the main figure; None for never."""
+    balance: float = 0.0
+    """0: every picture is seen equally often; 1: every class is."""
+    epoch_pictures: int | None = None
+    """Number of pictures in an epoch; None for as many as there are."""
+    frozen_stages: int = 0
+    """So many of the backbone's five stages, from the stem on, keep their initial weights and statistics."""
     distillation: Distillation | None = None
     """Parameters of distillation, if there is a teacher."""
 

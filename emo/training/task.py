@@ -25,8 +25,8 @@ class Task(Protocol):
     def validation_count(self) -> int:
         """Number of validation pictures."""
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """The row numbers of an epoch's pictures."""
+    def frequencies(self) -> Tensor:
+        """For each training picture (N,) how many there are like it, the measure of a balanced choice."""
 
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Any]]:
         """For each batch of row numbers: normalised input (N, 3, side, side) and target."""

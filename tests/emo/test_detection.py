@@ -47,6 +47,15 @@ def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first[1].boxes_xyxy, second[1].boxes_xyxy, strict=True))
 
 
+def test_a_picture_is_as_frequent_as_its_rarest_class(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, 5) / "instances_train.json"  # red, blue, red, blue, red
+    content: dict[str, Any] = json.loads(path.read_text())
+    objects = content["annotations"][1:]  # nothing in the first
+    objects.append({**objects[0], "id": 9, "image_id": 5})  # and blue in the last
+    path.write_text(json.dumps({**content, "annotations": objects}))
+    assert DetectionTask.load(tmp_path).frequencies().tolist() == [1, 3, 2, 3, 2]
+
+
 def mark_crowds(root: Path, first: int) -> Path:
     """All objects from that number on, in both splits, become crowds."""
     for split in ("train", "val"):

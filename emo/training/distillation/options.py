@@ -13,7 +13,3 @@ class Distillation:
     """Softens the probabilities of the teacher and the student."""
     label_weight: float = 0.5
     """Weight of a true label; the rest is the teacher's."""
-    balance: float = 0.0
-    """0: every picture is seen equally often; 1: every class (of the label, else of the teacher's best) is."""
-    epoch_pictures: int | None = None
-    """Number of pictures in an epoch; None for all."""

@@ -97,14 +97,10 @@ class DistillationTask:
         """Number of validation pictures."""
         return len(self.validation.files) + len(self.agreement.files)
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """The row numbers of an epoch's pictures."""
-        size = min(self.options.epoch_pictures or self.count, self.count)
-        if not self.options.balance:
-            return torch.randperm(self.count, generator=generator)[:size]
+    def frequencies(self) -> Tensor:
+        """For each training picture the number of those of its class: the label's, else the teacher's best."""
         classes = np.where(self.labels >= 0, self.labels, self.answers[0]["label"][:, 0])
-        frequency = torch.from_numpy(np.bincount(classes)[classes]).double()
-        return torch.multinomial(frequency**-self.options.balance, size, generator=generator)
+        return torch.from_numpy(np.bincount(classes)[classes])
 
     def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and probabilities (N, C)."""

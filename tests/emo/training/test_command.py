@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from emo.__main__ import main
-from emo.training.command import add_train, choose_recipe, command_line
+from emo.training.command import add_train
+from emo.training.options import choose_recipe, command_line
 from emo.training.pretrained import Source
 from emo.training.processes import Processes
 from emo_serve.manifest import ModelCard, read_manifest

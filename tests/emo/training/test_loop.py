@@ -1,17 +1,19 @@
 import csv
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import emo
 from emo.checkpoints.loader import own_weights, read_checkpoint, restore_own
 from emo.export.predict import torch_predict
 from emo.training.classification import ClassificationTask
 from emo.training.detection import DetectionTask
-from emo.training.loop import batch_size, train
+from emo.training.loop import batch_size, choose_pictures, train
 from emo.training.processes import Processes
 from emo.training.recipe import Recipe
 from emo.training.state import moving_average
@@ -72,6 +74,29 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path
     assert [row["side"] for row in rows] == ["32", "32", "64"]
     assert [row["kept"] for row in rows] == ["0", "0", "1"]  # a figure at another side than the last does not count
     assert (tmp_path / "killed" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_balance_shows_rare_kinds_as_often_as_frequent_ones() -> None:
+    rare = torch.arange(50) < 5
+    frequencies = torch.where(rare, 5, 45)
+    generator = torch.Generator().manual_seed(0)
+    chosen = choose_pictures(frequencies, replace(RECIPE, balance=1.0, epoch_pictures=2000), generator)
+    assert len(chosen) == 2000
+    assert 0.45 < rare[chosen].float().mean() < 0.55
+    some = choose_pictures(frequencies, replace(RECIPE, epoch_pictures=30), generator)
+    assert len({*some.tolist()}) == 30
+    assert sorted(choose_pictures(frequencies, RECIPE, generator).tolist()) == list(range(50))
+
+
+def test_frozen_stages_stay_as_they_began(tmp_path: Path) -> None:
+    data = write_folders(tmp_path / "data")
+    initial = emo.create("emo_1m", 3).state_dict()
+    recipe = replace(RECIPE, frozen_stages=2)
+    weights = own_weights(read_checkpoint(train(recipe, ClassificationTask.load(data, 40), tmp_path / "run", initial)))
+    for number in range(5):
+        keys = [key for key in weights if key.startswith(f"backbone.stages.{number}.")]
+        assert any("running_mean" in key for key in keys)
+        assert all(torch.equal(weights[key], initial[key]) for key in keys) == (number < 2)
 
 
 @pytest.mark.parametrize(
