@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e docs \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e docs readme-test \
   docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -79,6 +79,9 @@ docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@! grep -rE --include='*.html' '(src|<link[^>]* href)="(https?:)?//' build/site
 	@echo "build/site: python3 -m http.server --directory build/site"
+
+readme-test: setup-dev ## follow the README in a clean clone of what is committed: seconds to the first answer, and to the next
+	$(BIN)/python -m pytest -s tests/readme $(ARGS)
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping
