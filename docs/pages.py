@@ -1,8 +1,9 @@
-"""The site's source: the pages of the repository and the files that they link to, at the paths that they have here.
+"""The site's source: pages and notebooks of the repository, and files that they link to, at the paths they have here.
 
 Pages are written for the repository. In a copy of the same shape their links hold as they are.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("*.md", "client/README.md", "docs/**/*.md")
+NOTEBOOKS = "examples/*.ipynb"
 LINK = re.compile(r"\]\(([^)#:\s]+)")
 
 
@@ -24,12 +26,22 @@ def mirrored() -> Iterator[Path]:
                 yield linked.relative_to(ROOT)
 
 
+def as_page(notebook: Path) -> str:
+    """The notebook as a page, its code as blocks."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = (("".join(cell["source"]), cell["cell_type"]) for cell in cells)
+    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for text, kind in texts)
+
+
 def main(source: Path) -> None:
     """Write the folder ``source`` anew."""
     shutil.rmtree(source, ignore_errors=True)
     for path in sorted(set(mirrored())):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, source / path)
+    for notebook in ROOT.glob(NOTEBOOKS):
+        page = source / notebook.relative_to(ROOT).with_suffix(".md")
+        page.write_text(as_page(notebook), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""docs/api.md says what the server does: its examples are run, its tables are complete."""
+"""docs/api.md says what the server does: its examples are true, its tables complete; tests/docs runs its commands."""
 
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from tests.support import encode_image, plain, write_classifier, write_detector,
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
 ANSWERS = [block for kind, block in BLOCKS if kind == "json"]
 ANSWER: TypeAdapter[Any] = TypeAdapter(
     ClassifyAnswer
@@ -50,42 +48,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     write_segmenter(models, "deeplabv3-emo-1m")
     with running(settings_for(models)) as server, httpx.Client(base_url=server.url, timeout=20) as client:
         yield client
-
-
-def curl(client: httpx.Client, command: str) -> httpx.Response:
-    """What a curl command gets; every file that it sends is a photo."""
-    program, *words = shlex.split(command)
-    assert program == "curl"
-    request: dict[str, Any] = {"headers": {}, "files": []}
-    url = ""
-    arguments = iter(words)
-    for word in arguments:
-        match word:
-            case "-H":
-                name, _, value = next(arguments).partition(": ")
-                request["headers"][name] = value
-            case "--data-binary":
-                assert next(arguments).startswith("@")
-                request["content"] = PHOTO
-            case "-F":
-                name, _, path = next(arguments).partition("=@")
-                request["files"].append((name, (path, PHOTO)))
-            case "-o":
-                next(arguments)
-            case _:
-                assert word.startswith("http://localhost:8000/")
-                url = word.removeprefix("http://localhost:8000")
-    return client.post(url, **request)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_gets_an_answer(client: httpx.Client, command: str) -> None:
-    response = curl(client, command)
-    assert response.status_code == 200
-    if "Accept: image/jpeg" in command:
-        assert response.headers["content-type"] == "image/jpeg"
-    else:
-        ANSWER.validate_json(response.content)
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))

@@ -4,6 +4,7 @@ A comment directly before a block exempts it: ``<!-- not run: REASON -->`` with 
 tests/FILE.py -->`` with a test that reads the page itself.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ class Block:
     code: str
     exempt: tuple[str, str] | None
     """The kind of exemption, ``not run`` or ``run by``, and what follows it."""
+
+
+def cells(notebook: Path) -> Block:
+    """The cells of code of a notebook, which share their names, as one block."""
+    found = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in found), f"{notebook.name} is kept without its outputs"
+    return Block(1, "python", "\n".join("".join(cell["source"]) for cell in found) + "\n", None)
 
 
 def pages() -> list[Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.docs.blocks import Block
 from tests.serving import free_port
 
-# A failed request is a failure, and a server that a block starts goes on behind the blocks that follow.
+# A failed request is a failure; a server that a block starts goes on behind the blocks that follow; and what the
+# Makefile would set up is there.
 PREAMBLE = """
 set -euo pipefail
 trap 'jobs -p | xargs --no-run-if-empty kill; wait' EXIT
@@ -20,12 +21,20 @@ emo-serve() {
   command emo-serve "$@" >serve.log 2>&1 &
   command curl --silent --retry 100 --retry-delay 0 --retry-connrefused --output /dev/null "localhost:$EMO_PORT/readyz"
 }
+.venv/bin/emo-serve() { emo-serve "$@"; }
+make() {
+  case "$1" in
+    serve) emo-serve serve ;;
+    setup | setup-*) ;;
+    *) command make "$@" ;;
+  esac
+}
 """
 
 
 def starts_a_server(blocks: Sequence[Block]) -> bool:
     """Whether the page serves by itself what it then asks."""
-    return any(re.search(r"\bemo-serve serve\b", block.code) for block in blocks)
+    return any(re.search(r"\b(emo-serve|make) serve\b", block.code) for block in blocks)
 
 
 def follow(blocks: Sequence[Block], folder: Path, port: int) -> subprocess.CompletedProcess[str]:
@@ -50,5 +59,5 @@ def follow(blocks: Sequence[Block], folder: Path, port: int) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1200,
     )

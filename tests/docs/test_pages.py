@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import REASONS, ROOT, Block, blocks, pages
+from tests.docs.blocks import REASONS, ROOT, Block, blocks, cells, pages
 from tests.docs.scratch import write_scratch
 from tests.docs.shell import follow, starts_a_server
 from tests.serving import Running, free_port, running, settings_for
@@ -46,6 +46,13 @@ def test_the_blocks_of_a_page_run_as_they_stand(page: str, scratch: Path, server
     port = free_port() if starts_a_server(typed(page)) else server.port
     shell = follow(typed(page), folder, port)
     assert shell.returncode == 0, f"{page}, the block in the last of these lines\n{shell.stderr}\n{shell.stdout}"
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_cells_of_a_notebook_run_in_order(notebook: Path, scratch: Path, server: Running) -> None:
+    (scratch / "examples").mkdir(exist_ok=True)
+    shell = follow([cells(notebook)], scratch / "examples", server.port)
+    assert shell.returncode == 0, shell.stderr
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -34,24 +34,37 @@ def commands() -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def typed(command: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """The command, running in a shell until Ctrl-C."""
-    with subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, start_new_session=True) as shell:
+def typed(command: str, folder: Path, environment: dict[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, running in a shell until Ctrl-C; what it says is in ``output``."""
+    with (
+        output.open("wb") as said,
+        subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as shell,
+    ):
         try:
-            yield
+            yield shell
         finally:
-            os.killpg(shell.pid, signal.SIGINT)
-            shell.wait(PATIENCE_SECONDS)
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGINT)
+                shell.wait(PATIENCE_SECONDS)
 
 
 def seconds_to_an_answer(folder: Path, environment: dict[str, str]) -> float:
     """From typing the first command to the whole answer that the second one gets."""
     serve, ask = commands()
     port = int(environment["PORT"])
+    output = folder.parent / "output"
     begin = time.perf_counter()
-    with typed(serve, folder, environment):
+    with typed(serve, folder, environment, output) as shell:
         while not listens(port):
-            assert time.perf_counter() - begin < PATIENCE_SECONDS
+            assert shell.poll() is None, output.read_text()
+            assert time.perf_counter() - begin < PATIENCE_SECONDS, output.read_text()
             time.sleep(0.02)
         curl = shlex.split(ask.replace("localhost:8000", f"localhost:{port}"))
         answer = subprocess.run(curl, cwd=folder, check=True, capture_output=True, timeout=PATIENCE_SECONDS).stdout
