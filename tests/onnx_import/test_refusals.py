@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from tests.onnx_import.adding import add, refused
 from tests.onnx_import.networks import SIDE, write_classifier, write_network, write_ssd, write_yolo
@@ -86,6 +86,17 @@ def test_a_column_that_is_an_objectness_or_a_class_is_not_guessed(
     assert "an objectness and 3 classes, or 4 classes and no objectness" in said
     assert "--labels" in said
     assert add(file, "detect", "--labels", labels) == 0
+
+
+def test_answers_that_are_random_are_refused_as_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("RandomNormalLike", ["means"], ["noise"]),
+        helper.make_node("Add", ["means", "noise"], ["scores"]),
+    ]
+    file = write_network(tmp_path / "a.onnx", nodes, {}, ["n", 3, SIDE, SIDE], {"scores": ["n", 3]})
+    assert add(file, "classify") == 1
+    assert "differently each time" in refused(capsys, tmp_path / "models")
 
 
 def test_a_version_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
