@@ -113,6 +113,29 @@ def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> 
     assert coco_figures(data, [Answer([], [], [])] * 4)["ap50"] == 0.0
 
 
+def test_the_best_threshold_keeps_what_is_right_and_drops_what_is_wrong(tmp_path: Path) -> None:
+    data = DetectionTask.load(write_coco(tmp_path, 10)).validation
+    boxes = [image.boxes_xyxy.tolist() for image in data.images]
+    wrong = [[0.0, 0.0, 9.0, 9.0]]
+    answers = [  # ten objects: eight are found with 0.62, one with 0.3 among many wrong boxes, one with 0.8 elsewhere
+        *(
+            Answer(image.labels.tolist(), [0.62], found)
+            for image, found in zip(data.images[:8], boxes[:8], strict=True)
+        ),
+        Answer([*data.images[8].labels.tolist(), 0, 0, 1], [0.3, 0.4, 0.35, 0.33], [*boxes[8], *wrong * 3]),
+        Answer(data.images[9].labels.tolist(), [0.8], wrong),
+    ]
+    figures = coco_figures(data, answers)
+    assert 0.4 < figures["f1_threshold"] <= 0.62
+    assert figures["f1"] == pytest.approx(2 * 8 / (10 + 9))
+
+
+def test_a_crowd_counts_neither_as_found_nor_as_missed(tmp_path: Path) -> None:
+    data = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=2)).validation
+    answers = [Answer(image.labels.tolist(), [0.9], image.boxes_xyxy.tolist()) for image in data.images]
+    assert coco_figures(data, answers)["f1"] == 1.0
+
+
 def test_large_pictures_are_kept_smaller_with_their_boxes(tmp_path: Path) -> None:
     root = write_coco(tmp_path)
     task, small = DetectionTask.load(root), DetectionTask.load(root, 48)
