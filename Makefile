@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz \
   docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -78,6 +78,10 @@ swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing m
 
 attack: setup-dev ## hostile clients against a real server on loopback, each with what it costs, 2 minutes (ARGS="NAME …")
 	$(BIN)/python -m tests.attack $(ARGS)
+
+EXAMPLES = 100
+fuzz: setup-dev $(VENV)/.fuzz ## requests of all kinds, made from the OpenAPI document by schemathesis (EXAMPLES=100 an operation, ARGS=)
+	$(BIN)/python -m tests.fuzz $(EXAMPLES) $(ARGS)
 
 watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
 	$(BIN)/python -m tests.watch $(ARGS)
@@ -146,6 +150,9 @@ $(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
 	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
 
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@$(call installing,$(LOCKED) -r requirements/fuzz.txt)
+
 # PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
 $(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
 	@echo "installing $(TORCH): some minutes, once"
@@ -163,6 +170,7 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
+	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
 	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emo_serve.engine.execution.prediction_stats import default_parameters
 from emo_serve.engine.execution.session import Run
 from emo_serve.engine.execution.tasks import Task
 from emo_serve.engine.scheduling.job import Job
@@ -61,7 +62,10 @@ class Pipeline:
     def finish(self, job: Job, prepared: Prepared, run: Run) -> Prediction:
         """The answer, in pixels of the shown image; raises InvalidParameter."""
         computed = time.perf_counter()
-        result = self._task.postprocess(run.outputs, prepared.geometry, job.parameters)
+        result = default_result = self._task.postprocess(run.outputs, prepared.geometry, job.parameters)
+        default = default_parameters(job.parameters)
+        if default != job.parameters:
+            default_result = self._task.postprocess(run.outputs, prepared.geometry, default)
         ended = time.perf_counter()
         stages = {
             "decode": prepared.decode_seconds,
@@ -71,4 +75,4 @@ class Pipeline:
             "postprocess": ended - computed,
             "total": ended - job.accepted_at,
         }
-        return Prediction(prepared.geometry.image, result, Timings(stages, prepared.scale))
+        return Prediction(prepared.geometry.image, result, default_result, Timings(stages, prepared.scale))
