@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -22,7 +21,15 @@ from emo_serve.api.http.cors import cors_layer
 from emo_serve.api.http.key_file import KeyFile
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.api.http.services import GatherMetrics, GatherStates, Services
-from emo_serve.api.protocols import deepstack, hugging_face, open_inference
+from emo_serve.api.protocols import (
+    deepstack,
+    hugging_face,
+    open_inference,
+    sagemaker,
+    tensorflow_serving,
+    torchserve,
+    vertex,
+)
 from emo_serve.api.protocols.adapter import Adapter, AdapterMiddleware, Adapters
 from emo_serve.api.routes import admin, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
@@ -46,15 +53,6 @@ from emo_serve.version import installed_version
 DESCRIPTION = "Image classification, object detection and segmentation with models of the EMO family, on ONNX Runtime."
 
 _HANDLERS: dict[int | type[Exception], Any] = dict.fromkeys((*ANSWERED, Exception), answer_error)
-
-ADAPTERS: Mapping[ProtocolName, Adapter] = MappingProxyType(
-    {
-        "v2": open_inference.ADAPTER,
-        "huggingface": hugging_face.ADAPTER,
-        "deepstack": deepstack.ADAPTER,
-    }
-)
-"""The protocols of other servers; of two with the same route the first answers."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +106,7 @@ def create_app(
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing needs OpenTelemetry to be set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
-    adapters = Adapters(adapter for name, adapter in ADAPTERS.items() if _speaks(settings, name))
+    adapters = Adapters(adapter for name, adapter in protocol_adapters(os.environ).items() if _speaks(settings, name))
     # FastAPI's own layers are innermost: requests that the admission middleware answers skip them, and the adapters.
     surrounded: ASGIApp = AdmissionMiddleware(AdapterMiddleware(app.build_middleware_stack(), adapters), routes)
     if settings.api_keys_file is not None:
@@ -159,6 +157,22 @@ def create_admin_app(services: Services) -> FastAPI:
         guarded, services.metrics, services.drain, max_bytes, wrap=cors, error_response=answer_error
     )
     return app
+
+
+def protocol_adapters(environment: Mapping[str, str]) -> dict[ProtocolName, Adapter]:
+    """An adapter for each protocol of other servers; of two with the same route the first answers.
+
+    Raises StartupError for variables of a platform that cannot be followed.
+    """
+    return {
+        "v2": open_inference.ADAPTER,
+        "huggingface": hugging_face.ADAPTER,
+        "deepstack": deepstack.ADAPTER,
+        "torchserve": torchserve.ADAPTER,
+        "sagemaker": sagemaker.ADAPTER,
+        "vertex": vertex.adapter(environment),
+        "tfserving": tensorflow_serving.ADAPTER,
+    }
 
 
 def _speaks(settings: Settings, name: ProtocolName) -> bool:

@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     protocols: ProtocolNames | None = Field(
         default=None,
         description="Protocols of other servers that are spoken beside the own one, separated by commas: v2, "
-        "huggingface, deepstack. Empty: none. Unset: all.",
+        "huggingface, deepstack, torchserve, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
     )
     keep_alive_seconds: int = Field(
         default=75,

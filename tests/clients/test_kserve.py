@@ -13,6 +13,19 @@ from tests.clients.conftest import Own
 MODEL = "emo-1m"
 
 
+def test_version_1_of_the_protocol_gives_the_answer_of_the_own_route(url: str, photo: Path, own: Own) -> None:
+    content = {"instances": [{"b64": base64.b64encode(photo.read_bytes()).decode()}]}
+
+    async def ask() -> dict:
+        client = InferenceRESTClient(RESTConfig(protocol="v1"))
+        assert await client.is_model_ready(url, MODEL)
+        answer = await client.infer(url, content, model_name=MODEL)
+        await client.close()
+        return answer
+
+    assert anyio.run(ask) == {"predictions": [own("/classify")]}
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_a_photo_is_classified_as_by_the_own_route(url: str, photo: Path, own: Own, binary: bool) -> None:
     data = photo.read_bytes()

@@ -20,14 +20,9 @@ class Seed:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     with_address: bytes | None = None
-    also: tuple[str, ...] = ()
-    """The protocols that have this path."""
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.path}"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "also", (self.protocol, *self.also))
 
 
 def _v2(image: str) -> bytes:
@@ -46,6 +41,14 @@ def form(part: str, image: bytes, **fields: str) -> bytes:
     return f'{texts}{disposition}"{part}"; filename="{part}"\r\n\r\n'.encode() + image + b"\r\n--x--\r\n"
 
 
+def _own(image: str) -> bytes:
+    return json.dumps({"image": image}).encode()
+
+
+def _instances(image: str) -> bytes:
+    return json.dumps({"instances": [{"b64": image}], "parameters": {"full_decode": True}}).encode()
+
+
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 SEEDS = [
@@ -58,8 +61,22 @@ SEEDS = [
     Seed("deepstack", "/v1/vision/detection", form("image", RED, min_confidence="0.5", api_key=""), FORM),
     Seed("deepstack", "/v1/vision/custom/toy-detector", form("image", RED), FORM),
     Seed("deepstack", "/v1/vision/scene", form("image", RED), FORM),
+    Seed("torchserve", "/predictions/toy-classifier", RED),
+    Seed("torchserve", "/predictions/toy-detector/1", form("data", RED), FORM),
+    Seed("sagemaker", "/invocations", RED, {"content-type": "image/png"}),
+    Seed("sagemaker", "/invocations", _own(text(RED)), JSON, _own(ADDRESS)),
+    Seed("vertex", "/v1/endpoints/1/deployedModels/2:predict", _instances(text(RED)), with_address=_instances(ADDRESS)),
+    Seed("tfserving", "/v1/models/toy-detector:predict", _instances(text(RED)), with_address=_instances(ADDRESS)),
 ]
-PREFIXES = [("v2", "/v2"), ("deepstack", "/v1/vision"), ("deepstack", "/v1/status")]
+PREFIXES = [
+    ("v2", "/v2"),
+    ("deepstack", "/v1/vision"),
+    ("deepstack", "/v1/status"),
+    ("torchserve", "/predictions/x/1"),
+    ("sagemaker", "/invocations"),
+    ("vertex", "/v1/endpoints"),
+    ("tfserving", "/v1/models"),
+]
 
 
 def is_error_of(protocol: str, answer: httpx.Response) -> bool:
@@ -68,11 +85,16 @@ def is_error_of(protocol: str, answer: httpx.Response) -> bool:
         content = answer.json()
     except ValueError:
         return False
-    if not isinstance(content, dict) or answer.headers["content-type"] != "application/json":
+    media_type = "application/problem+json" if protocol == "sagemaker" else "application/json"
+    if not isinstance(content, dict) or answer.headers["content-type"] != media_type:
         return False
     match protocol:
-        case "v2" | "huggingface":
+        case "v2" | "huggingface" | "vertex" | "tfserving":
             return list(content) == ["error"] and bool(content["error"])
         case "deepstack":
             return content["success"] is False and bool(content["error"]) and content["code"] == answer.status_code
+        case "torchserve":
+            return content["code"] == answer.status_code and bool(content["type"]) and bool(content["message"])
+        case "sagemaker":
+            return content["status"] == answer.status_code and bool(content["detail"])
     raise AssertionError(protocol)

@@ -29,7 +29,7 @@ _PART = "image"
 _MOST_OBJECTS = 20  # some clients have room for no more
 _LEAST_CONFIDENCE = 0.4  # where the client says nothing
 _MOST_FIELDS = 100
-_STATUSES = {413: 400, 415: 400, 422: 400}
+_STATUSES = {415: 400, 422: 400}
 """A client takes 400 for a picture that is none; other statuses stay."""
 
 

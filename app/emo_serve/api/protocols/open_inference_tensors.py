@@ -22,7 +22,7 @@ Array = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8] | NDArray[np
 
 DATATYPES: Mapping[str, str] = {"uint8": "UINT8", "int64": "INT64", "float32": "FP32", "object": "BYTES"}
 """NumPy's name of a type -> the protocol's."""
-_MOST_JSON_VALUES = 1_000_000
+MOST_JSON_VALUES = 1_000_000
 _LONGEST_TEXT = 1000
 _LENGTH_BYTES = 4
 _SHOWN = 100
@@ -62,7 +62,7 @@ def read_request(body: bytes, json_bytes: int | None, wanted: Tensor, max_images
         msg = f"The header says that {json_bytes} bytes are JSON, and the body has {len(body)}."
         raise InvalidRequest(msg)
     head = body[:json_bytes]
-    content = read_json(head, max(_MOST_JSON_VALUES, int(np.prod(wanted.shape[1:]))))
+    content = read_json(head, max(MOST_JSON_VALUES, int(np.prod(wanted.shape[1:]))))
     raw = memoryview(body)[len(head) :]
     parameters = member(content, "parameters", dict, {})
     images, pixels = _read_input(member(content, "inputs", list, []), raw, wanted, max_images)
@@ -130,7 +130,7 @@ def _read_input(
             raise InvalidRequest(msg)
         return images, None
     if datatype == "UINT8" and tuple(shape[1:]) == wanted.shape[1:]:
-        values = binary if binary is not None else memoryview(_json_pixels(entry.get("data")))
+        values = binary if binary is not None else memoryview(bytes_of_values(entry.get("data")))
         if len(values) != np.prod(shape):
             msg = f"The input has {len(values)} values, and its shape says {np.prod(shape)}."
             raise InvalidRequest(msg)
@@ -174,14 +174,15 @@ def _json_images(data: object, count: int) -> Iterator[Upload]:
         if isinstance(inner, str):
             yield from_base64(inner)
         else:
-            yield _json_pixels(element)
+            yield bytes_of_values(element)
 
 
-def _json_pixels(data: object) -> bytes:
+def bytes_of_values(data: object) -> bytes:
+    """Whole numbers from 0 to 255, nested or not, as bytes; raises InvalidRequest."""
     try:
         return bytes(_flat(data))
     except (TypeError, ValueError) as error:
-        msg = "'data' must be whole numbers from 0 to 255, or for BYTES texts of base64."
+        msg = "The values of an image must be whole numbers from 0 to 255, and an encoded image a text of base64."
         raise InvalidRequest(msg) from error
 
 

@@ -18,16 +18,20 @@ from emo_serve.api.http.uploads import Upload
 from emo_serve.api.routes.predict import answer_images
 from emo_serve.api.wire.problems import allowed_values
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter, InvalidRequest, ModelNotFound, QueueFull, ServiceError
 from emo_serve.labels import class_names
 from emo_serve.manifest import Task
 from emo_serve.vision.results import (
+    Classification,
     ClassifyParameters,
+    Detections,
     DetectParameters,
     Parameters,
     Prediction,
+    Segmentation,
     SegmentParameters,
 )
 
@@ -163,6 +167,19 @@ def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Paramete
         case SegmentQuery():
             return SegmentParameters(query.full_decode)
     raise TypeError(query)
+
+
+def own_answer(deployment: Deployment, prediction: Prediction) -> dict[str, Any]:
+    """What the own routes say about one image, boxes as two corners in pixels."""
+    manifest, labels = deployment.manifest, deployment.labels
+    match prediction.result:
+        case Classification() as found:
+            return serialize_classification(manifest, labels, prediction.image, found)
+        case Detections() as found:
+            return serialize_detections(manifest, labels, prediction.image, found, "xyxy", "pixel")
+        case Segmentation() as found:
+            return serialize_segmentation(manifest, labels, found)
+    raise TypeError(prediction.result)
 
 
 async def predict(
