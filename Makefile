@@ -70,8 +70,9 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision and MCP, in an environment of its own
+integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision and MCP, and other servers' clients with this one
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients -W default $(ARGS)
 
 # What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
 docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
@@ -163,6 +164,12 @@ $(VENV)-docs/.ready: requirements/docs.txt
 	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
 	@touch $@
 
+$(VENV)-clients/.ready: requirements/clients.txt
+	@echo "setting up $(VENV)-clients: a minute, once"
+	@$(PYTHON) -m venv $(VENV)-clients
+	@$(VENV)-clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
 	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
 
@@ -185,6 +192,7 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
+	$(COMPILE) --output-file requirements/clients.txt requirements/clients.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
 	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
 	$(COMPILE) --output-file requirements/docs.txt requirements/docs.in
