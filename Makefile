@@ -20,8 +20,8 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e docs readme-test \
-  docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz \
+  docs readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,8 +70,9 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision and MCP, in an environment of its own
+integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision and MCP, and other servers' clients with this one
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients -W default $(ARGS)
 
 # What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
 docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
@@ -88,6 +89,10 @@ swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing m
 
 attack: setup-dev ## hostile clients against a real server on loopback, each with what it costs, 2 minutes (ARGS="NAME …")
 	$(BIN)/python -m tests.attack $(ARGS)
+
+EXAMPLES = 100
+fuzz: setup-dev $(VENV)/.fuzz ## requests of all kinds, made from the OpenAPI document by schemathesis (EXAMPLES=100 an operation, ARGS=)
+	$(BIN)/python -m tests.fuzz $(EXAMPLES) $(ARGS)
 
 watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
 	$(BIN)/python -m tests.watch $(ARGS)
@@ -159,8 +164,17 @@ $(VENV)-docs/.ready: requirements/docs.txt
 	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
 	@touch $@
 
+$(VENV)-clients/.ready: requirements/clients.txt
+	@echo "setting up $(VENV)-clients: a minute, once"
+	@$(PYTHON) -m venv $(VENV)-clients
+	@$(VENV)-clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
 	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@$(call installing,$(LOCKED) -r requirements/fuzz.txt)
 
 # PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
 $(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
@@ -178,7 +192,9 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
+	$(COMPILE) --output-file requirements/clients.txt requirements/clients.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
+	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
 	$(COMPILE) --output-file requirements/docs.txt requirements/docs.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
 	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in

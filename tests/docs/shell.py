@@ -58,6 +58,7 @@ def follow(blocks: Sequence[Block], folder: Path, port: int) -> subprocess.Compl
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",  # a picture may be among what is said
         check=False,
         timeout=1200,
     )

@@ -54,7 +54,14 @@ class SegmentParameters:
     full_decode: bool = False
 
 
-Parameters = ClassifyParameters | DetectParameters | SegmentParameters
+@dataclass(frozen=True, slots=True)
+class GraphParameters:
+    """Asks any model for the outputs of its graph as they are; ``full_decode`` as for a classifier."""
+
+    full_decode: bool = False
+
+
+Parameters = ClassifyParameters | DetectParameters | SegmentParameters | GraphParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,14 @@ class Segmentation:
             raise ValueError(msg)
 
 
-Result = Classification | Detections | Segmentation
+@dataclass(frozen=True, slots=True)
+class GraphOutputs:
+    """The outputs of the graph for one image, by name, without the batch axis."""
+
+    tensors: Mapping[str, NDArray[np.float32]]
+
+
+Result = Classification | Detections | Segmentation | GraphOutputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +155,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer about one image, and where its time went."""
+    """The answer about one image, and where its time went.
+
+    ``default_result`` is what a request without thresholds and classes of its own would have got.
+    """
 
     image: ImageSize
     result: Result
+    default_result: Result
     timings: Timings
