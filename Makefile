@@ -21,7 +21,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz \
-  docs readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
+  docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@! grep -rE --include='*.html' '(src|<link[^>]* href)="(https?:)?//' build/site
 	@echo "build/site: python3 -m http.server --directory build/site"
+
+reference: setup ## write what the documentation repeats of the code: settings, routes and answers, the client
+	$(BIN)/python docs/reference.py
 
 readme-test: setup-dev ## follow the README in a clean clone of what is committed: seconds to the first answer, and to the next
 	$(BIN)/python -m pytest -s tests/readme $(ARGS)
