@@ -80,10 +80,12 @@ def test_the_runbook_has_no_section_without_an_alert() -> None:
     assert sections() == {alert["alert"].lower() for alert in alerts()}
 
 
-def test_the_runbook_names_only_panels_that_exist() -> None:
-    named = set(re.findall(r"(?<!\*)\*([A-Z][\w ]+)\*(?!\*)", RUNBOOK))
+@pytest.mark.parametrize("page", ["docs/runbook.md", "docs/operations.md", "docs/tutorials/replicas.md"])
+def test_a_page_names_only_panels_and_filters_that_exist(page: str) -> None:
+    named = set(re.findall(r"(?<!\*)\*([A-Z][\w ]+)\*(?!\*)", (ROOT / page).read_text(encoding="utf-8")))
     assert named
-    assert named - {panel.title for panel in panels()} == set()
+    filters = {entry["label"] for entry in dashboard()["templating"]["list"]}
+    assert named - {panel.title for panel in panels()} - filters == set()
 
 
 @pytest.mark.parametrize("alert", [alert["alert"] for alert in alerts()])
