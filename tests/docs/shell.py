@@ -19,7 +19,7 @@ curl() { command curl --fail-with-body --silent --show-error "$@"; }
 emo-serve() {
   if [ "$1" != serve ]; then command emo-serve "$@"; return; fi
   command emo-serve "$@" >serve.log 2>&1 &
-  command curl --silent --retry 100 --retry-delay 0 --retry-connrefused --output /dev/null "localhost:$EMO_PORT/readyz"
+  command curl --silent --retry 100 --retry-delay 1 --retry-connrefused --output /dev/null "localhost:$EMO_PORT/readyz"
 }
 .venv/bin/emo-serve() { emo-serve "$@"; }
 make() {

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-SHAPES = ("disc", "ring", "triangle", "stripes", "checks")
 COLOURS = {"blue": (30, 40, 220), "green": (30, 200, 40), "red": (220, 40, 30)}
 
 
@@ -89,39 +88,3 @@ def write_plain(root: Path, per_class: int = 5) -> Path:
         for k in range(per_class):
             picture(colour, 40, k).save(root / name / f"{k}.png")
     return root
-
-
-def shape(name: str, seed: int) -> Image.Image:
-    """A shape or texture 96 x 80 of any two colours, anywhere, of many sizes and turned at will, with noise.
-
-    No colour and no pixel tells the classes apart.
-    """
-    rng = np.random.default_rng([SHAPES.index(name), seed])
-    size = int(rng.integers(36, 64))
-    box = (0, 0, size - 1, size - 1)
-    mask = Image.new("L", (size, size))
-    draw = ImageDraw.Draw(mask)
-    step = int(rng.integers(7, 12))
-    match name:
-        case "disc":
-            draw.ellipse(box, fill=255)
-        case "ring":
-            draw.ellipse(box, outline=255, width=size // 5)
-        case "triangle":
-            draw.polygon([(0, size - 1), (size - 1, size - 1), (size // 2, 0)], fill=255)
-        case "stripes":
-            for x in range(0, size, 2 * step):
-                draw.rectangle((x, 0, x + step - 1, size), fill=255)
-        case _:
-            for x in range(0, size, step):
-                for y in range(x // step % 2 * step, size, 2 * step):
-                    draw.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
-    mask = mask.rotate(float(rng.uniform(0, 360)), Image.Resampling.BILINEAR)
-    back, front = rng.integers(0, 256, (2, 3))
-    while np.abs(back - front).sum() < 200:
-        back, front = rng.integers(0, 256, (2, 3))
-    canvas = Image.new("RGB", (96, 80), tuple(back.tolist()))
-    canvas.paste(tuple(front.tolist()), (int(rng.integers(0, 97 - size)), int(rng.integers(0, 81 - size))), mask)
-    canvas = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 1))))
-    noise = rng.normal(0, 12, (80, 96, 3))
-    return Image.fromarray((np.asarray(canvas) + noise).clip(0, 255).astype(np.uint8))
