@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript \
   docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -72,6 +72,10 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 
 integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision and MCP, in an environment of its own
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
+
+typescript: setup-dev client/typescript/node_modules/.ready ## check and test the TypeScript client against a real server (ARGS=generate for new types)
+	npm --prefix client/typescript run --silent build
+	$(BIN)/python -m tests.typescript $(or $(ARGS),check test)
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping
@@ -145,6 +149,11 @@ $(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-integrations
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable client
+	@touch $@
+
+client/typescript/node_modules/.ready: client/typescript/package-lock.json
+	@command -v npm >/dev/null || { echo "make typescript needs Node 18 or newer, with npm" >&2; exit 1; }
+	npm --prefix client/typescript ci --no-audit --no-fund
 	@touch $@
 
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
