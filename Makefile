@@ -70,7 +70,7 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision and MCP, in an environment of its own
+integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, in an environment of its own
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
 
 typescript: setup-dev client/typescript/node_modules/.ready ## check and test the TypeScript client against a real server (ARGS=generate for new types)
@@ -144,10 +144,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt client/pyproject.toml
 	@$(call installing,$(LOCKED) -r requirements/dev.txt \
 	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable client)
 
-$(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
+$(VENV)-integrations/.ready: requirements/integrations.txt requirements/label-studio.txt client/pyproject.toml
 	@echo "setting up $(VENV)-integrations: some minutes, once"
 	@$(PYTHON) -m venv $(VENV)-integrations
-	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+	  -r $< -r requirements/label-studio.txt
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable client
 	@touch $@
 
