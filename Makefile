@@ -21,7 +21,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript \
-  docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
+  docs readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ check: setup-dev setup-torch ## lint, formatting, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases $(wildcard bench/*.py)
-	$(BIN)/mypy $(wildcard docker/test/*.py)
+	$(BIN)/mypy $(wildcard docker/test/*.py docs/*.py)
 	$(BIN)/lint-imports
 
 format: setup-dev ## put the code into its format
@@ -70,8 +70,19 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-integrations: setup $(VENV)-integrations/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, in an environment of its own
+integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, and other servers' clients with this one
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients -W default $(ARGS)
+
+# What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
+docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
+	$(VENV)-docs/bin/python docs/pages.py build/pages
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@! grep -rE --include='*.html' '(src|<link[^>]* href)="(https?:)?//' build/site
+	@echo "build/site: python3 -m http.server --directory build/site"
+
+readme-test: setup-dev ## follow the README in a clean clone of what is committed: seconds to the first answer, and to the next
+	$(BIN)/python -m pytest -s tests/readme $(ARGS)
 
 typescript: setup-dev client/typescript/node_modules/.ready ## check and test the TypeScript client against a real server (ARGS=generate for new types)
 	npm --prefix client/typescript run --silent build
@@ -157,6 +168,18 @@ client/typescript/node_modules/.ready: client/typescript/package-lock.json
 	npm --prefix client/typescript ci --no-audit --no-fund
 	@touch $@
 
+$(VENV)-docs/.ready: requirements/docs.txt
+	@echo "setting up $(VENV)-docs, once"
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
+$(VENV)-clients/.ready: requirements/clients.txt
+	@echo "setting up $(VENV)-clients: a minute, once"
+	@$(PYTHON) -m venv $(VENV)-clients
+	@$(VENV)-clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
 	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
 
@@ -179,8 +202,10 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
+	$(COMPILE) --output-file requirements/clients.txt requirements/clients.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
 	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
+	$(COMPILE) --output-file requirements/docs.txt requirements/docs.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
 	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in
 

@@ -94,9 +94,15 @@ def test_links_between_documents_lead_somewhere() -> None:
         for path in tracked_files()
         if path.suffix == ".md"
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-        if not (path.parent / target).exists()
+        if not (path.parent / target).is_file()  # the site has no page for a folder
     ]
     assert broken == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    pages = [*ROOT.glob("*.md"), ROOT / "client/README.md", *(ROOT / "docs").rglob("*.md")]
+    navigation = re.findall(r"\S+\.md$", read("mkdocs.yml").partition("\nnav:\n")[2], flags=re.MULTILINE)
+    assert sorted(navigation) == sorted(page.relative_to(ROOT).as_posix() for page in pages)
 
 
 def test_the_readme_names_the_two_commands() -> None:
@@ -201,7 +207,7 @@ def test_the_locks_agree_with_each_other_and_hold_no_torch_and_cuda_only_where_i
     pins: dict[str, set[str]] = {}
     for lock in LOCKS:
         for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE):
-            if lock.name != "integrations.txt":  # an environment of its own
+            if lock.name not in ("clients.txt", "integrations.txt"):  # environments of their own
                 pins.setdefault(name, set()).add(version)
             assert lock.name == "cuda.txt" or not name.startswith(("nvidia", "onnxruntime-gpu")), lock
     assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,16 @@ from emo_serve.api.http.cors import cors_layer
 from emo_serve.api.http.key_file import KeyFile
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.api.http.services import GatherMetrics, GatherStates, Services
+from emo_serve.api.protocols import (
+    deepstack,
+    hugging_face,
+    open_inference,
+    sagemaker,
+    tensorflow_serving,
+    torchserve,
+    vertex,
+)
+from emo_serve.api.protocols.adapter import Adapter, AdapterMiddleware, Adapters
 from emo_serve.api.routes import admin, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
 from emo_serve.api.routes.openapi import declare_keys
@@ -36,6 +46,7 @@ from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.errors import StartupError
 from emo_serve.metrics.definitions import Metrics
+from emo_serve.setting_types import ProtocolName
 from emo_serve.settings import Settings
 from emo_serve.version import installed_version
 
@@ -95,12 +106,20 @@ def create_app(
         telemetry={"metrics": False, "logs": False},  # we have our own; tracing needs OpenTelemetry to be set up
     )
     routes = [route for route in (*predict.router.routes, *segment.router.routes) if isinstance(route, APIRoute)]
-    # FastAPI's own layers are innermost: requests that the admission middleware answers skip them.
-    surrounded: ASGIApp = AdmissionMiddleware(app.build_middleware_stack(), routes)
+    adapters = Adapters(adapter for name, adapter in protocol_adapters(os.environ).items() if _speaks(settings, name))
+    # FastAPI's own layers are innermost: requests that the admission middleware answers skip them, and the adapters.
+    surrounded: ASGIApp = AdmissionMiddleware(AdapterMiddleware(app.build_middleware_stack(), adapters), routes)
     if settings.api_keys_file is not None:
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        open_paths = OPEN_PATHS | FILES if settings.playground else OPEN_PATHS
-        surrounded = ApiKeyMiddleware(surrounded, KeyFile(settings.api_keys_file), *limits, open_paths)
+        open_paths = OPEN_PATHS | adapters.open_paths | (FILES if settings.playground else frozenset())
+        surrounded = ApiKeyMiddleware(
+            surrounded,
+            KeyFile(settings.api_keys_file),
+            *limits,
+            open_paths,
+            adapters.error_response,
+            adapters.has_key_in_body,
+        )
     routers = (predict.router, segment.router, catalog_routes.router, health.router)
     for router in routers:
         app.include_router(router)
@@ -115,9 +134,12 @@ def create_app(
     document = app.openapi()  # made now, or the first invalid parameter would wait for it
     if settings.api_keys_file is not None:
         declare_keys(document)
-    paths = Paths(settings.root_path or "", settings.trusted_proxies or (), document["paths"])
-    cors = _cors(settings, [route for router in (app, *routers) for route in router.routes])
-    app.middleware_stack = RequestMiddleware(surrounded, metrics, drain, settings.max_request_bytes, paths, cors)
+    known = [*document["paths"], *(route.path for route in adapters.routes)]
+    paths = Paths(settings.root_path or "", settings.trusted_proxies or (), known)
+    cors = _cors(settings, [*adapters.routes, *(route for router in (app, *routers) for route in router.routes)])
+    app.middleware_stack = RequestMiddleware(
+        surrounded, metrics, drain, settings.max_request_bytes, paths, cors, adapters.error_response
+    )
     return app
 
 
@@ -126,11 +148,35 @@ def create_admin_app(services: Services) -> FastAPI:
     token = read_token(services.settings)
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)
     app.state.services = services
-    guarded = AdminTokenMiddleware(app.build_middleware_stack(), token)
+    adapters = Adapters((open_inference.ADMIN_ADAPTER,) if _speaks(services.settings, "v2") else ())
+    answer_error = adapters.error_response
+    guarded = AdminTokenMiddleware(AdapterMiddleware(app.build_middleware_stack(), adapters), token, answer_error)
     app.include_router(admin.router)
     max_bytes, cors = services.settings.max_request_bytes, _cors(services.settings, admin.router.routes)
-    app.middleware_stack = RequestMiddleware(guarded, services.metrics, services.drain, max_bytes, wrap=cors)
+    app.middleware_stack = RequestMiddleware(
+        guarded, services.metrics, services.drain, max_bytes, wrap=cors, error_response=answer_error
+    )
     return app
+
+
+def protocol_adapters(environment: Mapping[str, str]) -> dict[ProtocolName, Adapter]:
+    """An adapter for each protocol of other servers; of two with the same route the first answers.
+
+    Raises StartupError for variables of a platform that cannot be followed.
+    """
+    return {
+        "v2": open_inference.ADAPTER,
+        "huggingface": hugging_face.ADAPTER,
+        "deepstack": deepstack.ADAPTER,
+        "torchserve": torchserve.ADAPTER,
+        "sagemaker": sagemaker.ADAPTER,
+        "vertex": vertex.adapter(environment),
+        "tfserving": tensorflow_serving.ADAPTER,
+    }
+
+
+def _speaks(settings: Settings, name: ProtocolName) -> bool:
+    return settings.protocols is None or name in settings.protocols
 
 
 def _cors(settings: Settings, routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:

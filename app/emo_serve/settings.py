@@ -23,7 +23,7 @@ from emo_serve.execution_settings import (
     SessionOptions,
 )
 from emo_serve.limits import HttpLimits
-from emo_serve.setting_types import HeaderName, Networks, Origins, PublicPath
+from emo_serve.setting_types import HeaderName, Networks, Origins, ProtocolNames, PublicPath
 
 __all__ = [
     "DEFAULT_INTRA_OP_THREADS",
@@ -197,6 +197,11 @@ class Settings(BaseSettings):
     )
     playground: bool = Field(
         default=True, description="Whether / is a page to try the models on, or leads to /docs; true or false."
+    )
+    protocols: ProtocolNames | None = Field(
+        default=None,
+        description="Protocols of other servers that are spoken beside the own one, separated by commas: v2, "
+        "huggingface, deepstack, torchserve, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
     )
     keep_alive_seconds: int = Field(
         default=75,

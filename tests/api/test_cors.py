@@ -150,11 +150,12 @@ METHODS = {
     "/classify": "POST",
     "/segment/": "POST",
     "/models": "GET",
-    "/models/toy-classifier": "GET",
+    "/models/toy-classifier": "GET, POST",
+    "/v2/models/toy-classifier/infer": "POST",
     "/livez": "GET, HEAD",
     "/docs": "GET",
     "/openapi.json": "GET",
-    "/": "GET",
+    "/": "GET, POST",
     "/nothing": "GET, HEAD, POST",
 }
 

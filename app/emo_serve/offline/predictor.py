@@ -26,7 +26,7 @@ from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.manifest import MANIFEST_FILE, Task, known_as, read_manifest
 from emo_serve.settings import Settings
 from emo_serve.vision.image import ImageLimits
-from emo_serve.vision.results import Classification, Detections, Parameters, Prediction
+from emo_serve.vision.results import Classification, Detections, Parameters, Prediction, Segmentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,9 @@ class Predictor:
             return serialize_classification(manifest, labels, prediction.image, result)
         if isinstance(result, Detections):
             return serialize_detections(manifest, labels, prediction.image, result, "xyxy", "pixel")
-        return serialize_segmentation(manifest, labels, result)
+        if isinstance(result, Segmentation):
+            return serialize_segmentation(manifest, labels, result)
+        raise TypeError(result)
 
 
 def load_predictor(artefact: Artefact, settings: Settings) -> Predictor:

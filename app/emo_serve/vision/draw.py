@@ -39,8 +39,10 @@ def draw_result(
         page = draw_segmentation(image, result, names)
     elif isinstance(result, Detections):
         page = draw_detections(image, result, names)
-    else:
+    elif isinstance(result, Classification):
         page = draw_classification(image, result, names)
+    else:
+        raise TypeError(result)
     return encode(page, media_type)
 
 
@@ -98,6 +100,13 @@ def draw_segmentation(
 def encode_class_map(segmentation: Segmentation, names: tuple[str, ...]) -> bytes:
     """A PNG file of the image's size whose pixels are class ids, with a palette of the class colours."""
     return encode(_coloured(enlarged(segmentation.class_map, segmentation.image), len(names)), "image/png")
+
+
+def encode_masks(segmentation: Segmentation) -> list[bytes]:
+    """A PNG file of the image's size for each region, in their order: white where the region is, black elsewhere."""
+    class_map = enlarged(segmentation.class_map, segmentation.image)
+    masks = (np.where(class_map == region.label, np.uint8(255), np.uint8(0)) for region in segmentation.regions)
+    return [encode(PillowImage.fromarray(mask), "image/png") for mask in masks]
 
 
 def _coloured(labels: NDArray[np.uint8], count: int) -> PillowImage.Image:

@@ -54,7 +54,14 @@ class SegmentParameters:
     full_decode: bool = False
 
 
-Parameters = ClassifyParameters | DetectParameters | SegmentParameters
+@dataclass(frozen=True, slots=True)
+class GraphParameters:
+    """Asks any model for the outputs of its graph as they are; ``full_decode`` as for a classifier."""
+
+    full_decode: bool = False
+
+
+Parameters = ClassifyParameters | DetectParameters | SegmentParameters | GraphParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,14 @@ class Segmentation:
             raise ValueError(msg)
 
 
-Result = Classification | Detections | Segmentation
+@dataclass(frozen=True, slots=True)
+class GraphOutputs:
+    """The outputs of the graph for one image, by name, without the batch axis."""
+
+    tensors: Mapping[str, NDArray[np.float32]]
+
+
+Result = Classification | Detections | Segmentation | GraphOutputs
 
 
 @dataclass(frozen=True, slots=True)

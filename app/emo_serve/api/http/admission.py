@@ -47,8 +47,15 @@ class ModelRequest(Request):
     _deployment: Deployment | None = None
     _refusal: ModelNotFound | ModelNotReady
 
-    def __init__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let it in by its query; raises HTTPException 400, QueueFull, Overloaded or ShuttingDown."""
+    def __init__(
+        self,
+        exchange: Exchange,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        deployment: Deployment | None = None,
+    ) -> None:
+        """Let it in to ``deployment``, else by path and query; raises HTTPException 400 or what ``enter`` raises."""
         super().__init__(scope, receive, send)
         self.exchange = exchange
         self.services: Services = scope["app"].state.services
@@ -59,7 +66,7 @@ class ModelRequest(Request):
         self.ticket = Ticket()
         self._arrived_at = asyncio.get_running_loop().time()
         try:
-            self._enter()
+            self._enter(deployment)
         except (ModelNotFound, ModelNotReady) as error:
             self._refusal = error  # the route says so, if its parameters are right
 
@@ -85,10 +92,11 @@ class ModelRequest(Request):
         self.ticket.leave()
         self.ticket, self._deployment = Ticket(), None
 
-    def _enter(self) -> None:
+    def _enter(self, deployment: Deployment | None = None) -> None:
         scope, headers = self.scope, self.exchange.headers
-        model, version = _wanted(scope["query_string"])
-        deployment = self.services.catalog.get(_TASKS[scope["path"]], model, version)
+        if deployment is None:
+            model, version = _wanted(scope["query_string"])
+            deployment = self.services.catalog.get(_TASKS[scope["path"]], model, version)
         if _TIMEOUT_HEADER in headers:
             self.seconds = seconds_to_answer(self, self.services.settings.request_timeout_seconds)
         client = scope["state"].get("key") or client_of(self, self.services.settings.client_header)

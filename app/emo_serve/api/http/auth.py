@@ -4,12 +4,13 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.wire.problems import problem_for
+from emo_serve.api.wire.problems import ErrorResponse, problem_response
 from emo_serve.errors import RateExceeded, StartupError
 from emo_serve.files import read_regular
 from emo_serve.settings import Settings
@@ -18,7 +19,11 @@ KEY_HEADER = "X-API-Key"
 OPEN_PATHS = frozenset(
     {"/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json", "/livez", "/readyz"}
 )
-"""Paths that never need a key: the probes of orchestrators, and the API description, which reveals nothing."""
+"""Paths that need no key to be read: the probes of orchestrators, and the API description, which reveals nothing."""
+SHOW_KEY = "show_key"
+"""In the request's state: what a route calls with the key that it has found in the body, before anything else."""
+
+_READING = frozenset({"GET", "HEAD"})
 
 _LEAST_CHARACTERS = 16  # of a token
 _MAX_TOKEN_BYTES = 4096
@@ -63,31 +68,52 @@ class ApiKeyMiddleware:
         per_second: float | None = None,
         at_a_time: int | None = None,
         open_paths: Collection[str] = OPEN_PATHS,
+        error_response: ErrorResponse = problem_response,
+        has_key_in_body: Callable[[Scope], bool] = lambda _: False,
     ) -> None:
-        """``keys`` returns the current names with the SHA-256 of their keys; ``open_paths`` need none."""
+        """``keys`` returns the current names with the SHA-256 of their keys; ``open_paths`` need none to be read.
+
+        A request without a key, but with one in its body, goes to its route, which must call ``SHOW_KEY``.
+        """
         self._app = app
         self._keys = keys
         self._limits = per_second, at_a_time
         self._open_paths = open_paths
+        self._error_response = error_response
+        self._has_key_in_body = has_key_in_body
         self._limiters: dict[str, RateLimiter] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
-        if scope["type"] != "http" or scope["path"] in self._open_paths:
+        is_open = scope["type"] != "http" or (scope["path"] in self._open_paths and scope["method"] in _READING)
+        if is_open:
+            await self._app(scope, receive, send)
+            return
+        key = _shown_key(Headers(scope=scope))
+        if not key and self._has_key_in_body(scope):
+            scope["state"][SHOW_KEY] = partial(self._acquire, scope)
             await self._app(scope, receive, send)
             return
         try:
-            name = self._name_of(_shown_key(Headers(scope=scope)))
-            if (limiter := self._limiters.get(name)) is None:
-                limiter = self._limiters[name] = RateLimiter(*self._limits)
-            limiter.acquire(asyncio.get_running_loop().time())
+            limiter = self._acquire(scope, key)
         except (HTTPException, RateExceeded) as error:
-            await problem_for(error).response()(scope, receive, send)
+            await self._error_response(scope, error)(scope, receive, send)
             return
-        scope["state"]["key"] = name
         try:
             await self._app(scope, receive, send)
         finally:
             limiter.release()
+
+    def _acquire(self, scope: Scope, key: str) -> RateLimiter:
+        """Put the name of the key's owner into the request's state; raises HTTPException 401 or RateExceeded.
+
+        The limiter is to be released when the request ends.
+        """
+        name = self._name_of(key)
+        if (limiter := self._limiters.get(name)) is None:
+            limiter = self._limiters[name] = RateLimiter(*self._limits)
+        limiter.acquire(asyncio.get_running_loop().time())
+        scope["state"]["key"] = name
+        return limiter
 
     def _name_of(self, key: str) -> str:
         """Name of the key's owner, found in the same time for any key. Raises HTTPException 401."""
@@ -108,15 +134,16 @@ def _shown_key(headers: Headers) -> str:
 class AdminTokenMiddleware:
     """Admits requests with ``Authorization: Bearer <token>``; refuses others with 401."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, error_response: ErrorResponse = problem_response) -> None:
         self._app = app
+        self._error_response = error_response
         self._expected = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
         if scope["type"] == "http" and not self._admits(Headers(scope=scope)):
             detail = "Authorization: Bearer and the token of the administration are needed."
             error = HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
-            await problem_for(error).response()(scope, receive, send)
+            await self._error_response(scope, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

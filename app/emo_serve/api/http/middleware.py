@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.wire.paths import Paths
-from emo_serve.api.wire.problems import problem_for
+from emo_serve.api.wire.problems import ErrorResponse, problem_response
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import OTHER, Metrics
 
@@ -38,8 +38,13 @@ class RequestMiddleware:
         max_bytes: int,
         paths: Paths | None = None,
         wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+        error_response: ErrorResponse = problem_response,
     ) -> None:
-        """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``wrap`` wraps everything that sends a response."""
+        """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``wrap`` wraps everything that sends a response.
+
+        ``error_response`` answers what is raised inside.
+        """
+        self._error_response = error_response
         self._app = wrap(app)
         self._wrap = wrap
         self._metrics = metrics
@@ -63,7 +68,7 @@ class RequestMiddleware:
         except Exception as error:
             if exchange.status is not None:  # part of a response is sent: only the server can close the connection
                 raise
-            await self._wrap(problem_for(error).response())(scope, exchange.receive, exchange.send)
+            await self._wrap(self._error_response(scope, error))(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.perf_counter() - exchange.began
             self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)

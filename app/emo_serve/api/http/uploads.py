@@ -23,7 +23,7 @@ _INLINE_BYTES = 64 * 1024  # longer bodies are parsed in a thread, so as not to 
 _PIECE = 1024 * 1024  # processed in one go; other threads, the event loop's included, run only in between
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s{0,9}[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
-_PART_NAME = "file"
+PART_NAME = "file"
 _MOST_FIELDS = 100  # beside the images
 _LONGEST_FIELD = 8192  # bytes of a field that are kept
 _MOST_BLANKS = 1000  # after a boundary: the parser takes half a microsecond for each
@@ -85,7 +85,7 @@ def _reader(content_type: bytes, content_encoding: bytes, max_images: int) -> Ca
     if kind.startswith("image/") or kind == "application/octet-stream":
         return _raw
     if kind == "multipart/form-data":
-        return lambda body: _multipart(body, options.get(b"boundary", b""), max_images)
+        return lambda body: read_form(body, options.get(b"boundary", b""), max_images)
     if kind == "application/json":
         return lambda body: _json(body, max_images)
     msg = f"Content-Type {kind[:100]!r} holds no image here. {_HINT}" if kind else f"There is no Content-Type. {_HINT}"
@@ -105,13 +105,13 @@ def _json(body: bytes, max_images: int) -> Uploads:
         msg = f'The JSON body must be {{"image": base64}} or {{"images": [base64, ...]}}: {reasons}.'
         raise InvalidRequest(msg) from error
     if parsed.image is not None:
-        upload = _base64(parsed.image)
+        upload = from_base64(parsed.image)
         if isinstance(upload, InvalidRequest):
             raise upload
         return Uploads((upload,), several=False)
     texts = parsed.images or []
     _check_count(len(texts), max_images)
-    return Uploads(tuple(map(_base64, texts)), several=True)
+    return Uploads(tuple(map(from_base64, texts)), several=True)
 
 
 def _check_commas(body: bytes, max_images: int) -> None:
@@ -132,7 +132,8 @@ def _reason(location: tuple[int | str, ...], message: str) -> str:
     return f"{place}: {message[:200]}" if place else message[:200]
 
 
-def _base64(text: str) -> Upload:
+def from_base64(text: str) -> Upload:
+    """The image in a text of base64 or a data: URI; an address is an error that says that nothing is fetched."""
     if _ADDRESS.match(text):
         return InvalidRequest("The text is an address; images are not fetched. Send the bytes of the image as base64.")
     data_uri = _DATA_URI.match(text)
@@ -153,8 +154,14 @@ def _not_base64(reason: str) -> ImageUndecodable:
     )
 
 
-def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
-    parts = _Parts(max_images)
+def read_form(
+    body: bytes, boundary: bytes, max_images: int, part_name: str = PART_NAME, *, has_image: bool = True
+) -> Uploads:
+    """The images, parts called ``part_name``, and the fields of a multipart body; raises InvalidRequest.
+
+    That there is no image is allowed unless the form ``has_image``.
+    """
+    parts = _Parts(max_images, part_name)
     if not boundary:
         msg = "The Content-Type multipart/form-data has no boundary; let the HTTP client make that header."
         raise InvalidRequest(msg)
@@ -182,10 +189,10 @@ def _multipart(body: bytes, boundary: bytes, max_images: int) -> Uploads:
     if not parts.ended:
         msg = "The multipart body is broken: it stops before its last boundary."
         raise InvalidRequest(msg)
-    if not parts.images:
+    if has_image and not parts.images:
         names = ", ".join(repr(name[:50]) for name, _ in parts.fields[:5])
         others = f", only {names}" if names else ""
-        msg = f"The multipart body has no part named {_PART_NAME!r} (curl -F file=@photo.jpg){others}."
+        msg = f"The multipart body has no part named {part_name!r} (curl -F {part_name}=@photo.jpg){others}."
         raise InvalidRequest(msg)
     return Uploads(tuple(parts.images), len(parts.images) > 1, tuple(parts.fields))
 
@@ -228,11 +235,12 @@ def _behind_boundaries(body: bytes, boundary: bytes) -> Iterator[int]:
 class _Parts:
     """Parser callbacks that collect the parts of a multipart body."""
 
-    def __init__(self, max_images: int) -> None:
+    def __init__(self, max_images: int, part_name: str) -> None:
         self.images: list[bytes] = []
         self.fields: list[tuple[str, str]] = []
         self.ended = False
         self._max_images = max_images
+        self._part_name = part_name
         self._content = bytearray()  # one buffer, not a list of slices: a body can consist of millions of tiny ones
         self._field = b""
         self._value = b""
@@ -262,7 +270,7 @@ class _Parts:
             return
         name = self._name[:50].decode("utf-8", "replace")
         if self._type.startswith(b"image/"):  # otherwise its result would be missing silently
-            msg = f"The multipart body has a picture named {name!r}; every picture must be named {_PART_NAME!r}."
+            msg = f"The multipart body has a picture named {name!r}; every picture must be named {self._part_name!r}."
             raise InvalidRequest(msg)
         if len(self.fields) == _MOST_FIELDS:
             msg = f"The multipart body has more than {_MOST_FIELDS} fields beside the pictures, as many as are allowed."
@@ -270,7 +278,7 @@ class _Parts:
 
     @property
     def _is_image(self) -> bool:
-        return self._name == _PART_NAME.encode()
+        return self._name == self._part_name.encode()
 
     def data(self, data: bytes, start: int, end: int) -> None:
         if self._is_image or len(self._content) <= _LONGEST_FIELD:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Response
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from pydantic_core import to_json
 
@@ -51,7 +53,7 @@ Plan = TypeVar("Plan")
 async def classify(request: ModelRequest) -> Response:
     """The best classes of each image."""
     deployment, uploads, parameters = await read_request(request, ClassifyQuery, _plan_classify)
-    outcomes = await answer_uploads(request, deployment, uploads, parameters)
+    outcomes = await answer_images(request, deployment, uploads.images, parameters, several=uploads.several)
     answers = [_classified(deployment, outcome) for outcome in outcomes]
     return JsonResponse({"results": answers} if uploads.several else answers[0])
 
@@ -66,7 +68,7 @@ def _plan_classify(request: ModelRequest) -> ClassifyParameters:
 async def detect(request: ModelRequest) -> Response:
     """The objects in each image and where they are; with ``Accept: image/png`` or ``image/jpeg`` drawn into it."""
     deployment, uploads, (parameters, query, media_type) = await read_request(request, DetectQuery, _plan_detect)
-    outcomes = await answer_uploads(request, deployment, uploads, parameters)
+    outcomes = await answer_images(request, deployment, uploads.images, parameters, several=uploads.several)
     if uploads.several:
         media_type = negotiate(request.exchange.headers.get(b"accept"), (JSON,))  # a picture shows one image
     if media_type != JSON:
@@ -125,22 +127,31 @@ async def read_request(
     return deployment, uploads, planned
 
 
-async def answer_uploads(
-    request: ModelRequest, deployment: Deployment, uploads: Uploads, parameters: Parameters
+async def answer_images(
+    request: ModelRequest,
+    deployment: Deployment,
+    images: Sequence[Upload | NDArray[np.uint8]],
+    parameters: Parameters,
+    *,
+    several: bool,
 ) -> list[Outcome]:
-    """What became of each image of the request; raises where that is one error for all of them."""
+    """What became of each image of the request; raises where that is one error for all of them.
+
+    An image is encoded, or pixels (H, W, 3) as the model takes them; ``several`` are answered as a list, even if one.
+    """
     with cancel_on_disconnect(request.exchange):
-        if len(uploads.images) == 1:
-            outcomes = [await _answer(request, deployment, uploads.images[0], parameters)]
+        if len(images) == 1:
+            outcomes = [await _answer(request, deployment, images[0], parameters)]
         else:
-            answers = (_answer(request, deployment, image, parameters) for image in uploads.images)
-            outcomes = await asyncio.gather(*answers)
+            outcomes = await asyncio.gather(*(_answer(request, deployment, image, parameters) for image in images))
     request.exchange.timings += [outcome.timings for outcome in outcomes if isinstance(outcome, Prediction)]
-    _raise_common_error(uploads, outcomes)
+    _raise_common_error(outcomes, several=several)
     return outcomes
 
 
-async def _answer(request: ModelRequest, deployment: Deployment, image: Upload, parameters: Parameters) -> Outcome:
+async def _answer(
+    request: ModelRequest, deployment: Deployment, image: Upload | NDArray[np.uint8], parameters: Parameters
+) -> Outcome:
     """What becomes of one image; an error is its own and leaves its neighbours alone."""
     if isinstance(image, InvalidRequest):
         return image
@@ -150,10 +161,10 @@ async def _answer(request: ModelRequest, deployment: Deployment, image: Upload, 
         return error
 
 
-def _raise_common_error(uploads: Uploads, outcomes: Sequence[Outcome]) -> None:
+def _raise_common_error(outcomes: Sequence[Outcome], *, several: bool) -> None:
     """Raise the error of a single image, and that of several if none of them could even be tried."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, ServiceError)]
-    if errors and not uploads.several:
+    if errors and not several:
         raise errors[0]
     if len(errors) == len(outcomes) and all(isinstance(error, Unavailable | DeadlineExceeded) for error in errors):
         raise errors[0]

@@ -13,7 +13,7 @@ from emo_serve.api.routes.predict import (
     PICTURES,
     JsonResponse,
     Outcome,
-    answer_uploads,
+    answer_images,
     draw_picture,
     read_request,
 )
@@ -33,7 +33,7 @@ router = APIRouter(tags=["predict"])
 async def segment(request: ModelRequest) -> Response:
     """The classes that each image consists of and where; with ``Accept: image/png`` a picture of their labels."""
     deployment, uploads, (parameters, query, media_type) = await read_request(request, SegmentQuery, _plan)
-    outcomes = await answer_uploads(request, deployment, uploads, parameters)
+    outcomes = await answer_images(request, deployment, uploads.images, parameters, several=uploads.several)
     if uploads.several:  # a picture shows one image
         if query.format == "overlay":
             msg = "format = 'overlay': allowed is one image; this request may have several."

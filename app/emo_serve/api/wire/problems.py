@@ -6,7 +6,7 @@ Every error body of this server is made here, the framework's own 404, 405 and 4
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from emo_serve.api.wire.paths import prefix_of
 from emo_serve.errors import (
@@ -149,6 +150,15 @@ def problem_for(error: Exception) -> Problem:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
         extensions["retry_after_ms"] = max(1, math.ceil(error.retry_after_seconds * 1000))
     return Problem(kind.status, kind.uri, kind.title, str(error), extensions, headers)
+
+
+ErrorResponse = Callable[[Scope, Exception], Response]
+"""The answer to a request that an error has ended, in the words of its protocol."""
+
+
+def problem_response(_scope: Scope, error: Exception) -> Response:
+    """A problem document, as this server's own protocol has it."""
+    return problem_for(error).response()
 
 
 def _http_problem(error: HTTPException) -> Problem:

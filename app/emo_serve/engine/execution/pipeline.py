@@ -13,7 +13,16 @@ from emo_serve.engine.scheduling.job import Job
 from emo_serve.manifest import Preprocessing
 from emo_serve.vision.image import ImageLimits, decode
 from emo_serve.vision.preprocess import least_side, preprocess
-from emo_serve.vision.results import Geometry, Prediction, Timings
+from emo_serve.vision.results import (
+    Geometry,
+    GraphOutputs,
+    GraphParameters,
+    ImageSize,
+    Parameters,
+    Prediction,
+    Result,
+    Timings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +65,19 @@ class Pipeline:
         return self._task.is_quick
 
     def prepare(self, job: Job) -> Prepared:
-        """What the model gets; raises as ``prepare``."""
-        return prepare(job.upload, self._limits, self._rule, None if job.parameters.full_decode else self._least_side)
+        """What the model gets; raises as ``prepare``. Pixels that come as the model takes them stay as they are."""
+        upload = job.upload
+        if not isinstance(upload, bytes):
+            return Prepared(upload, Geometry(ImageSize(self._rule.width, self._rule.height), 1.0, 1.0), 1, 0.0, 0.0)
+        return prepare(upload, self._limits, self._rule, None if job.parameters.full_decode else self._least_side)
 
     def finish(self, job: Job, prepared: Prepared, run: Run) -> Prediction:
         """The answer, in pixels of the shown image; raises InvalidParameter."""
         computed = time.perf_counter()
-        result = default_result = self._task.postprocess(run.outputs, prepared.geometry, job.parameters)
+        result = default_result = self._result(job.parameters, prepared, run)
         default = default_parameters(job.parameters)
         if default != job.parameters:
-            default_result = self._task.postprocess(run.outputs, prepared.geometry, default)
+            default_result = self._result(default, prepared, run)
         ended = time.perf_counter()
         stages = {
             "decode": prepared.decode_seconds,
@@ -76,3 +88,8 @@ class Pipeline:
             "total": ended - job.accepted_at,
         }
         return Prediction(prepared.geometry.image, result, default_result, Timings(stages, prepared.scale))
+
+    def _result(self, parameters: Parameters, prepared: Prepared, run: Run) -> Result:
+        if isinstance(parameters, GraphParameters):
+            return GraphOutputs(run.outputs)
+        return self._task.postprocess(run.outputs, prepared.geometry, parameters)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from emo_serve.engine.execution.batched import BatchExecutor
 from emo_serve.engine.execution.batcher import Batcher
@@ -25,6 +25,7 @@ from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.errors import (
     DeadlineExceeded,
+    ImageTooLarge,
     InferenceFailed,
     InvalidRequest,
     ModelNotReady,
@@ -37,13 +38,16 @@ from emo_serve.errors import (
 from emo_serve.manifest import Manifest
 from emo_serve.metrics.definitions import Metrics, ModelMetrics, Queue, Reason
 from emo_serve.settings import Settings
-from emo_serve.vision.draw import PictureType, draw_result, encode_class_map
+from emo_serve.vision.draw import PictureType, draw_result, encode_class_map, encode_masks
 from emo_serve.vision.image import ImageLimits
 from emo_serve.vision.results import Prediction, Result, Segmentation
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+_MASKS = 4  # of the largest image: most pixels that all masks of an answer may have
 
 _REASONS: dict[type[Unavailable], Reason] = {
     QueueFull: "queue_full",
@@ -186,7 +190,16 @@ class Deployment:
         """The PNG file whose pixels are class ids; as ``draw``."""
         return await self._finish(deadline, encode_class_map, result, self.labels)
 
-    async def _finish(self, deadline: float | None, function: Callable[[*Ts], bytes], *args: *Ts) -> bytes:
+    async def write_masks(self, result: Segmentation, deadline: float | None = None) -> list[bytes]:
+        """A PNG file for each region, white where it is; raises ImageTooLarge if they have too many pixels in all."""
+        size = result.image.width * result.image.height
+        most = _MASKS * self._limits.max_pixels
+        if len(result.regions) * size > most:
+            msg = f"{len(result.regions)} masks of {size} pixels are more than the {most} pixels that are allowed."
+            raise ImageTooLarge(msg)
+        return await self._finish(deadline, encode_masks, result)
+
+    async def _finish(self, deadline: float | None, function: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
             with self._admission.carry_on(), self._deadlines.before(deadline):
                 return await self._pixel_threads.run(function, *args)

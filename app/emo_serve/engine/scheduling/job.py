@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emo_serve.vision.results import Parameters, Prediction
 
 
@@ -38,9 +41,10 @@ FIRST = Priority(0, 0, 0)
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One encoded image, what is asked about it, and how far it has come; moments are ``time.perf_counter()``."""
+    """One image, what is asked about it, and how far it has come; moments are ``time.perf_counter()``."""
 
-    upload: bytes
+    upload: bytes | NDArray[np.uint8]
+    """Encoded, or (H, W, 3) as the model takes it."""
     parameters: Parameters
     deadline: float | None = None
     """loop.time(); None: an answer is of use for ever."""

@@ -1,0 +1,121 @@
+"""Hugging Face's inference API: a picture, or ``{"inputs": …, "parameters": …}``; the answers of its image tasks."""
+
+import base64
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.disconnect import cancel_on_disconnect
+from emo_serve.api.http.services import services_of
+from emo_serve.api.http.uploads import Upload, from_base64
+from emo_serve.api.protocols.adapter import Adapter
+from emo_serve.api.protocols.predicting import (
+    admitted,
+    default_deployment,
+    member,
+    parameters_for,
+    parsed,
+    predict,
+    read_body,
+    read_json,
+)
+from emo_serve.api.wire.problems import Problem
+from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.errors import InvalidParameter, InvalidRequest
+from emo_serve.manifest import Task
+from emo_serve.vision.results import Classification, Detections, Prediction, Segmentation
+
+_NAMES: Mapping[Task, Mapping[str, str]] = {
+    "classify": {"top_k": "top_k"},
+    "detect": {"threshold": "score_threshold"},
+    "segment": {},
+}
+"""The protocol's parameters, and ours."""
+_ACCEPTED: Mapping[str, tuple[object, ...]] = {
+    "function_to_apply": ("none", "softmax", "sigmoid"),
+    "subtask": ("semantic",),
+}
+"""Parameters whose value changes nothing here."""
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def _write_error(problem: Problem) -> Response:
+    return JSONResponse({"error": problem.detail or problem.title}, problem.status, dict(problem.headers))
+
+
+async def _infer(request: Request) -> Response:
+    catalog = services_of(request).catalog
+    name = request.path_params.get("name")
+    deployment = default_deployment(catalog) if name is None else catalog.find(name)
+    with admitted(request, deployment) as model_request:
+        return await _answer(model_request, deployment)
+
+
+async def _answer(request: ModelRequest, deployment: Deployment) -> Response:
+    body = await read_body(request)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        images, given, several = await parsed(body, partial(_read, task=deployment.manifest.task))
+    else:
+        images, given, several = [body], {}, False
+    predictions = await predict(request, images, parameters_for(deployment, given))
+    with cancel_on_disconnect(request.exchange):
+        answers = [await _task_answer(deployment, prediction, request.deadline) for prediction in predictions]
+    return Response(to_json(answers if several else answers[0]), media_type="application/json")
+
+
+def _read(body: bytes, task: Task) -> tuple[list[Upload], dict[str, Any], bool]:
+    """The images, their parameters in our words, and whether they came as a list."""
+    content = read_json(body, 1000)
+    inputs = content.get("inputs")
+    several = isinstance(inputs, list)
+    texts = [text for text in (inputs if isinstance(inputs, list) else [inputs]) if isinstance(text, str)]
+    if not texts or (isinstance(inputs, list) and len(texts) < len(inputs)):
+        msg = "'inputs' must be an image as base64, or an array of them."
+        raise InvalidRequest(msg)
+    given = {}
+    for name, value in member(content, "parameters", dict, {}).items():
+        if name in _NAMES[task]:
+            given[_NAMES[task][name]] = value
+        elif name not in _ACCEPTED or value not in (None, *_ACCEPTED[name]):
+            allowed = ", ".join((*_NAMES[task], *_ACCEPTED))
+            msg = f"parameter {name[:100]!r} = {str(value)[:100]!r}: known for {task} are {allowed}."
+            raise InvalidParameter(msg)
+    return [from_base64(text) for text in texts], given, several
+
+
+async def _task_answer(deployment: Deployment, prediction: Prediction, deadline: float) -> list[dict[str, Any]]:
+    """What the task's pipeline answers about one image."""
+    labels = deployment.labels
+    match prediction.result:
+        case Classification() as found:
+            rows = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+            return [{"label": labels[index], "score": score} for index, score in rows]
+        case Detections() as found:
+            boxes = zip(found.labels.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
+            return [
+                {"label": labels[index], "score": score, "box": dict(zip(_SIDES, map(round, box), strict=True))}
+                for index, score, box in boxes
+            ]
+        case Segmentation() as found:
+            masks = await deployment.write_masks(found, deadline)
+            return [
+                {"label": labels[region.label], "score": None, "mask": base64.b64encode(mask).decode()}
+                for region, mask in zip(found.regions, masks, strict=True)
+            ]
+    raise TypeError(prediction.result)
+
+
+ADAPTER = Adapter(
+    routes=(
+        Route("/", _infer, methods=["POST"]),
+        Route("/models/{name}", _infer, methods=["POST"]),
+    ),
+    write_error=_write_error,
+)

@@ -1,0 +1,229 @@
+"""Inference by the Open Inference Protocol, version 2: a request -> predictions -> named tensors."""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
+
+from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.services import services_of
+from emo_serve.api.protocols.open_inference_tensors import (
+    Array,
+    InferRequest,
+    RequestedOutput,
+    read_request,
+    write_response,
+)
+from emo_serve.api.protocols.predicting import admitted, member, parameters_for, parsed, predict, read_body
+from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.errors import InvalidParameter, InvalidRequest, UnsupportedMediaType
+from emo_serve.manifest import Manifest
+from emo_serve.vision.classify import best_indices
+from emo_serve.vision.results import (
+    Classification,
+    ClassifyParameters,
+    Detections,
+    GraphOutputs,
+    GraphParameters,
+    Parameters,
+    Prediction,
+    Segmentation,
+)
+
+JSON_LENGTH = "Inference-Header-Content-Length"
+_WINDOWS: Mapping[str, int] = {"gzip": 31, "deflate": 15}  # of zlib: with gzip's head, with its own
+_PIECE = 1024 * 1024
+_LARGE = 100_000  # values of outputs that are written in a thread
+_RESERVED = frozenset({"priority", "timeout", "headers", "binary_data_output"})
+_RESERVED_PREFIXES = ("sequence_", "triton_")
+OF_PICTURES: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]] = {
+    "classify": {},
+    "detect": {
+        "detection_boxes": ("FP32", (-1, -1, 4)),
+        "detection_scores": ("FP32", (-1, -1)),
+        "detection_classes": ("INT64", (-1, -1)),
+        "num_detections": ("INT64", (-1,)),
+    },
+    "segment": {"class_map": ("UINT8", (-1, -1, -1))},
+}
+"""The outputs for encoded images beside those of the graph, by task: datatype and shape, the batch first."""
+
+
+async def infer(request: Request) -> Response:
+    """The outputs for the images of a request: for pixels those of the graph, for encoded ones what was found."""
+    catalog = services_of(request).catalog
+    deployment = catalog.find(request.path_params["name"], request.path_params.get("version"))
+    with admitted(request, deployment) as model_request:
+        return await _infer(model_request, deployment)
+
+
+async def _infer(request: ModelRequest, deployment: Deployment) -> Response:
+    json_bytes = _json_length(request.headers.getlist(JSON_LENGTH))
+    body = await _decoded(request, await read_body(request))
+    most, manifest = request.services.settings.max_images_per_request, deployment.manifest
+    asked = await parsed(body, partial(read_request, json_bytes=json_bytes, wanted=manifest.input, max_images=most))
+    wanted = _wanted_outputs(manifest, asked)
+    microseconds = member(asked.parameters, "timeout", int, 0)
+    if microseconds > 0:
+        request.deadline = min(request.deadline, asyncio.get_running_loop().time() + microseconds / 1e6)
+    parameters = _parameters(deployment, asked)
+    images = asked.images if asked.pixels is None else list(asked.pixels)
+    predictions = await predict(request, images, parameters)
+    write = partial(_written, deployment, asked, wanted, predictions)
+    size = sum(prediction.image.width * prediction.image.height for prediction in predictions)
+    is_large = manifest.task == "segment" and size > _LARGE
+    is_large = is_large or sum(-int(np.prod(tensor.shape)) for tensor in manifest.outputs) * len(images) > _LARGE
+    return await asyncio.to_thread(write) if is_large else write()
+
+
+def _json_length(values: Sequence[str]) -> int | None:
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].isascii() or not values[0].isdigit() or len(values[0]) > 18:
+        msg = f"{JSON_LENGTH}: {', '.join(values)[:100]!r}: allowed is one whole number, 0 for a body without JSON."
+        raise InvalidRequest(msg)
+    return int(values[0])
+
+
+async def _decoded(request: ModelRequest, body: bytes) -> bytes:
+    """The body without its Content-Encoding; what it grows to is limited as a body is, and counts like one."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return body
+    if encoding not in _WINDOWS:
+        msg = f"Content-Encoding {encoding[:50]!r} is not understood; allowed are {', '.join(_WINDOWS)} and identity."
+        raise UnsupportedMediaType(msg)
+    inflater, most = zlib.decompressobj(_WINDOWS[encoding]), request.services.settings.max_request_bytes
+    pieces: list[bytes] = []
+    size, left = 0, body
+    while not inflater.eof:
+        try:
+            piece = await asyncio.to_thread(inflater.decompress, left, _PIECE)
+        except zlib.error as error:
+            msg = f"The body is not {encoding}: {error}."
+            raise InvalidRequest(msg) from error
+        left = inflater.unconsumed_tail
+        size += len(piece)
+        if size > most:
+            raise HTTPException(413, f"The request body is larger than the {most} bytes that are allowed.")
+        if not piece and not inflater.eof:
+            msg = f"The body is not {encoding}: it stops before its end."
+            raise InvalidRequest(msg)
+        request.reservation.hold(len(body) + size)
+        pieces.append(piece)
+    if inflater.unused_data:
+        msg = f"The body is not {encoding}: something follows its end."
+        raise InvalidRequest(msg)
+    return b"".join(pieces)
+
+
+def _wanted_outputs(manifest: Manifest, asked: InferRequest) -> tuple[RequestedOutput, ...]:
+    """The outputs to answer with; raises InvalidParameter for what the input does not give."""
+    given = [output.name for output in manifest.outputs]
+    if asked.pixels is None:
+        given = list(OF_PICTURES[manifest.task]) or given
+    for output in asked.outputs:
+        if output.name not in given:
+            msg = f"output {output.name[:100]!r}: allowed are, for this input, {', '.join(given)}."
+            raise InvalidParameter(msg)
+        if output.classes and manifest.task != "classify":
+            msg = f"classification: output {output.name!r} holds no scores of classes for each image."
+            raise InvalidParameter(msg)
+    return asked.outputs or tuple(RequestedOutput(name, asked.is_binary, None) for name in given)
+
+
+def _parameters(deployment: Deployment, asked: InferRequest) -> Parameters:
+    own = {
+        name: value
+        for name, value in asked.parameters.items()
+        if name not in _RESERVED and not name.startswith(_RESERVED_PREFIXES)
+    }
+    if asked.pixels is not None:
+        if own:
+            msg = f"Unknown parameter {next(iter(own))[:100]!r}: the outputs of the graph depend on none."
+            raise InvalidParameter(msg)
+        return GraphParameters()
+    parameters = parameters_for(deployment, own)
+    if isinstance(parameters, ClassifyParameters):  # the output has a place for every class
+        if own.keys() - {"full_decode"}:
+            msg = "For a classifier allowed is the parameter full_decode, and for an output classification."
+            raise InvalidParameter(msg)
+        return ClassifyParameters(top_k=deployment.manifest.num_classes, full_decode=parameters.full_decode)
+    return parameters
+
+
+# ---- outputs -------------------------------------------------------------------------------------------------------
+
+
+def _written(
+    deployment: Deployment, asked: InferRequest, wanted: Sequence[RequestedOutput], predictions: Sequence[Prediction]
+) -> Response:
+    manifest = deployment.manifest
+    arrays = _arrays(manifest, predictions)
+    named = {} if asked.id is None else {"id": asked.id}
+    head: dict[str, Any] = {"model_name": manifest.name, "model_version": manifest.version, **named}
+    outputs = []
+    for output in wanted:
+        array = arrays[output.name]()
+        outputs.append((output, _classes(array, output.classes, deployment.labels) if output.classes else array))
+    body, json_bytes = write_response(head, outputs)
+    if json_bytes is None:
+        return Response(body, media_type="application/json")
+    return Response(body, headers={JSON_LENGTH: str(json_bytes)}, media_type="application/octet-stream")
+
+
+def _arrays(manifest: Manifest, predictions: Sequence[Prediction]) -> dict[str, Callable[[], Array]]:
+    """What makes each output, the batch first."""
+    results = [prediction.result for prediction in predictions]
+    graph = [result.tensors for result in results if isinstance(result, GraphOutputs)]
+    if graph:
+        return {
+            output.name: partial(np.stack, [tensors[output.name] for tensors in graph]) for output in manifest.outputs
+        }
+    found = [result for result in results if isinstance(result, Detections)]
+    count = max((len(result.labels) for result in found), default=0)
+    return {
+        "scores": lambda: _scores([result for result in results if isinstance(result, Classification)], manifest),
+        "detection_boxes": lambda: _padded([result.boxes_xyxy for result in found], count, np.float32),
+        "detection_scores": lambda: _padded([result.scores for result in found], count, np.float32),
+        "detection_classes": lambda: _padded([result.labels for result in found], count, np.int64),
+        "num_detections": lambda: np.array([len(result.labels) for result in found], np.int64),
+        "class_map": lambda: _class_maps([result for result in results if isinstance(result, Segmentation)]),
+    }
+
+
+def _scores(results: Sequence[Classification], manifest: Manifest) -> Array:
+    """(N, C), each class at the place of its label."""
+    scores = np.zeros((len(results), manifest.num_classes), np.float32)
+    for row, result in zip(scores, results, strict=True):
+        row[result.labels] = result.scores
+    return scores
+
+
+def _padded(rows: Sequence[Array], count: int, dtype: type[np.float32 | np.int64]) -> Array:
+    """N x (K, ...) -> (N, count, ...), zeros after the K of each."""
+    padded = np.zeros((len(rows), count, *rows[0].shape[1:]), dtype)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded
+
+
+def _class_maps(results: Sequence[Segmentation]) -> Array:
+    if len({result.class_map.shape for result in results}) > 1:
+        msg = "The images have several sizes, and class_map has one: send each in a request of its own."
+        raise InvalidRequest(msg)
+    return np.stack([result.class_map for result in results])
+
+
+def _classes(scores: Array, count: int, labels: Sequence[str]) -> Array:
+    """(N, C) -> (N, K) texts ``score:class id:label``, the best first."""
+    rows = []
+    for row in scores.astype(np.float32):
+        best = best_indices(row, count)
+        rows.append([f"{row[index]:f}:{index}:{labels[index]}" for index in best])
+    return np.array(rows, np.object_)

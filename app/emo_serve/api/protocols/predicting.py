@@ -1,0 +1,205 @@
+"""The steps that all adapters share: admission, the body within its limits, parameters, and the predictions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.body_budget import Reservation
+from emo_serve.api.http.services import services_of
+from emo_serve.api.http.uploads import Upload
+from emo_serve.api.routes.predict import answer_images
+from emo_serve.api.wire.problems import allowed_values
+from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
+from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.errors import InvalidParameter, InvalidRequest, ModelNotFound, QueueFull, ServiceError
+from emo_serve.labels import class_names
+from emo_serve.manifest import Task
+from emo_serve.vision.results import (
+    Classification,
+    ClassifyParameters,
+    Detections,
+    DetectParameters,
+    Parameters,
+    Prediction,
+    Segmentation,
+    SegmentParameters,
+)
+
+_INLINE_BYTES = 64 * 1024  # longer bodies are read in a thread, so as not to block the event loop
+_PIECE = 1024 * 1024
+_SHOWN = 100  # characters of a client's value that an error repeats
+_QUERIES: Mapping[Task, type[BaseModel]] = {"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}
+_OF_THE_ROUTES = frozenset({"model", "version", "box_format", "units", "format"})
+T = TypeVar("T")
+
+
+@contextmanager
+def admitted(request: Request, deployment: Deployment) -> Iterator[ModelRequest]:
+    """The request, let in to the deployment before its body is read; raises as ``ModelRequest``."""
+    exchange = request.scope["state"]["exchange"]
+    model_request = ModelRequest(exchange, request.scope, request.receive, request._send, deployment)  # noqa: SLF001  passed on
+    try:
+        yield model_request
+    finally:
+        model_request.leave()
+
+
+def default_deployment(catalog: Catalog) -> Deployment:
+    """What answers where a protocol names no model: the default classifier, else detector, else segmenter."""
+    tasks: tuple[Task, ...] = ("classify", "detect", "segment")
+    for task in tasks[:-1]:
+        try:
+            return catalog.get(task)
+        except ModelNotFound:
+            continue
+    return catalog.get(tasks[-1])
+
+
+async def read_body(request: ModelRequest) -> bytes:
+    """The body, of no more bytes than are allowed; raises as ``Exchange.read_body``."""
+    try:
+        pieces = await request.exchange.read_body(request.reservation, request.services.deadlines, request.seconds)
+    except QueueFull:
+        request.deployment.count_refused_body()
+        raise
+    return b"".join(pieces)
+
+
+async def parsed(body: bytes, take: Callable[[bytes], T]) -> T:
+    """What ``take`` makes of a body, in a thread if that is long."""
+    return take(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(take, body)
+
+
+def read_json(body: bytes, max_values: int) -> dict[str, Any]:
+    """The JSON object in a body; raises InvalidRequest for anything else and for one of many more than ``max_values``.
+
+    As objects, very many small values would take minutes and gigabytes.
+    """
+    most = 2 * max_values + 1000
+    commas = 0
+    for start in range(0, len(body), _PIECE):
+        commas += body.count(b",", start, start + _PIECE)
+        if commas > most:
+            msg = f"The JSON body has more than {most} commas, as many as are allowed."
+            raise InvalidRequest(msg)
+    try:
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        msg = f"The body is no JSON: {str(error)[:_SHOWN]}."
+        raise InvalidRequest(msg) from error
+    if not isinstance(content, dict):
+        msg = f"The JSON body must be an object, not {type(content).__name__}."
+        raise InvalidRequest(msg)
+    return content
+
+
+@asynccontextmanager
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """The body of a request that is not admitted, for a block in which it counts as held; raises as ``read_body``."""
+    services, exchange = services_of(request), request.scope["state"]["exchange"]
+    reservation = Reservation(services.bodies)
+    try:
+        seconds = services.settings.request_timeout_seconds
+        yield b"".join(await exchange.read_body(reservation, services.deadlines, seconds))
+    finally:
+        reservation.release()
+
+
+async def read_json_body(request: Request, max_values: int = 100) -> dict[str, Any]:
+    """The JSON object in the body of a request that is for no model, {} for an empty one; raises as ``read_json``."""
+    async with body_of(request) as body:
+        return read_json(body, max_values) if body.strip() else {}
+
+
+def member(content: Mapping[str, Any], name: str, kind: type[T], default: T) -> T:
+    """A member of a JSON object, ``default`` if it is missing or null; raises InvalidRequest for another type."""
+    value = content.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {dict: "an object", list: "an array", str: "a text", int: "a whole number", bool: "true or false"}
+        msg = f"{name!r} must be {words[kind]}, not {str(value)[:_SHOWN]!r}."
+        raise InvalidRequest(msg)
+    return value
+
+
+def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Parameters:
+    """The parameters of a prediction, called and limited as in the query of the own routes; None counts as not given.
+
+    Raises InvalidParameter, which says what is allowed.
+    """
+    model = _QUERIES[deployment.manifest.task]
+    properties: dict[str, dict[str, Any]] = model.model_json_schema()["properties"]
+    known = {name: schema for name, schema in properties.items() if name not in _OF_THE_ROUTES}
+    values = {name: value for name, value in given.items() if value is not None}
+    for name in values.keys() - known.keys():
+        msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
+        raise InvalidParameter(msg)
+    try:
+        query = model.model_validate(values)
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        msg = f"{name} = {str(values[name])[:_SHOWN]!r}: allowed is {allowed_values(known[name])}."
+        raise InvalidParameter(msg) from error
+    match query:
+        case ClassifyQuery():
+            return ClassifyParameters(query.top_k, query.score_threshold, query.full_decode)
+        case DetectQuery():
+            classes = class_names(query.classes, deployment.labels)
+            return DetectParameters(
+                query.score_threshold,
+                query.iou_threshold,
+                query.max_detections,
+                classes,
+                query.class_agnostic,
+                query.full_decode,
+            )
+        case SegmentQuery():
+            return SegmentParameters(query.full_decode)
+    raise TypeError(query)
+
+
+def own_answer(deployment: Deployment, prediction: Prediction) -> dict[str, Any]:
+    """What the own routes say about one image, boxes as two corners in pixels."""
+    manifest, labels = deployment.manifest, deployment.labels
+    match prediction.result:
+        case Classification() as found:
+            return serialize_classification(manifest, labels, prediction.image, found)
+        case Detections() as found:
+            return serialize_detections(manifest, labels, prediction.image, found, "xyxy", "pixel")
+        case Segmentation() as found:
+            return serialize_segmentation(manifest, labels, found)
+    raise TypeError(prediction.result)
+
+
+async def predict(
+    request: ModelRequest, images: Sequence[Upload | NDArray[np.uint8]], parameters: Parameters
+) -> list[Prediction]:
+    """The predictions for all images of a request; raises the first error, which names its image if there are several.
+
+    For protocols whose answers have no room for the error of one image.
+    """
+    most = request.services.settings.max_images_per_request
+    if not 0 < len(images) <= most:
+        msg = f"The request has {len(images)} images; allowed are 1 to {most}."
+        raise InvalidRequest(msg)
+    outcomes = await answer_images(request, request.deployment, images, parameters, several=len(images) > 1)
+    predictions = []
+    for position, outcome in enumerate(outcomes):
+        if isinstance(outcome, InvalidRequest):
+            msg = f"Image {position}: {outcome}"
+            raise type(outcome)(msg) from outcome
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        predictions.append(outcome)
+    return predictions
