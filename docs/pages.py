@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("*.md", "client/README.md", "docs/**/*.md")
+PAGES = ("*.md", "client/README.md", "client/typescript/README.md", "docs/**/*.md", "examples/*/README.md")
 LINK = re.compile(r"\]\(([^)#:\s]+)")
 
 
