@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript \
   docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -70,7 +70,7 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision and MCP, and other servers' clients with this one
+integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, and other servers' clients with this one
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients -W default $(ARGS)
 
@@ -86,6 +86,10 @@ reference: setup ## write what the documentation repeats of the code: settings, 
 
 readme-test: setup-dev ## follow the README in a clean clone of what is committed: seconds to the first answer, and to the next
 	$(BIN)/python -m pytest -s tests/readme $(ARGS)
+
+typescript: setup-dev client/typescript/node_modules/.ready ## check and test the TypeScript client against a real server (ARGS=generate for new types)
+	npm --prefix client/typescript run --silent build
+	$(BIN)/python -m tests.typescript $(or $(ARGS),check test)
 
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping
@@ -154,11 +158,17 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt client/pyproject.toml
 	@$(call installing,$(LOCKED) -r requirements/dev.txt \
 	  && $(PIP_INSTALL) --no-build-isolation --no-deps --editable client)
 
-$(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
+$(VENV)-integrations/.ready: requirements/integrations.txt requirements/label-studio.txt client/pyproject.toml
 	@echo "setting up $(VENV)-integrations: some minutes, once"
 	@$(PYTHON) -m venv $(VENV)-integrations
-	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+	  -r $< -r requirements/label-studio.txt
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable client
+	@touch $@
+
+client/typescript/node_modules/.ready: client/typescript/package-lock.json
+	@command -v npm >/dev/null || { echo "make typescript needs Node 18 or newer, with npm" >&2; exit 1; }
+	npm --prefix client/typescript ci --no-audit --no-fund
 	@touch $@
 
 $(VENV)-docs/.ready: requirements/docs.txt

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("*.md", "client/README.md", "docs/**/*.md")
+PAGES = ("*.md", "client/README.md", "client/typescript/README.md", "docs/**/*.md", "examples/*/README.md")
 NOTEBOOKS = "examples/*.ipynb"
 LINK = re.compile(r"\]\(([^)#:\s]+)")
 

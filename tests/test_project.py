@@ -83,7 +83,8 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     notebooks = [notebook.with_suffix(".md") for notebook in (ROOT / "examples").glob("*.ipynb")]
-    pages = [*ROOT.glob("*.md"), ROOT / "client/README.md", *(ROOT / "docs").rglob("*.md"), *notebooks]
+    guides = [ROOT / "client/README.md", ROOT / "client/typescript/README.md", *ROOT.glob("examples/*/README.md")]
+    pages = [*ROOT.glob("*.md"), *guides, *(ROOT / "docs").rglob("*.md"), *notebooks]
     navigation = re.findall(r"\S+\.md$", read("mkdocs.yml").partition("\nnav:\n")[2], flags=re.MULTILINE)
     assert sorted(navigation) == sorted(page.relative_to(ROOT).as_posix() for page in pages)
 

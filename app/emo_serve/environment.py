@@ -11,6 +11,7 @@ from pydantic_settings import SettingsError
 NESTED = "__"
 """Separator between the name of a group and that of a member."""
 _LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$")
+_OF_THE_CLIENT = "EMO_CLIENT_API_KEY"  # no setting, but commands that ask a server are run with it
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -64,6 +65,6 @@ def unknown_names(environment: Mapping[str, str], prefix: str, valid: Collection
     """An error message for each variable with this prefix that is not in ``valid``, with the nearest valid name."""
     for name in sorted(environment):
         is_ours = name.upper().startswith(prefix) and not is_service_link(name, environment[name], prefix)
-        if is_ours and name.upper() not in valid:
+        if is_ours and name.upper() not in valid and name != _OF_THE_CLIENT:
             nearest = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0)
             yield f"{name} is no setting; did you mean {nearest[0]}?"

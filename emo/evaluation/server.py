@@ -1,5 +1,9 @@
 """A running server under evaluation, with a few concurrent requests."""
 
+# Not emo_client: emo-serve[torch] cannot require a package that is installed from its folder, and an evaluation wants
+# another patience. It waits minutes for a busy server, however often that refuses, and not at all for one that is not
+# there; the client counts both as attempts. It also needs the manifest, which the client has no use for.
+
 import http
 import os
 import time

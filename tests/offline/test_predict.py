@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from emo_serve.__main__ import main
+from emo_serve.api.http.key_file import new_key
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from tests.offline.folders import write_pictures
 from tests.serving import emo_serve, running, settings_for
@@ -163,6 +164,17 @@ def test_a_server_is_asked_with_the_same_options_and_gives_the_same_answers(
     assert command.returncode == EXIT_FAILED_INPUTS
     assert [json.loads(line) for line in output.splitlines()] == here
     assert errors == ""
+
+
+def test_a_server_that_needs_a_key_gets_the_one_in_the_environment(models: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    key, _ = new_key("me", tmp_path / "keys")
+    with running(settings_for(models, api_keys_file=tmp_path / "keys")) as server:
+        arguments = ["predict", str(tmp_path / "photos"), "--url", server.url]
+        for environment, status in (({}, EXIT_STARTUP), ({"EMO_CLIENT_API_KEY": key}, EXIT_OK)):
+            command = emo_serve(*arguments, **environment)
+            _, errors = command.communicate(timeout=PATIENCE_SECONDS)
+            assert command.returncode == status, errors
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
