@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload
@@ -81,11 +82,11 @@ async def parsed(body: bytes, take: Callable[[bytes], T]) -> T:
 
 
 def read_json(body: bytes, max_values: int) -> dict[str, Any]:
-    """The JSON object in a body; raises InvalidRequest for anything else and for one of many more than ``max_values``.
+    """The JSON object in a body; raises InvalidRequest for anything else and for one with more than ``max_values``.
 
     As objects, very many small values would take minutes and gigabytes.
     """
-    most = 2 * max_values + 1000
+    most = max_values + 1000  # that many may be in the rest of it
     commas = 0
     for start in range(0, len(body), _PIECE):
         commas += body.count(b",", start, start + _PIECE)
@@ -105,9 +106,13 @@ def read_json(body: bytes, max_values: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def body_of(request: Request) -> AsyncIterator[bytes]:
-    """The body of a request that is not admitted, for a block in which it counts as held; raises as ``read_body``."""
+    """The body of a request that is not admitted, for a block in which it counts as held; raises as ``read_body``.
+
+    Where nobody knows yet who asks, it may take a part of the room for bodies only.
+    """
     services, exchange = services_of(request), request.scope["state"]["exchange"]
-    reservation = Reservation(services.bodies)
+    is_unkeyed = SHOW_KEY in request.scope["state"]
+    reservation = Reservation(services.unkeyed_bodies if is_unkeyed else services.bodies)
     try:
         seconds = services.settings.request_timeout_seconds
         yield b"".join(await exchange.read_body(reservation, services.deadlines, seconds))
