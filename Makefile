@@ -20,8 +20,8 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e \
-  docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz \
+  docs readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ check: setup-dev setup-torch ## lint, formatting, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases $(wildcard bench/*.py)
-	$(BIN)/mypy $(wildcard docker/test/*.py)
+	$(BIN)/mypy $(wildcard docker/test/*.py docs/*.py)
 	$(BIN)/lint-imports
 
 format: setup-dev ## put the code into its format
@@ -74,11 +74,25 @@ integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the cl
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients -W default $(ARGS)
 
+# What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
+docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
+	$(VENV)-docs/bin/python docs/pages.py build/pages
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@! grep -rE --include='*.html' '(src|<link[^>]* href)="(https?:)?//' build/site
+	@echo "build/site: python3 -m http.server --directory build/site"
+
+readme-test: setup-dev ## follow the README in a clean clone of what is committed: seconds to the first answer, and to the next
+	$(BIN)/python -m pytest -s tests/readme $(ARGS)
+
 swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
 	$(BIN)/python -m tests.swapping
 
 attack: setup-dev ## hostile clients against a real server on loopback, each with what it costs, 2 minutes (ARGS="NAME …")
 	$(BIN)/python -m tests.attack $(ARGS)
+
+EXAMPLES = 100
+fuzz: setup-dev $(VENV)/.fuzz ## requests of all kinds, made from the OpenAPI document by schemathesis (EXAMPLES=100 an operation, ARGS=)
+	$(BIN)/python -m tests.fuzz $(EXAMPLES) $(ARGS)
 
 watch-test: setup-dev setup-torch ## dashboard and alerts with a real Prometheus (ARGS="--draw docs/images/dashboard.png")
 	$(BIN)/python -m tests.watch $(ARGS)
@@ -144,6 +158,12 @@ $(VENV)-integrations/.ready: requirements/integrations.txt client/pyproject.toml
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable client
 	@touch $@
 
+$(VENV)-docs/.ready: requirements/docs.txt
+	@echo "setting up $(VENV)-docs, once"
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
 $(VENV)-clients/.ready: requirements/clients.txt
 	@echo "setting up $(VENV)-clients: a minute, once"
 	@$(PYTHON) -m venv $(VENV)-clients
@@ -152,6 +172,9 @@ $(VENV)-clients/.ready: requirements/clients.txt
 
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
 	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@$(call installing,$(LOCKED) -r requirements/fuzz.txt)
 
 # PyTorch has builds for the CPU and for each CUDA, which pip's own settings choose between: no hash can cover them.
 $(VENV)/.torch: $(VENV)/.runtime requirements/torch.txt
@@ -171,6 +194,8 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
 	$(COMPILE) --output-file requirements/clients.txt requirements/clients.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
+	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
+	$(COMPILE) --output-file requirements/docs.txt requirements/docs.in
 	$(COMPILE) --output-file requirements/torch.txt requirements/torch.in
 	$(COMPILE) --output-file requirements/cuda.txt requirements/cuda.in
 

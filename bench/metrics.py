@@ -11,7 +11,7 @@ import numpy as np
 from emo_serve.engine.execution.prediction_stats import prediction_stats
 from emo_serve.metrics.definitions import MAX_CLASSES, Metrics
 from emo_serve.metrics.merge import exposition, snapshot
-from emo_serve.vision.results import Classification, ClassifyParameters, Detections, DetectParameters
+from emo_serve.vision.results import Classification, Detections
 
 STAGES = {"decode": 0.002, "preprocess": 0.001, "queue": 0.0, "infer": 0.01, "postprocess": 0.0, "total": 0.013}
 NAMES = tuple(f"the name of class {number}" for number in range(MAX_CLASSES))
@@ -26,10 +26,10 @@ def main() -> None:
     objects = Detections(np.zeros((OBJECTS, 4), np.float32), np.zeros(OBJECTS, np.int64), np.ones(OBJECTS, np.float32))
 
     def classified() -> None:
-        classifier.found(*(prediction_stats(best, ClassifyParameters()) or ([], [])), NAMES)
+        classifier.found(*(prediction_stats(best) or ([], [])), NAMES)
 
     def detected() -> None:
-        detector.found(*(prediction_stats(objects, DetectParameters()) or ([], [])), NAMES)
+        detector.found(*(prediction_stats(objects) or ([], [])), NAMES)
 
     report("a request: method, route, status, seconds", lambda: metrics.answered("POST", "/classify", 200, 0.01))
     report("an image: its stages and outcome", lambda: classifier.answered(STAGES))

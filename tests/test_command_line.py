@@ -59,7 +59,23 @@ def test_the_start_line_has_the_address_that_is_listened_on(
         assert url.rpartition(":")[0] == f"http://{listens}"
         port = url.rpartition(":")[2]
         assert f"(documentation: http://{here}:{port}/docs)" in welcome
+        page = welcome.split()[-1]
+        assert page == f"http://{here}:{port}/"
+        assert "playground/main.js" in httpx.get(page, trust_env=False).text
         assert httpx.get(f"http://{here}:{port}/readyz", trust_env=False).status_code == 200
+    finally:
+        server.kill()
+        server.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_start_line_names_no_page_that_is_switched_off(tmp_path: Path, workers: str) -> None:
+    write_classifier(tmp_path)
+    options = ("--port", "0", "--models", str(tmp_path), "--no-tune", "--workers", workers)
+    server = emo_serve("serve", *options, EMO_PLAYGROUND="false")
+    assert server.stdout
+    try:
+        assert server.stdout.readline().endswith("/docs)\n")
     finally:
         server.kill()
         server.communicate(timeout=20)

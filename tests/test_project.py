@@ -94,9 +94,15 @@ def test_links_between_documents_lead_somewhere() -> None:
         for path in tracked_files()
         if path.suffix == ".md"
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-        if not (path.parent / target).exists()
+        if not (path.parent / target).is_file()  # the site has no page for a folder
     ]
     assert broken == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    pages = [*ROOT.glob("*.md"), ROOT / "client/README.md", *(ROOT / "docs").rglob("*.md")]
+    navigation = re.findall(r"\S+\.md$", read("mkdocs.yml").partition("\nnav:\n")[2], flags=re.MULTILINE)
+    assert sorted(navigation) == sorted(page.relative_to(ROOT).as_posix() for page in pages)
 
 
 def test_the_readme_names_the_two_commands() -> None:

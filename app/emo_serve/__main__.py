@@ -34,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "settings":
         _print(settings_table())
         return EXIT_OK
+    if options.command == "completion":
+        from emo_serve.completion import completion_script  # noqa: PLC0415  # serving does not need it
+
+        _print([completion_script(command_parser(), options.shell)])
+        return EXIT_OK
     names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal", "api_keys_file")
     given = {name: getattr(options, name, None) for name in names}
     try:

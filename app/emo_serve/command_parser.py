@@ -97,4 +97,11 @@ def command_parser() -> argparse.ArgumentParser:
         "--file", dest="api_keys_file", type=Path, help="file of API keys, made where there is none (EMO_API_KEYS_FILE)"
     )
     commands.add_parser("settings", help="list every setting with its default")
+    completing = commands.add_parser(
+        "completion",
+        help="print a script that completes this command in a shell",
+        description='Evaluated where the shell starts, as in: eval "$(emo-serve completion bash)" in .bashrc or, with '
+        "zsh, after compinit in .zshrc; emo-serve completion fish | source in config.fish.",
+    )
+    completing.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose syntax the script has")
     return parser

@@ -33,12 +33,20 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     return content
 
 
+def is_git_lfs_pointer(path: Path) -> bool:
+    """True if a regular file holds what Git LFS leaves in a clone instead of the content."""
+    with open_regular(path) as file:
+        return file.read(len(_GIT_LFS)) == _GIT_LFS
+
+
 def _require_regular(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
 
 
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
+GIT_LFS_ADVICE = "it is a pointer of Git LFS, not the content; `git lfs pull` fetches that"
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",

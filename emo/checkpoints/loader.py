@@ -22,6 +22,7 @@ from emo.models.heads.model import Model
 from emo.models.heads.retinanet import ANCHORS_PER_CELL as RETINANET_ANCHORS
 from emo.models.heads.ssdlite import SIZES_KEY
 from emo.models.preprocessing import authors_preprocessing, classifier_preprocessing, detector_preprocessing
+from emo_serve.files import GIT_LFS_ADVICE, is_git_lfs_pointer
 from emo_serve.manifest import Preprocessing
 
 _AVERAGED = ("ema_state_dict", "state_dict_ema", "model_ema", "ema", "net_E")
@@ -97,6 +98,9 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 
     Raise ValueError if it is broken, or would have to run code, which the message names.
     """
+    if is_git_lfs_pointer(path):
+        msg = f"{path} is no checkpoint: {GIT_LFS_ADVICE}"
+        raise ValueError(msg)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

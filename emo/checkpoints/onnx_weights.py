@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import emo
 from emo.models.backbone import KNOWN_WIDTHS, SIZE_OF_WIDTH
 from emo.models.heads.model import Model
+from emo_serve.files import GIT_LFS_ADVICE, is_git_lfs_pointer
 
 _AGREEMENT = 1e-4
 """Largest difference between the model's and the file's answers, relative to the largest answer."""
@@ -65,7 +66,7 @@ def read_onnx_weights(path: Path) -> OnnxWeights:
         raise
     except Exception as error:  # protobuf's DecodeError is of a package that is not ours to import
         reason, *_ = str(error).split("\n")
-        msg = f"{path} is broken or no ONNX file: {reason}"
+        msg = f"{path} is broken or no ONNX file: {GIT_LFS_ADVICE if is_git_lfs_pointer(path) else reason}"
         raise ValueError(msg) from error
     layers = list(_layers(proto.graph))
     architecture = _size_of(layers, path)

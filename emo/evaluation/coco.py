@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from emo.data.boxes import BoxedImages
 from emo.evaluation.answers import Answer
 from emo.evaluation.images import PictureFile, key_of
+
+_THRESHOLDS = tuple(step / 100 for step in range(5, 96))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,9 @@ class Boxed:
 def coco_figures(data: BoxedImages, answers: Sequence[Answer]) -> dict[str, float]:
     """COCO's ``ap50`` and ``ap`` (mean over IoU 0.5 to 0.95) in [0, 1], and ``ap50 <category>`` if it has objects.
 
-    ``answers`` are those for each picture of ``data``, in its order. 0 if nothing was found.
+    ``f1`` is the largest harmonic mean of precision and recall at IoU 0.5, over the objects of all categories, and
+    ``f1_threshold`` the score threshold that it is reached with. ``answers`` are those for each picture of ``data``, in
+    its order. Without any detection ``ap50`` and ``ap`` are 0, and nothing else is known.
     """
     results = [
         {"image_id": image.image_id, "category_id": label + 1, "bbox": _xywh(box), "score": score}
@@ -58,12 +63,30 @@ def coco_figures(data: BoxedImages, answers: Sequence[Answer]) -> dict[str, floa
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    figures = {"ap50": float(evaluation.stats[1]), "ap": float(evaluation.stats[0])}
+    figures = {"ap50": float(evaluation.stats[1]), "ap": float(evaluation.stats[0]), **_best_f1(evaluation)}
     precision = evaluation.eval["precision"][0, :, :, 0, 2]  # IoU 0.5, (recall, category), all areas, 100 detections
     for column, category in enumerate(evaluation.params.catIds):
         if precision[:, column].min() >= 0:  # -1 if the split has no object of the category
             figures[f"ap50 {ground_truth.cats[category]['name']}"] = float(precision[:, column].mean())
     return figures
+
+
+def _best_f1(evaluation: COCOeval) -> dict[str, float]:
+    """``f1`` and ``f1_threshold`` of the matches at IoU 0.5, of any area."""
+    area, scores, right, objects = evaluation.params.areaRng[0], [np.zeros(0)], [np.zeros(0, bool)], 0
+    for one in evaluation.evalImgs:
+        if one is not None and one["aRng"] == area:
+            counts = ~one["dtIgnore"][0].astype(bool)
+            scores.append(np.asarray(one["dtScores"])[counts])
+            right.append(one["dtMatches"][0][counts] > 0)
+            objects += int((~one["gtIgnore"].astype(bool)).sum())
+    every, matched = np.concatenate(scores), np.concatenate(right)
+    found = {
+        threshold: 2 * int(matched[every >= threshold].sum()) / max(1, objects + int((every >= threshold).sum()))
+        for threshold in _THRESHOLDS
+    }
+    best = max(found, key=found.__getitem__)
+    return {"f1": found[best], "f1_threshold": best}
 
 
 def document(data: BoxedImages) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def _describe(
             for output, answer in zip(_OUTPUTS[task], answers, strict=True)
         ),
         preprocessing=rule,
-        detection=DetectionDefaults() if task == "detect" else None,
+        detection=_defaults_for(card) if task == "detect" else None,
         groups=groups,
         sha256={file: sha256_of(folder / file) for file in (MODEL_FILE, LABELS_FILE)},
         golden=golden_pair(
@@ -125,6 +125,13 @@ def _describe(
         ),
         card=card,
     )
+
+
+def _defaults_for(card: ModelCard) -> DetectionDefaults:
+    """A detector's defaults, with the score threshold of the best F1, if that was measured."""
+    if "f1_threshold" in card.metrics:
+        return DetectionDefaults(score_threshold=card.metrics["f1_threshold"])
+    return DetectionDefaults()
 
 
 def write_onnx(graph: ServedGraph, height: int, width: int, output_names: list[str], path: Path) -> None:

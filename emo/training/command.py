@@ -36,13 +36,11 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def run_train(options: argparse.Namespace) -> None:
     """Train, export, measure; raise ValueError or OSError for errors, if possible before training."""
-    name = options.name or _as_name((options.out or _sources(options)[0].resolve()).name)
+    first, *_ = _sources(options)
+    name = options.name or _as_name((options.out or first.resolve()).name)
     target, folder = Target(options.models, name, options.version), options.out or Path("runs") / name
     target.check()
     texts = read_texts(options.card) if options.card else {}
-    if options.frozen_stages and not options.init:
-        msg = "--frozen-stages goes with --init: stages that stay as they began have to begin as something"
-        raise ValueError(msg)
     source = read_source(options.init) if options.init else None
     try:
         with joined() as processes:
@@ -88,12 +86,18 @@ def _load(options: argparse.Namespace, folder: Path) -> ClassificationTask | Det
 
 
 def _sources(options: argparse.Namespace) -> list[Path]:
-    """The folders of training pictures; raise ValueError if options that belong together are not given together."""
+    """The folders of training pictures; raise ValueError for options that do not go together."""
     if options.teacher and options.task != "classify":
         msg = "--teacher goes with classify"
         raise ValueError(msg)
     if options.unlabelled and not options.teacher:
         msg = "--unlabelled goes with --teacher: somebody has to say what the pictures show"
+        raise ValueError(msg)
+    if options.frozen_stages and not options.init:
+        msg = "--frozen-stages goes with --init: stages that stay as they began have to begin as something"
+        raise ValueError(msg)
+    if options.compile and options.task != "classify":
+        msg = "--compile goes with classify; a detector gains nothing by it"
         raise ValueError(msg)
     sources = [*([options.data] if options.data else []), *options.unlabelled]
     if not sources or not (options.data or options.teacher):

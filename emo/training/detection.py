@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from emo.data.boxes import BoxedImage, BoxedImages, size_faults
+from emo.data.boxes import IGNORED, BoxedImage, BoxedImages, size_faults
 from emo.data.detection import find_detection
 from emo.data.passed import passed_over
 from emo.data.pictures import check_readable, open_rgb
@@ -213,8 +213,8 @@ def random_window(
     """A view (side, side, 3) of the picture with its boxes (K, 4) in view pixels and labels (K,).
 
     The window is between 0.45 and 1.6 times the picture's sides (grey outside of it), stretched by up to 4/3, mirrored
-    half of the time. Objects of which less than 40 % is visible are dropped; of a crowd, whose label is ``IGNORED``,
-    any part stays.
+    half of the time. An object of which less than 40 % is visible becomes ``IGNORED``, as a crowd is: neither to be
+    found nor background.
     """
     height, width = picture.shape[:2]
     scale, ratio = np.exp(rng.uniform(np.log(0.45), np.log(1.6))), np.exp(rng.uniform(-0.14, 0.14))
@@ -230,11 +230,11 @@ def random_window(
     view.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, box=source), corner)
     boxes = (image.boxes_xyxy - np.array([left, top, left, top])) * np.array([to_x, to_y, to_x, to_y])
     clipped = boxes.clip(0, side)
-    kept = image.crowds | (areas(clipped) >= 0.4 * areas(boxes))
-    kept &= (clipped[:, 2] - clipped[:, 0] > 4) & (clipped[:, 3] - clipped[:, 1] > 4)
+    targets = np.where(areas(clipped) >= 0.4 * areas(boxes), image.targets, IGNORED)
+    kept = (clipped[:, 2] - clipped[:, 0] > 4) & (clipped[:, 3] - clipped[:, 1] > 4)
     pixels = np.asarray(view)
     clipped = clipped[kept].astype(np.float32)
     if rng.random() < 0.5:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         clipped[:, [0, 2]] = side - clipped[:, [2, 0]]
-    return pixels, clipped, image.targets[kept]
+    return pixels, clipped, targets[kept]

@@ -205,6 +205,13 @@ def test_a_checkpoint_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         read_checkpoint(file)
 
 
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "net.onnx"])
+def test_what_git_lfs_leaves_in_a_clone_is_called_that(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n")
+    with pytest.raises(ValueError, match="`git lfs pull` fetches"):
+        restore(tmp_path / name)
+
+
 def test_a_list_of_tensors_is_refused(tmp_path: Path) -> None:
     torch.save([torch.ones(1)], tmp_path / "net.pth")
     with pytest.raises(ValueError, match="holds a list, wanted is a dict"):

@@ -41,6 +41,8 @@ def test_a_folder_of_pictures_becomes_a_measured_artefact(
     assert again.get("groups") == manifest.get("groups") == (["cold", "cold", "warm"] if grouped else None)
     assert ("group_top1" in manifest["card"]["metrics"]) == bool(grouped)
     assert again["card"]["metrics"] == manifest["card"]["metrics"]
+    if task == "detect":
+        assert manifest["detection"]["score_threshold"] == manifest["card"]["metrics"].get("f1_threshold", 0.3)
     said = capsys.readouterr().out
     assert f"default for {task}: run, which answers" in said
     assert f"default for {task}: run, as before" in said

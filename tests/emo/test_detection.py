@@ -32,7 +32,7 @@ def test_a_random_window_keeps_boxes_on_their_objects(tmp_path: Path) -> None:
             task.pictures[row], task.training.images[row], 64, np.random.default_rng(seed)
         )
         assert pixels.shape == (64, 64, 3)
-        for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
+        for (x1, y1, x2, y2), label in zip(boxes[labels != IGNORED], labels[labels != IGNORED], strict=True):
             colour = COLOURS[("red", "blue")[label]]
             inside = pixels[int(y1) + 2 : int(y2) - 1, int(x1) + 2 : int(x2) - 1].reshape(-1, 3)
             assert np.abs(np.median(inside, axis=0) - colour).max() < 10
@@ -71,7 +71,7 @@ def test_crowds_stay_as_ignored_regions_on_what_they_cover(tmp_path: Path) -> No
     task = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=1), 48)
     assert [image.targets.tolist() for image in task.training.images] == [[0], [IGNORED], [IGNORED], [IGNORED]]
     picture, image = task.pictures[1], task.training.images[1]
-    kept_parts = 0
+    parts = 0
     for seed in range(60):
         pixels, boxes, labels = random_window(picture, image, 64, np.random.default_rng(seed))
         assert (labels == IGNORED).all()
@@ -79,8 +79,10 @@ def test_crowds_stay_as_ignored_regions_on_what_they_cover(tmp_path: Path) -> No
         covered = sum((y2 - y1) * (x2 - x1) for x1, y1, x2, y2 in boxes)
         assert abs(blue - covered) < 4 * 64 + 8  # an edge, or a part too thin to matter
         as_object = replace(image, crowds=~image.crowds)
-        kept_parts += len(labels) - len(random_window(picture, as_object, 64, np.random.default_rng(seed))[2])
-    assert kept_parts
+        found = random_window(picture, as_object, 64, np.random.default_rng(seed))[2]
+        assert len(found) == len(labels)
+        parts += int((found == IGNORED).sum())
+    assert parts  # too little of the object to be found, too much to be background
 
 
 def test_regions_reach_the_loss_and_cost_nothing_there(tmp_path: Path) -> None:
@@ -109,6 +111,29 @@ def test_perfect_detections_have_an_average_precision_of_one(tmp_path: Path) -> 
     assert figures["ap50"] == 1.0
     assert figures["ap50 red box"] == 1.0
     assert coco_figures(data, [Answer([], [], [])] * 4)["ap50"] == 0.0
+
+
+def test_the_best_threshold_keeps_what_is_right_and_drops_what_is_wrong(tmp_path: Path) -> None:
+    data = DetectionTask.load(write_coco(tmp_path, 10)).validation
+    boxes = [image.boxes_xyxy.tolist() for image in data.images]
+    wrong = [[0.0, 0.0, 9.0, 9.0]]
+    answers = [  # ten objects: eight are found with 0.62, one with 0.3 among many wrong boxes, one with 0.8 elsewhere
+        *(
+            Answer(image.labels.tolist(), [0.62], found)
+            for image, found in zip(data.images[:8], boxes[:8], strict=True)
+        ),
+        Answer([*data.images[8].labels.tolist(), 0, 0, 1], [0.3, 0.4, 0.35, 0.33], [*boxes[8], *wrong * 3]),
+        Answer(data.images[9].labels.tolist(), [0.8], wrong),
+    ]
+    figures = coco_figures(data, answers)
+    assert 0.4 < figures["f1_threshold"] <= 0.62
+    assert figures["f1"] == pytest.approx(2 * 8 / (10 + 9))
+
+
+def test_a_crowd_counts_neither_as_found_nor_as_missed(tmp_path: Path) -> None:
+    data = DetectionTask.load(mark_crowds(write_coco(tmp_path), first=2)).validation
+    answers = [Answer(image.labels.tolist(), [0.9], image.boxes_xyxy.tolist()) for image in data.images]
+    assert coco_figures(data, answers)["f1"] == 1.0
 
 
 def test_large_pictures_are_kept_smaller_with_their_boxes(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Steps(Pipeline):
         assert prepared.tensor.shape == (2, 2, 3)
         self.threads.add(threading.current_thread().name)
         self.answers[job] = float(run.outputs["scores"][0])
-        return Prediction(ImageSize(2, 2), NOTHING, Timings({"infer": run.infer_seconds}))
+        return Prediction(ImageSize(2, 2), NOTHING, NOTHING, Timings({"infer": run.infer_seconds}))
 
 
 class Watched(FairQueue):

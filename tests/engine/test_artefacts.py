@@ -94,6 +94,12 @@ def test_an_altered_file_is_a_failure_that_names_it(root: Path) -> None:
     assert isinstance(scan(root).failures[folder], InvalidManifest)
 
 
+def test_what_git_lfs_leaves_in_a_clone_is_called_that(root: Path) -> None:
+    folder = write_classifier(root, "cloned")
+    (folder / "model.onnx").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n")
+    assert "`git lfs pull` fetches" in failure(root, folder)
+
+
 def test_a_missing_file_is_a_failure_that_names_it(root: Path) -> None:
     folder = write_classifier(root, "partial")
     (folder / "model.onnx").unlink()

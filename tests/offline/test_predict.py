@@ -173,7 +173,22 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
     assert url in capsys.readouterr().err
 
 
-def test_pictures_are_drawn_where_the_model_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["predict", "photo.png", "--url", "http://localhost:1", "--save", str(tmp_path / "out")]
-    assert main(arguments) == EXIT_USAGE
-    assert "--save draws where the model is" in capsys.readouterr().err
+@pytest.mark.parametrize("task", ["classify", "detect", "segment"])
+def test_the_answers_of_a_server_are_drawn_as_those_of_a_model_here(models: Path, tmp_path: Path, task: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "four.png").write_bytes(encode_image(quadrants("red", "green", "blue", "white")))
+    (folder / "plain.jpg").write_bytes(encode_image(plain("black"), "JPEG"))  # nothing to detect
+    (folder / "broken.png").write_bytes(b"no picture")
+    arguments = ["predict", str(folder), "--task", task, "--json"]
+    assert main([*arguments, "--models", str(models), "--save", str(tmp_path / "here")]) == EXIT_FAILED_INPUTS
+    with running(settings_for(models)) as server:
+        command = emo_serve(*arguments, "--url", server.url, "--save", str(tmp_path / "there"))
+        output, errors = command.communicate(timeout=PATIENCE_SECONDS)
+    assert (command.returncode, errors) == (EXIT_FAILED_INPUTS, "")
+    saved = [json.loads(line).get("saved") for line in output.splitlines()]
+    assert saved == [None, *(str(tmp_path / "there" / name) for name in ("four.png", "plain.jpg"))]
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
+    assert drawn == {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    assert len(drawn) == (4 if task == "segment" else 2)
+    assert drawn["four.png"] != (folder / "four.png").read_bytes()

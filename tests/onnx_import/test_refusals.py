@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from tests.onnx_import.adding import add, refused
 from tests.onnx_import.networks import SIDE, write_classifier, write_network, write_ssd, write_yolo
@@ -67,6 +67,36 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "a.onnx").write_bytes(b"no graph at all")
     assert add(tmp_path / "a.onnx", "classify") == 1
     assert "is no" in refused(capsys, tmp_path / "models")
+
+
+def test_what_git_lfs_leaves_in_a_clone_is_called_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.onnx").write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5000000\n"
+    )
+    assert add(tmp_path / "a.onnx", "classify") == 1
+    assert "`git lfs pull` fetches" in refused(capsys, tmp_path / "models")
+
+
+def test_a_column_that_is_an_objectness_or_a_class_is_not_guessed(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_yolo(tmp_path / "a.onnx", objectness=True)  # (N, A, 5 + 3), or (N, A, 4 + 4)
+    assert add(file, "detect") == 1
+    said = refused(capsys, tmp_path / "models")
+    assert "an objectness and 3 classes, or 4 classes and no objectness" in said
+    assert "--labels" in said
+    assert add(file, "detect", "--labels", labels) == 0
+
+
+def test_answers_that_are_random_are_refused_as_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("RandomNormalLike", ["means"], ["noise"]),
+        helper.make_node("Add", ["means", "noise"], ["scores"]),
+    ]
+    file = write_network(tmp_path / "a.onnx", nodes, {}, ["n", 3, SIDE, SIDE], {"scores": ["n", 3]})
+    assert add(file, "classify") == 1
+    assert "differently each time" in refused(capsys, tmp_path / "models")
 
 
 def test_a_version_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask
 
-from emo_serve.vision.results import ImageSize
-from emo_serve.vision.rle import compressed, regions_of
+from emo_serve.vision.results import ImageSize, Region
+from emo_serve.vision.rle import class_map_of, compressed, decompressed, regions_of
 from emo_serve.vision.segment import enlarged
 
 
@@ -49,6 +49,29 @@ def test_the_text_is_the_one_that_pycocotools_writes(name: str) -> None:
     for region in regions_of(labels, size_of(labels)):
         wanted = mask.encode(np.asfortranarray(labels == region.label, np.uint8))["counts"]
         assert region.counts == wanted.decode()
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_what_is_written_is_read_again(name: str) -> None:
+    labels = MAPS[name]
+    regions = regions_of(labels, size_of(labels))
+    np.testing.assert_array_equal(class_map_of(regions, size_of(labels)), labels)
+
+
+def test_what_pycocotools_writes_is_read() -> None:
+    numbers = [0, 1, 50_000_000, 16, 1, 0, 49_999_999, 31]
+    assert decompressed(compressed(np.array(numbers))).tolist() == numbers
+    for name, labels in MAPS.items():
+        written = mask.encode(np.asfortranarray(labels == labels[0, 0], np.uint8))["counts"].decode()
+        wanted = np.where(labels == labels[0, 0], 1, 0)
+        region = Region(1, int(wanted.sum()), written)
+        np.testing.assert_array_equal(class_map_of([region], size_of(labels)), wanted, name)
+
+
+@pytest.mark.parametrize("text", ["", "!", "o", "0o", "é", "04", "0" * 50, "\x7f", "0O"])
+def test_text_that_is_no_run_lengths_of_the_image_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"run lengths|codec"):
+        class_map_of([Region(1, 3, text)], ImageSize(3, 1))
 
 
 def test_the_largest_region_comes_first_and_of_equals_the_lower_label() -> None:

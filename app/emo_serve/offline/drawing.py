@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from emo_serve.offline.predictor import Predictor
-from emo_serve.offline.sources import Source
+from emo_serve.offline.answers import read_answer
+from emo_serve.offline.sources import Answer, Source
 from emo_serve.vision.draw import PictureType, draw_result, encode_class_map
-from emo_serve.vision.results import Prediction, Segmentation
+from emo_serve.vision.image import ImageLimits
+from emo_serve.vision.results import Segmentation
 
 _SUFFIXES: Mapping[PictureType, str] = MappingProxyType({"image/png": ".png", "image/jpeg": ".jpg"})
 
@@ -16,10 +17,11 @@ _SUFFIXES: Mapping[PictureType, str] = MappingProxyType({"image/png": ".png", "i
 class Drawings:
     """A folder of drawn pictures."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make the folder; raises OSError if that fails."""
+    def __init__(self, folder: Path, limits: ImageLimits) -> None:
+        """Make the folder, for pictures within the limits; raises OSError if that fails."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._limits = limits
         self._seen: Counter[str] = Counter()
 
     def stem_for(self, source: Source) -> Path:
@@ -28,16 +30,16 @@ class Drawings:
         number = self._seen[source.stem]
         return self._folder / (source.stem if number == 1 else f"{source.stem}-{number}")
 
-    def save(self, stem: Path, data: bytes, prediction: Prediction, predictor: Predictor) -> Path:
-        """Write the picture with its answer by ``predictor``, as PNG if it is one, else as JPEG; in any thread.
+    def save(self, stem: Path, data: bytes, answer: Answer) -> Path:
+        """Write the encoded picture with its answer, as PNG if it is one, else as JPEG; in any thread.
 
         Beside that of a segmenter goes its class map, a PNG whose pixels are class ids. Returns the picture's path;
-        raises OSError if it cannot be written.
+        raises OSError if it cannot be written, ServiceError if it cannot be drawn.
         """
+        result, names = read_answer(answer)
         media_type: PictureType = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-        labels = predictor.artefact.labels
         path = stem.with_name(stem.name + _SUFFIXES[media_type])
-        path.write_bytes(draw_result(data, predictor.limits, prediction.result, labels, media_type))
-        if isinstance(prediction.result, Segmentation):
-            stem.with_name(f"{stem.name}.labels.png").write_bytes(encode_class_map(prediction.result, labels))
+        path.write_bytes(draw_result(data, self._limits, result, names, media_type))
+        if isinstance(result, Segmentation):
+            stem.with_name(f"{stem.name}.labels.png").write_bytes(encode_class_map(result, names))
         return path

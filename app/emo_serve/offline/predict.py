@@ -4,12 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from emo_serve.engine.host import usable_cores
+from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.errors import InvalidParameter, ServiceError, StartupError
 from emo_serve.offline.drawing import Drawings
 from emo_serve.offline.parameters import given_parameters, parameters_of
@@ -27,8 +29,8 @@ Row = dict[str, Any]
 """``input``, and the answer or ``error``."""
 
 
-Item = tuple[Source, Path | None]
-"""A picture, and where it goes with its answer, without suffix."""
+Ask = Callable[[bytes], Row]
+"""An encoded picture -> its answer; raises ServiceError."""
 
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
@@ -36,16 +38,17 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
 
     It is 1 if the model cannot be loaded or an argument names nothing, 2 for options that do not fit.
     """
-    drawings = Drawings(options.save) if options.save else None
+    drawings = Drawings(options.save, image_limits(settings)) if options.save else None
     with ExitStack() as stack:
         try:
-            answer = _from_server(options, stack) if options.url else _from_model(options, settings, drawings)
+            ask, most = _from_server(options, stack) if options.url else _from_model(options, settings)
         except InvalidParameter as error:
             sys.stderr.write(f"emo-serve: {error}\n")
             return EXIT_USAGE
         sources = ((source, drawings.stem_for(source) if drawings else None) for source in find_sources(options.inputs))
         try:
-            failed = _show(prefetch(answer, sources, usable_cores()), as_json=options.json)
+            rows = prefetch(partial(_row, ask, most, drawings), sources, usable_cores())
+            failed = _show(rows, as_json=options.json)
         except (OSError, ValueError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
@@ -64,30 +67,19 @@ def _show(rows: Iterator[Row], *, as_json: bool) -> int:
     return failed
 
 
-def _from_model(options: argparse.Namespace, settings: Settings, drawings: Drawings | None) -> Callable[[Item], Row]:
-    """Answers of a model in this process; raises StartupError, or InvalidParameter for options that do not fit it."""
+def _from_model(options: argparse.Namespace, settings: Settings) -> tuple[Ask, int | None]:
+    """A model in this process, and the most bytes that it takes.
+
+    Raises StartupError, or InvalidParameter for options that do not fit it.
+    """
     artefact = find_artefact(settings, options.task, options.model)
     parameters = parameters_of(options, artefact.manifest.task, artefact.labels)
     predictor = load_predictor(artefact, settings)
-
-    def answer(item: Item) -> Row:
-        source, stem = item
-
-        def ask(data: bytes) -> Row:
-            prediction = predictor.predict(data, parameters)
-            saved = {"saved": str(drawings.save(stem, data, prediction, predictor))} if drawings and stem else {}
-            return {**predictor.document(prediction), **saved}
-
-        return _row(source, predictor.limits.max_bytes, ask)
-
-    return answer
+    return lambda data: predictor.document(predictor.predict(data, parameters)), predictor.limits.max_bytes
 
 
-def _from_server(options: argparse.Namespace, stack: ExitStack) -> Callable[[Item], Row]:
-    """Answers of a running server; raises StartupError if there is none, or InvalidParameter for ``--save``."""
-    if options.save:
-        msg = "--save draws where the model is, not with --url"
-        raise InvalidParameter(msg)
+def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, int | None]:
+    """A running server, which says itself how much it takes; raises StartupError if there is none."""
     try:
         from emo_client import Client, EmoError  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
@@ -106,12 +98,20 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> Callable[[Ite
         except EmoError as error:
             raise ServiceError(str(error)) from error
 
-    return lambda item: _row(item[0], None, ask)
+    return ask, None
 
 
-def _row(source: Source, most: int | None, ask: Callable[[bytes], Row]) -> Row:
-    answer, error = ask_about(source, most, ask)
-    return {"input": source.name, **answer} if error is None else {"input": source.name, "error": error}
+def _row(ask: Ask, most: int | None, drawings: Drawings | None, item: tuple[Source, Path | None]) -> Row:
+    """The row of a picture, which is drawn, where there are drawings, to a path that lacks only its suffix."""
+    source, stem = item
+
+    def answer(data: bytes) -> Row:
+        document = ask(data)
+        saved = {"saved": str(drawings.save(stem, data, document))} if drawings and stem else {}
+        return {**document, **saved}
+
+    found, error = ask_about(source, most, answer)
+    return {"input": source.name, **found} if error is None else {"input": source.name, "error": error}
 
 
 def _task_of(models: "list[ModelInfo]", wanted: str | None) -> str:

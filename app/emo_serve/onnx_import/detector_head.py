@@ -84,6 +84,8 @@ def recognise_detector(
     if labels.may_be_coco:  # a table of 84 or 85 columns has its 80 classes, however it is turned
         fitting.sort(key=lambda candidate: _width(candidate.scores) != len(COCO))
     chosen = _choose(fitting, options)
+    if labels.count is None and not strides:
+        _check_objectness(chosen, fitting)
     return _finish(chosen, tables, _Context(options, labels, network.origins, rule, strides))
 
 
@@ -101,6 +103,18 @@ def _choose(candidates: list[_Candidate], options: Options) -> _Candidate:
         msg = f"which output holds the scores of the boxes in {name}? Say it with --score-output; it may be "
         raise StartupError(msg + " or ".join(scores))
     return next(candidate for candidate in candidates if candidate.scores.output == (options.score_output or scores[0]))
+
+
+def _check_objectness(chosen: _Candidate, candidates: list[_Candidate]) -> None:
+    """Raise StartupError if a column of (N, A, 5 + C) may be a class as well, unless C is the number of COCO's."""
+    rivals = [one for one in candidates if one.boxes == chosen.boxes and one.objectness is None]
+    if chosen.objectness is not None and rivals and _width(chosen.scores) != len(COCO):
+        classes = _width(chosen.scores)
+        msg = (
+            f"{chosen.boxes.output} holds 4 coordinates, then an objectness and {classes} classes, or {classes + 1} "
+            "classes and no objectness; the number of labels tells which: give them with --labels"
+        )
+        raise StartupError(msg)
 
 
 def _tables(answers: Answers) -> dict[str, Table]:

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, external_data_helper
 
 from emo_serve.errors import StartupError
+from emo_serve.files import GIT_LFS_ADVICE, is_git_lfs_pointer
 from emo_serve.onnx_import.opset import OLDEST_OPSET, opset_of, upgraded
 from emo_serve.onnx_import.origin import Origin, origin_of, selects
 
@@ -105,7 +106,7 @@ def _load(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise StartupError(msg) from error
     except Exception as error:  # protobuf's DecodeError is of a package that is not ours to import
-        msg = f"{path}: is no ONNX file: {error}"
+        msg = f"{path}: is no ONNX file: {GIT_LFS_ADVICE if is_git_lfs_pointer(path) else error}"
         raise StartupError(msg) from error
     beside = sorted({_location(tensor) for tensor in _tensors(model.graph) if _is_elsewhere(tensor)})
     for name in beside:

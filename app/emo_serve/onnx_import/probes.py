@@ -45,6 +45,8 @@ def probe(network: Network, spec: InputSpec, photo: Picture | None) -> Probes:
     if not alone:
         msg = "it answers NaN or infinity whatever the picture; are --mean and --std those of its training?"
         raise StartupError(msg)
+    name, answer = next(iter(alone.items()))
+    _check_repeatable(answer, graph.run({INPUT: tensors[name][None]}))
     findings = []
     if network.before_conversion is not None:
         findings.append(_compare(network, spec, {name: tensors[name] for name in alone}, alone))
@@ -91,6 +93,18 @@ def _landscape() -> NDArray[np.uint8]:
 
 def _is_finite(answer: Answer) -> bool:
     return all(bool(np.isfinite(values).all()) for values in answer.values() if values.dtype.kind == "f")
+
+
+def _check_repeatable(first: Answer, second: Answer) -> None:
+    """Raise StartupError if the answers for one picture differ by more than rounding."""
+    for name, values in first.items():
+        other = second[name]
+        if values.shape != other.shape or not _difference(values, other) <= _SAME_HALF:
+            msg = (
+                "it answers the same picture differently each time, so it has random nodes, such as a Dropout that is "
+                "still at work; export it in evaluation mode (in PyTorch model.eval())"
+            )
+            raise StartupError(msg)
 
 
 def _compare(

@@ -68,11 +68,12 @@ def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket
         yield listener, admin
 
 
-def welcome(models: str, listener: socket.socket, admin: socket.socket | None = None) -> None:
-    """Write to standard output which models are served and where."""
+def welcome(models: str, listener: socket.socket, admin: socket.socket | None, *, playground: bool) -> None:
+    """Write to standard output which models are served and where, and the Playground's address if it is on."""
     url = _url(listener, is_for_here=True)
+    page = f", in a browser: {url}/" if playground else ""
     sys.stdout.write(
-        f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs)\n"
+        f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs){page}\n"
         f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify\n"
     )
     if admin is not None:

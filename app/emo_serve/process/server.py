@@ -136,7 +136,8 @@ class _ListeningServer(DrainingServer):
         if self._admin is not None and self.admin_config is not None:
             protocol = partial(self.protocol, self.admin_config, self.server_state, {})
             self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
-        welcome(models_of(self.services), (sockets or [])[0], self._admin)
+        playground = self.services.settings.playground
+        welcome(models_of(self.services), (sockets or [])[0], self._admin, playground=playground)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: stop, after SIGTERM with a delay in which serving goes on. Second: exit at once."""

@@ -100,7 +100,7 @@ class Supervisor:
         except OSError as error:
             self._first_failure = str(error)
             return False
-        welcome(ready[0].models, self._listener, self._admin)
+        welcome(ready[0].models, self._listener, self._admin, playground=self._settings.playground)
         return True
 
     def _signalled(self, number: signal.Signals) -> None:

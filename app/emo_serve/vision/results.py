@@ -155,8 +155,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer about one image, and where its time went."""
+    """The answer about one image, and where its time went.
+
+    ``default_result`` is what a request without thresholds and classes of its own would have got.
+    """
 
     image: ImageSize
     result: Result
+    default_result: Result
     timings: Timings

@@ -1,4 +1,6 @@
-"""Run-length encoding of masks in COCO's format, as pycocotools reads it."""
+"""Run-length encoding of masks in COCO's format, as pycocotools reads and writes it."""
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,3 +69,32 @@ def compressed(counts: NDArray[np.int64]) -> str:
         columns.append((digits + _MORE * more + _FIRST_CHARACTER).astype(np.uint8))
         goes_on = goes_on & more
     return np.stack(columns, axis=1)[np.stack(masks, axis=1)].tobytes().decode("ascii")
+
+
+def class_map_of(regions: Iterable[Region], image: ImageSize) -> NDArray[np.uint8]:
+    """The label (height, width) of every pixel of the image, 0 where no region is; raises ValueError for bad counts."""
+    pixels = np.zeros(image.width * image.height, np.uint8)  # down the columns
+    for region in regions:
+        counts = decompressed(region.counts)
+        if (counts < 0).any() or counts.sum() != len(pixels):
+            msg = f"run lengths that do not fill {image.width}x{image.height} pixels"
+            raise ValueError(msg)
+        pixels[np.repeat(np.arange(len(counts)) % 2 == 1, counts)] = region.label
+    return pixels.reshape(image.width, image.height).T
+
+
+def decompressed(text: str) -> NDArray[np.int64]:
+    """The run lengths (K,) that ``compressed`` has written; raises ValueError for what cannot be such text."""
+    characters = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - _FIRST_CHARACTER
+    is_text = len(characters) > 0 and characters.min() >= 0 and characters.max() < 2 * _MORE
+    if not is_text or characters[-1] & _MORE:
+        msg = "text that is no run lengths"
+        raise ValueError(msg)
+    ends = np.flatnonzero((characters & _MORE) == 0)
+    starts = np.append(0, ends[:-1] + 1)
+    shifts = _DIGIT_BITS * (np.arange(len(characters)) - np.repeat(starts, ends - starts + 1))
+    numbers = np.add.reduceat((characters & (2**_DIGIT_BITS - 1)) << shifts, starts)
+    numbers -= np.where(characters[ends] & _SIGN, 1 << (shifts[ends] + _DIGIT_BITS), 0)
+    for first in (1, 2):
+        numbers[first::2] = np.cumsum(numbers[first::2])
+    return numbers

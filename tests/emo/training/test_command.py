@@ -118,6 +118,22 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "1").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["detect", "--data", "photos", "--teacher", "a"], "--teacher goes with classify"),
+        (["classify", "--data", "photos", "--unlabelled", "more"], "--unlabelled goes with --teacher"),
+        (["detect", "--data", "photos", "--frozen-stages", "3"], "--frozen-stages goes with --init"),
+        (["detect", "--data", "photos", "--compile"], "--compile goes with classify"),
+        (["classify"], "--data is missing"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reason in refused(capsys, *arguments, "--name", "a")
+
+
 def test_a_card_with_a_text_that_no_card_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "card.toml").write_text('licence = "mine"\n')
     said = refused(capsys, "classify", "--data", str(tmp_path), "--name", "a", "--card", str(tmp_path / "card.toml"))

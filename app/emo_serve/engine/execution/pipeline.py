@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emo_serve.engine.execution.prediction_stats import default_parameters
 from emo_serve.engine.execution.session import Run
 from emo_serve.engine.execution.tasks import Task
 from emo_serve.engine.scheduling.job import Job
@@ -17,6 +18,7 @@ from emo_serve.vision.results import (
     GraphOutputs,
     GraphParameters,
     ImageSize,
+    Parameters,
     Prediction,
     Result,
     Timings,
@@ -72,10 +74,10 @@ class Pipeline:
     def finish(self, job: Job, prepared: Prepared, run: Run) -> Prediction:
         """The answer, in pixels of the shown image; raises InvalidParameter."""
         computed = time.perf_counter()
-        if isinstance(job.parameters, GraphParameters):
-            result: Result = GraphOutputs(run.outputs)
-        else:
-            result = self._task.postprocess(run.outputs, prepared.geometry, job.parameters)
+        result = default_result = self._result(job.parameters, prepared, run)
+        default = default_parameters(job.parameters)
+        if default != job.parameters:
+            default_result = self._result(default, prepared, run)
         ended = time.perf_counter()
         stages = {
             "decode": prepared.decode_seconds,
@@ -85,4 +87,9 @@ class Pipeline:
             "postprocess": ended - computed,
             "total": ended - job.accepted_at,
         }
-        return Prediction(prepared.geometry.image, result, Timings(stages, prepared.scale))
+        return Prediction(prepared.geometry.image, result, default_result, Timings(stages, prepared.scale))
+
+    def _result(self, parameters: Parameters, prepared: Prepared, run: Run) -> Result:
+        if isinstance(parameters, GraphParameters):
+            return GraphOutputs(run.outputs)
+        return self._task.postprocess(run.outputs, prepared.geometry, parameters)

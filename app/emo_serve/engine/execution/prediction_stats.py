@@ -10,17 +10,24 @@ from emo_serve.vision.results import (
 )
 
 
-def prediction_stats(result: Result, parameters: Parameters) -> tuple[list[int], list[float]] | None:
-    """Labels and scores of the best class of an image, or of all objects in it.
-
-    None where a client's own thresholds or classes decided what was found: then it says more about the client.
-    """
-    match result, parameters:
-        case Classification(), ClassifyParameters(score_threshold=0.0):
-            return result.labels[:1].tolist(), result.scores[:1].tolist()
-        case (
-            Detections(),
-            DetectParameters(score_threshold=None, iou_threshold=None, max_detections=None, classes=None),
-        ):
-            return result.labels.tolist(), result.scores.tolist()
+def prediction_stats(default_result: Result) -> tuple[list[int], list[float]] | None:
+    """Labels and scores of the best class of an image, or of all objects in it; None for a task without statistics."""
+    match default_result:
+        case Classification():
+            return default_result.labels[:1].tolist(), default_result.scores[:1].tolist()
+        case Detections():
+            return default_result.labels.tolist(), default_result.scores.tolist()
     return None
+
+
+def default_parameters(parameters: Parameters) -> Parameters:
+    """Those whose result is counted: without the choices of a client, which say more about it than about the image.
+
+    Equal to ``parameters`` where these choose nothing; ``top_k`` does not change the best class.
+    """
+    match parameters:
+        case ClassifyParameters():
+            return ClassifyParameters(parameters.top_k, full_decode=parameters.full_decode)
+        case DetectParameters():
+            return DetectParameters(full_decode=parameters.full_decode)
+    return parameters

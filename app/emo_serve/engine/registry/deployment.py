@@ -169,7 +169,7 @@ class Deployment:
         except ServiceError as error:
             self._count(error)
             raise
-        found = prediction_stats(prediction.result, job.parameters)
+        found = prediction_stats(prediction.default_result)
         self._metrics.answered(prediction.timings.stages, found, self.labels)
         return prediction
 

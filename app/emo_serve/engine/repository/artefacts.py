@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from emo_serve.defaults import DEFAULTS_FILE, read_defaults_file
 from emo_serve.errors import InvalidManifest, StartupError
-from emo_serve.files import open_regular, read_regular
+from emo_serve.files import GIT_LFS_ADVICE, is_git_lfs_pointer, open_regular, read_regular
 from emo_serve.labels import read_labels
 from emo_serve.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, read_manifest, sha256_of
 
@@ -177,5 +177,6 @@ def _check_digest(path: Path, wanted: str) -> None:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InvalidManifest(msg) from error
     if found != wanted:
-        msg = f"{path}: its sha256 is {found}, the manifest says {wanted}; was the file altered or only partly copied?"
+        cause = GIT_LFS_ADVICE if is_git_lfs_pointer(path) else "was the file altered or only partly copied?"
+        msg = f"{path}: its sha256 is {found}, the manifest says {wanted}; {cause}"
         raise InvalidManifest(msg)
