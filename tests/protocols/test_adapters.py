@@ -68,6 +68,14 @@ async def test_no_adapter_is_asked_on_the_way_of_an_own_request(client: httpx.As
     assert [file for file in files if file.startswith("api/protocols/")] == []
 
 
+async def test_below_a_path_the_protocols_are_there_too(tmp_path: Path) -> None:
+    async with in_process(settings_for(tmp_path, root_path="/vision")) as (client, _):
+        for prefix in ("", "/vision"):
+            answer = await client.post(f"{prefix}/v1/vision/custom/list/")
+            assert answer.json()["models"] == ["toy-detector"]
+        assert (await client.get("/vision/v2/nothing")).json().keys() == {"error"}
+
+
 async def test_an_open_path_is_open_to_be_read_only(keyed: httpx.AsyncClient) -> None:
     for path in ("/", "/livez", "/docs", "/v2/health/ready"):
         assert (await keyed.get(path)).status_code < 400

@@ -66,7 +66,8 @@ async def _infer(request: ModelRequest, deployment: Deployment) -> Response:
     json_bytes = _json_length(request.headers.getlist(JSON_LENGTH))
     body = await _decoded(request, await read_body(request))
     most, manifest = request.services.settings.max_images_per_request, deployment.manifest
-    asked = await parsed(body, partial(read_request, json_bytes=json_bytes, wanted=manifest.input, max_images=most))
+    take = partial(read_request, json_bytes=json_bytes, wanted=manifest.input, max_images=most)
+    asked = await parsed(body, take, json_bytes)
     wanted = _wanted_outputs(manifest, asked)
     microseconds = member(asked.parameters, "timeout", int, 0)
     if microseconds > 0:

@@ -76,9 +76,11 @@ async def read_body(request: ModelRequest) -> bytes:
     return b"".join(pieces)
 
 
-async def parsed(body: bytes, take: Callable[[bytes], T]) -> T:
-    """What ``take`` makes of a body, in a thread if that is long."""
-    return take(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(take, body)
+async def parsed(body: bytes, take: Callable[[bytes], T], text_bytes: int | None = None) -> T:
+    """What ``take`` makes of a body, in a thread if that is long; all but its ``text_bytes`` are copied at most."""
+    text = len(body) if text_bytes is None else text_bytes
+    is_short = text <= _INLINE_BYTES and len(body) <= _PIECE
+    return take(body) if is_short else await asyncio.to_thread(take, body)
 
 
 def read_json(body: bytes, max_values: int) -> dict[str, Any]:
