@@ -97,7 +97,7 @@ class Pipeline:
 
 
 def _default_parameters(parameters: Parameters) -> Parameters:
-    """Those whose result the statistics count: without a client's choices, which say more about it than about the image.
+    """Those whose result the statistics count: without what a client chose, which says more about it than the image.
 
     Equal to ``parameters`` where these choose nothing; ``top_k`` does not change the best class.
     """
