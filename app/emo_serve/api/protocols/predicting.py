@@ -22,7 +22,7 @@ from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest, ModelNotFound, QueueFull, ServiceError
+from emo_serve.errors import InvalidParameter, InvalidRequest, QueueFull, ServiceError
 from emo_serve.labels import class_names
 from emo_serve.manifest import Task
 from emo_serve.vision.results import (
@@ -56,14 +56,12 @@ def admitted(request: Request, deployment: Deployment) -> Iterator[ModelRequest]
 
 
 def default_deployment(catalog: Catalog) -> Deployment:
-    """What answers where a protocol names no model: the default classifier, else detector, else segmenter."""
-    tasks: tuple[Task, ...] = ("classify", "detect", "segment")
-    for task in tasks[:-1]:
-        try:
-            return catalog.get(task)
-        except ModelNotFound:
-            continue
-    return catalog.get(tasks[-1])
+    """What answers where a protocol names no model: the default of the first task that has models.
+
+    The tasks are tried in the order classify, detect, segment. Raises as ``Catalog.get``.
+    """
+    served = {deployment.manifest.task for deployment in catalog.all()}
+    return catalog.get(next((task for task in _QUERIES if task in served), "classify"))
 
 
 async def read_body(request: ModelRequest) -> bytes:
@@ -146,17 +144,18 @@ def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Paramete
     Raises InvalidParameter, which says what is allowed.
     """
     model = _QUERIES[deployment.manifest.task]
-    properties: dict[str, dict[str, Any]] = model.model_json_schema()["properties"]
-    known = {name: schema for name, schema in properties.items() if name not in _OF_THE_ROUTES}
+    known = [name for name in model.model_fields if name not in _OF_THE_ROUTES]
     values = {name: value for name, value in given.items() if value is not None}
-    for name in values.keys() - known.keys():
-        msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
-        raise InvalidParameter(msg)
+    for name in values:
+        if name not in known:
+            msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
+            raise InvalidParameter(msg)
     try:
         query = model.model_validate(values)
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
-        msg = f"{name} = {str(values[name])[:_SHOWN]!r}: allowed is {allowed_values(known[name])}."
+        allowed = allowed_values(model.model_json_schema()["properties"][name])
+        msg = f"{name} = {str(values[name])[:_SHOWN]!r}: allowed is {allowed}."
         raise InvalidParameter(msg) from error
     match query:
         case ClassifyQuery():
