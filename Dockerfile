@@ -20,12 +20,12 @@ COPY app app
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
     && rm /opt/venv/bin/emo
-# What the server never loads: ONNX Runtime once more, for programs in C (the module for Python holds its own), and its
-# tools; tests, stubs, sources and what only a debugger reads. Licences and notices stay.
+# What the server never loads: ONNX Runtime once more, for programs in C (the module for Python holds its own), its tools
+# and protobuf, which only they import; tests, stubs, sources and what only a debugger reads. Licences and notices stay.
 # hadolint ignore=DL3003
 RUN cd /opt/venv/lib/python3*/site-packages \
     && rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
-       numpy/_core/include numpy/distutils numpy/f2py \
+       google numpy/_core/include numpy/distutils numpy/f2py \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
     && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so

@@ -75,7 +75,7 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     write.add_argument("--labels", type=Path, help="text file, one class name a line (default: those of the run)")
     write.add_argument("--data", type=Path, help="data set whose validation split gives the card's figures")
     write.add_argument("--card", type=Path, required=True, help="TOML file with the texts of the model card")
-    write.add_argument("--classes", type=Path, help="text file, one class a line: those of a classifier to keep")
+    write.add_argument("--classes", type=Path, help="text file, one class a line: those to keep, in this order")
     write.add_argument("--groups", type=Path, help=GROUPS_HELP)
     write.add_argument("--side", type=parse_side, help="side of the input in pixels (default: as trained last)")
     write.add_argument("--models", type=Path, default=Path("models"), help="model repository (default: models)")

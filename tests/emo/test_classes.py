@@ -7,7 +7,9 @@ import emo
 from emo.__main__ import main
 from emo.checkpoints.loader import Restored
 from emo.export.classes import keep_classes
+from emo.models.anchors import SIZES
 from emo.models.heads.classifier import Classifier
+from emo.models.heads.ssdlite import SSDLite
 from emo.models.preprocessing import MEAN, STD
 from emo_serve.labels import read_labels
 from emo_serve.manifest import Preprocessing, read_manifest
@@ -29,12 +31,26 @@ def test_the_classes_that_are_kept_score_as_if_there_had_been_no_others() -> Non
         assert torch.allclose(kept.model(picture)[0], before[[3, 0]], atol=1e-6)
 
 
+def test_a_detector_finds_the_classes_that_are_kept_where_it_found_them() -> None:
+    model = emo.create("ssdlite_emo_1m", 4, (24, *SIZES)).eval()
+    assert isinstance(model, SSDLite)
+    picture = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        _, before, deltas = model.raw(picture)
+        kept = keep_classes(Restored("ssdlite_emo_1m", model, RULE, ("cat", "dog", "ape", "car")), ["car"]).model
+        assert isinstance(kept, SSDLite)
+        _, after, same = kept.raw(picture)
+    assert torch.allclose(after, before[..., [3, 4]], atol=1e-6)
+    assert torch.equal(same, deltas)
+    assert kept.num_classes == 1
+
+
 @pytest.mark.parametrize(
     ("name", "kept", "reason"),
     [
         ("emo_1m", ["cat", "unicorn"], "unicorn: not known"),
         ("emo_1m", ["cat"], "two classes or more"),
-        ("ssdlite_emo_1m", ["cat", "dog"], "is no classifier"),
+        ("retinanet_emo_1m", ["cat", "dog"], "only the classes of a classifier or of SSDLite"),
     ],
 )
 def test_classes_that_cannot_be_kept_are_refused(name: str, kept: list[str], reason: str) -> None:
