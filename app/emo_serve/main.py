@@ -81,12 +81,13 @@ def create_app(
             await catalog.start()
             _require_models(settings, catalog)
             bodies = BodyBudget(settings.max_inflight_bytes)
+            unkeyed = BodyBudget(max(settings.max_inflight_bytes // 8, settings.max_request_bytes), bodies)
             metrics.inflight_bytes.set_function(lambda: bodies.held)
             metrics.workers_configured.set(settings.workers or 1)
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(
-                settings, metrics, catalog, bodies, Deadlines(), drain, gather_metrics, gather_states
+                settings, metrics, catalog, bodies, unkeyed, Deadlines(), drain, gather_metrics, gather_states
             )
             yield
         finally:
@@ -152,7 +153,10 @@ def create_admin_app(services: Services) -> FastAPI:
     answer_error = adapters.error_response
     guarded = AdminTokenMiddleware(AdapterMiddleware(app.build_middleware_stack(), adapters), token, answer_error)
     app.include_router(admin.router)
-    max_bytes, cors = services.settings.max_request_bytes, _cors(services.settings, admin.router.routes)
+    max_bytes, cors = (
+        services.settings.max_request_bytes,
+        _cors(services.settings, [*adapters.routes, *admin.router.routes]),
+    )
     app.middleware_stack = RequestMiddleware(
         guarded, services.metrics, services.drain, max_bytes, wrap=cors, error_response=answer_error
     )

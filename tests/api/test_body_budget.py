@@ -53,6 +53,21 @@ def test_what_a_request_holds_grows_and_is_given_back_once() -> None:
         assert budget.held == 0
 
 
+def test_a_part_of_a_budget_counts_in_the_whole_and_is_refused_where_either_is_full() -> None:
+    whole = BodyBudget(10)
+    part = BodyBudget(6, whole)
+    part.take(4)
+    assert (part.held, whole.held) == (4, 4)
+    with pytest.raises(QueueFull):
+        part.take(3)
+    whole.take(5)
+    with pytest.raises(QueueFull):
+        part.take(2)
+    assert (part.held, whole.held) == (4, 9)
+    part.give_back(4)
+    assert (part.held, whole.held) == (0, 5)
+
+
 def test_what_does_not_fit_is_refused_until_others_have_ended() -> None:
     budget = BodyBudget(10)
     one, other = Reservation(budget), Reservation(budget)

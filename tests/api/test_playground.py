@@ -78,8 +78,8 @@ async def test_other_files_of_the_playground_are_not_given(client: httpx.AsyncCl
 
 async def test_a_file_is_only_read(client: httpx.AsyncClient) -> None:
     assert (await client.head("/playground/main.js")).status_code == 200
-    for path in ("/playground/main.js", "/"):
-        answer = await client.post(path, content=b"x")
+    for method, path in (("POST", "/playground/main.js"), ("PUT", "/")):
+        answer = await client.request(method, path, content=b"x")
         assert (answer.status_code, answer.json()["type"]) == (405, "urn:emo-serve:problem:method-not-allowed")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.attack import answers, crowds, images, pictures, supervision, wire
+from tests.attack import answers, crowds, dialects, images, pictures, supervision, wire
 from tests.attack.attacking import Finding, allow_many_files
 
 SCENARIOS: tuple[Callable[[Path], list[Finding]], ...] = (
@@ -26,6 +26,7 @@ SCENARIOS: tuple[Callable[[Path], list[Finding]], ...] = (
     crowds.two_servers_at_once,
     crowds.bursts_of_connections,
     images.wide_bitmaps,
+    dialects.growing_bodies,
 )
 OF_THIS_VERSION: tuple[Callable[[], list[Finding]], ...] = (
     pictures.expensive_files,

@@ -12,7 +12,9 @@ import pytest
 from emo_serve.api.protocols.adapter import Adapters
 from emo_serve.main import protocol_adapters
 from emo_serve.setting_types import ProtocolName
+from tests.helpers.entries import counting
 from tests.protocols.conftest import Served
+from tests.protocols.pictures import RED
 from tests.protocols.seeds import PREFIXES, SEEDS, Seed, is_error_of
 from tests.serving import in_process, settings_for
 from tests.support import write_segmenter
@@ -54,6 +56,24 @@ async def test_every_route_of_every_protocol_needs_a_key_but_probes(keyed: httpx
             answer = await keyed.request(method, filled(route.path))
             is_open = route.path in adapters.open_paths and method in ("GET", "HEAD")
             assert (answer.status_code == 401) == (not is_open), (method, route.path, answer.status_code)
+
+
+async def test_no_adapter_is_asked_on_the_way_of_an_own_request(client: httpx.AsyncClient) -> None:
+    with counting() as entries:
+        entries.counts = True
+        for path in ("/classify", "/detect"):
+            assert (await client.post(path, content=RED, headers={"content-type": "image/png"})).status_code == 200
+    files = {file for file, _ in entries.calls}
+    assert "api/http/admission.py" in files
+    assert [file for file in files if file.startswith("api/protocols/")] == []
+
+
+async def test_below_a_path_the_protocols_are_there_too(tmp_path: Path) -> None:
+    async with in_process(settings_for(tmp_path, root_path="/vision")) as (client, _):
+        for prefix in ("", "/vision"):
+            answer = await client.post(f"{prefix}/v1/vision/custom/list/")
+            assert answer.json()["models"] == ["toy-detector"]
+        assert (await client.get("/vision/v2/nothing")).json().keys() == {"error"}
 
 
 async def test_an_open_path_is_open_to_be_read_only(keyed: httpx.AsyncClient) -> None:

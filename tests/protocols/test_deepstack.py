@@ -92,6 +92,23 @@ async def test_what_is_wrong_is_named_in_the_protocols_error(
     assert reason in content["error"]
 
 
+async def test_bodies_of_strangers_take_a_part_of_the_room_only(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}\n", encoding="utf-8")
+    settings = settings_for(tmp_path / "models", api_keys_file=keys, max_request_bytes=200_000)
+    async with in_process(settings) as (client, services):
+        room = settings.max_inflight_bytes // 8
+        services.unkeyed_bodies.take(room)
+        refused = await client.post(DETECTION, files={"image": RED}, data={"api_key": KEY})
+        assert (refused.status_code, refused.json()["success"]) == (503, False)
+        with_header = await client.post(DETECTION, files={"image": RED}, headers={"X-API-Key": KEY})
+        assert with_header.status_code == 200
+        assert services.bodies.held == room
+        services.unkeyed_bodies.give_back(room)
+        assert services.bodies.held == 0
+
+
 async def test_a_key_may_be_a_field_of_the_form_and_counts_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     keys = tmp_path / "keys"

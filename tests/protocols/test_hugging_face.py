@@ -2,14 +2,17 @@
 
 import base64
 import io
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from emo_serve.settings import Settings
 from tests.protocols.pictures import BROKEN, GREEN, QUADRANTS, RED, own_answer, text
-from tests.support import COLOURS
+from tests.serving import in_process, settings_for
+from tests.support import COLOURS, write_classifier, write_detector, write_segmenter
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +55,29 @@ async def test_a_segment_is_a_mask_of_the_pictures_size(client: httpx.AsyncClien
         mask = PillowImage.open(io.BytesIO(base64.b64decode(entry["mask"])))
         assert (mask.mode, mask.size) == ("L", (64, 48))
         assert np.count_nonzero(np.asarray(mask) == 255) == expected["pixels"]
+
+
+async def test_masks_of_very_many_pixels_are_refused(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, max_image_pixels=64 * 48)
+    write_segmenter(tmp_path)
+    async with in_process(settings) as (client, _):
+        for count, status in ((1, 200), (4, 200), (5, 413)):
+            answer = await client.post(SEGMENTER, json={"inputs": [text(RED)] * count})
+            assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("tasks", ["detect", "both"])
+async def test_where_no_model_is_named_the_default_of_the_first_task_with_models_answers(
+    tmp_path: Path, tasks: str
+) -> None:
+    write_detector(tmp_path)
+    if tasks == "both":
+        for name in ("one", "two"):  # and neither is the default
+            write_classifier(tmp_path, name)
+    async with in_process(Settings(models=tmp_path)) as (client, _):
+        answer = await client.post("/", content=QUADRANTS)
+        assert answer.status_code == (200 if tasks == "detect" else 404)
+        assert ("box" in answer.text) if tasks == "detect" else ("one, two" in answer.text)
 
 
 @pytest.mark.parametrize(

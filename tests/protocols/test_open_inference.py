@@ -203,6 +203,9 @@ WRONG: dict[str, tuple[bytes, dict[str, str], str]] = {
     "an unknown parameter": (json.dumps(asking(RED, parameters={"colour": 1})).encode(), {}, "'colour'"),
     "no gzip": (b"{}", {"Content-Encoding": "gzip"}, "gzip"),
     "half of a gzip": (gzip.compress(b"{}" * 1000)[:-9], {"Content-Encoding": "gzip"}, "stops"),
+    "more behind a gzip": (gzip.compress(b"{}") + b"{}", {"Content-Encoding": "gzip"}, "follows"),
+    "nothing as a gzip": (b"", {"Content-Encoding": "gzip"}, "stops"),
+    "very deep JSON": (b"[" * 100_000, {}, "no JSON"),
     "another coding": (b"{}", {"Content-Encoding": "br"}, "gzip, deflate"),
 }
 

@@ -8,8 +8,10 @@ _RETRY_AFTER_SECONDS = 1.0
 class BodyBudget:
     """Limit on the bytes of all bodies that are being read or answered; used from one event loop."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, whole: "BodyBudget | None" = None) -> None:
+        """Allow ``limit`` bytes; as a part of the ``whole``, they count there, too."""
         self._limit = limit
+        self._whole = whole
         self._held = 0
 
     @property
@@ -25,10 +27,14 @@ class BodyBudget:
                 f"{more} more do not fit now."
             )
             raise QueueFull(msg, _RETRY_AFTER_SECONDS)
+        if self._whole is not None:
+            self._whole.take(more)
         self._held += more
 
     def give_back(self, size: int) -> None:
         """Release this many bytes."""
+        if self._whole is not None:
+            self._whole.give_back(size)
         self._held -= size
 
 

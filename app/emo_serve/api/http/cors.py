@@ -11,7 +11,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import problem_for
 
-EXPOSED = ("Allow", "Retry-After", "Server-Timing", "WWW-Authenticate", "X-Failed-Images", "X-Request-Id")
+EXPOSED = (
+    "Allow",
+    "Inference-Header-Content-Length",
+    "Retry-After",
+    "Server-Timing",
+    "WWW-Authenticate",
+    "X-Failed-Images",
+    "X-Request-Id",
+)
 """The headers of answers that a page may read beside the usual ones."""
 _USUAL = ("GET", "HEAD", "POST")
 """Where there is no route: a page may read that."""

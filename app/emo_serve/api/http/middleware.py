@@ -18,7 +18,7 @@ from emo_serve.api.wire.problems import ErrorResponse, problem_response
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import OTHER, Metrics
 
-_QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # polled every few seconds
+_QUIET = frozenset({"/livez", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"})  # polled often
 _CLIENT_CLOSED = 499  # nothing was sent; the number that reverse proxies log
 
 access_log = logging.getLogger("emo_serve.access")

@@ -29,6 +29,8 @@ class Services:
     metrics: Metrics
     catalog: Catalog
     bodies: BodyBudget
+    unkeyed_bodies: BodyBudget
+    """The part of ``bodies`` for requests whose key is in the body, and not known before that is read."""
     deadlines: Deadlines
     """Until when bodies may arrive."""
     drain: asyncio.Event

@@ -1,7 +1,7 @@
 """Hugging Face's inference API: a picture, or ``{"inputs": …, "parameters": …}``; the answers of its image tasks."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from emo_serve.api.protocols.predicting import (
 )
 from emo_serve.api.wire.problems import Problem
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest
+from emo_serve.errors import ImageTooLarge, InvalidParameter, InvalidRequest
 from emo_serve.manifest import Task
 from emo_serve.vision.results import Classification, Detections, Prediction, Segmentation
 
@@ -43,6 +43,7 @@ _ACCEPTED: Mapping[str, tuple[object, ...]] = {
 }
 """Parameters whose value changes nothing here."""
 
+_MASKS = 4  # of the largest image: most pixels of all masks of an answer
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -65,6 +66,7 @@ async def _answer(request: ModelRequest, deployment: Deployment) -> Response:
     else:
         images, given, several = [body], {}, False
     predictions = await predict(request, images, parameters_for(deployment, given))
+    _check_masks(predictions, _MASKS * request.services.settings.max_image_pixels)
     with cancel_on_disconnect(request.exchange):
         answers = [await _task_answer(deployment, prediction, request.deadline) for prediction in predictions]
     return Response(to_json(answers if several else answers[0]), media_type="application/json")
@@ -88,6 +90,15 @@ def _read(body: bytes, task: Task) -> tuple[list[Upload], dict[str, Any], bool]:
             msg = f"parameter {name[:100]!r} = {str(value)[:100]!r}: known for {task} are {allowed}."
             raise InvalidParameter(msg)
     return [from_base64(text) for text in texts], given, several
+
+
+def _check_masks(predictions: Sequence[Prediction], most: int) -> None:
+    """Raise ImageTooLarge where the masks of an answer would have more than ``most`` pixels in all."""
+    found = [prediction.result for prediction in predictions if isinstance(prediction.result, Segmentation)]
+    pixels = sum(len(result.regions) * result.image.width * result.image.height for result in found)
+    if pixels > most:
+        msg = f"The masks have {pixels} pixels in all; allowed are {most}. Send smaller images, or ask /segment."
+        raise ImageTooLarge(msg)
 
 
 async def _task_answer(deployment: Deployment, prediction: Prediction, deadline: float) -> list[dict[str, Any]]:

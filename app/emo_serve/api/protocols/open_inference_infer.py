@@ -66,7 +66,8 @@ async def _infer(request: ModelRequest, deployment: Deployment) -> Response:
     json_bytes = _json_length(request.headers.getlist(JSON_LENGTH))
     body = await _decoded(request, await read_body(request))
     most, manifest = request.services.settings.max_images_per_request, deployment.manifest
-    asked = await parsed(body, partial(read_request, json_bytes=json_bytes, wanted=manifest.input, max_images=most))
+    take = partial(read_request, json_bytes=json_bytes, wanted=manifest.input, max_images=most)
+    asked = await parsed(body, take, json_bytes)
     wanted = _wanted_outputs(manifest, asked)
     microseconds = member(asked.parameters, "timeout", int, 0)
     if microseconds > 0:
@@ -100,24 +101,25 @@ async def _decoded(request: ModelRequest, body: bytes) -> bytes:
         raise UnsupportedMediaType(msg)
     inflater, most = zlib.decompressobj(_WINDOWS[encoding]), request.services.settings.max_request_bytes
     pieces: list[bytes] = []
-    size, left = 0, body
-    while not inflater.eof:
-        try:
-            piece = await asyncio.to_thread(inflater.decompress, left, _PIECE)
-        except zlib.error as error:
-            msg = f"The body is not {encoding}: {error}."
-            raise InvalidRequest(msg) from error
-        left = inflater.unconsumed_tail
-        size += len(piece)
-        if size > most:
-            raise HTTPException(413, f"The request body is larger than the {most} bytes that are allowed.")
-        if not piece and not inflater.eof:
-            msg = f"The body is not {encoding}: it stops before its end."
+    size = 0
+    for start in range(0, len(body), _PIECE):
+        left = body[start : start + _PIECE]
+        while left and not inflater.eof:
+            try:
+                pieces.append(await asyncio.to_thread(inflater.decompress, left, _PIECE))
+            except zlib.error as error:
+                msg = f"The body is not {encoding}: {error}."
+                raise InvalidRequest(msg) from error
+            left = inflater.unconsumed_tail
+            size += len(pieces[-1])
+            if size > most:
+                raise HTTPException(413, f"The request body is larger than the {most} bytes that are allowed.")
+            request.reservation.hold(len(body) + size)
+        if inflater.unused_data or (inflater.eof and start + _PIECE < len(body)):
+            msg = f"The body is not {encoding}: something follows its end."
             raise InvalidRequest(msg)
-        request.reservation.hold(len(body) + size)
-        pieces.append(piece)
-    if inflater.unused_data:
-        msg = f"The body is not {encoding}: something follows its end."
+    if not inflater.eof:
+        msg = f"The body is not {encoding}: it stops before its end."
         raise InvalidRequest(msg)
     return b"".join(pieces)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload
@@ -21,7 +22,7 @@ from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest, ModelNotFound, QueueFull, ServiceError
+from emo_serve.errors import InvalidParameter, InvalidRequest, QueueFull, ServiceError
 from emo_serve.labels import class_names
 from emo_serve.manifest import Task
 from emo_serve.vision.results import (
@@ -55,14 +56,12 @@ def admitted(request: Request, deployment: Deployment) -> Iterator[ModelRequest]
 
 
 def default_deployment(catalog: Catalog) -> Deployment:
-    """What answers where a protocol names no model: the default classifier, else detector, else segmenter."""
-    tasks: tuple[Task, ...] = ("classify", "detect", "segment")
-    for task in tasks[:-1]:
-        try:
-            return catalog.get(task)
-        except ModelNotFound:
-            continue
-    return catalog.get(tasks[-1])
+    """What answers where a protocol names no model: the default of the first task that has models.
+
+    The tasks are tried in the order classify, detect, segment. Raises as ``Catalog.get``.
+    """
+    served = {deployment.manifest.task for deployment in catalog.all()}
+    return catalog.get(next((task for task in _QUERIES if task in served), "classify"))
 
 
 async def read_body(request: ModelRequest) -> bytes:
@@ -75,17 +74,19 @@ async def read_body(request: ModelRequest) -> bytes:
     return b"".join(pieces)
 
 
-async def parsed(body: bytes, take: Callable[[bytes], T]) -> T:
-    """What ``take`` makes of a body, in a thread if that is long."""
-    return take(body) if len(body) <= _INLINE_BYTES else await asyncio.to_thread(take, body)
+async def parsed(body: bytes, take: Callable[[bytes], T], text_bytes: int | None = None) -> T:
+    """What ``take`` makes of a body, in a thread if that is long; all but its ``text_bytes`` are copied at most."""
+    text = len(body) if text_bytes is None else text_bytes
+    is_short = text <= _INLINE_BYTES and len(body) <= _PIECE
+    return take(body) if is_short else await asyncio.to_thread(take, body)
 
 
 def read_json(body: bytes, max_values: int) -> dict[str, Any]:
-    """The JSON object in a body; raises InvalidRequest for anything else and for one of many more than ``max_values``.
+    """The JSON object in a body; raises InvalidRequest for anything else and for one with more than ``max_values``.
 
     As objects, very many small values would take minutes and gigabytes.
     """
-    most = 2 * max_values + 1000
+    most = max_values + 1000  # that many may be in the rest of it
     commas = 0
     for start in range(0, len(body), _PIECE):
         commas += body.count(b",", start, start + _PIECE)
@@ -105,9 +106,13 @@ def read_json(body: bytes, max_values: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def body_of(request: Request) -> AsyncIterator[bytes]:
-    """The body of a request that is not admitted, for a block in which it counts as held; raises as ``read_body``."""
+    """The body of a request that is not admitted, for a block in which it counts as held; raises as ``read_body``.
+
+    Where nobody knows yet who asks, it may take a part of the room for bodies only.
+    """
     services, exchange = services_of(request), request.scope["state"]["exchange"]
-    reservation = Reservation(services.bodies)
+    is_unkeyed = SHOW_KEY in request.scope["state"]
+    reservation = Reservation(services.unkeyed_bodies if is_unkeyed else services.bodies)
     try:
         seconds = services.settings.request_timeout_seconds
         yield b"".join(await exchange.read_body(reservation, services.deadlines, seconds))
@@ -139,17 +144,18 @@ def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Paramete
     Raises InvalidParameter, which says what is allowed.
     """
     model = _QUERIES[deployment.manifest.task]
-    properties: dict[str, dict[str, Any]] = model.model_json_schema()["properties"]
-    known = {name: schema for name, schema in properties.items() if name not in _OF_THE_ROUTES}
+    known = [name for name in model.model_fields if name not in _OF_THE_ROUTES]
     values = {name: value for name, value in given.items() if value is not None}
-    for name in values.keys() - known.keys():
-        msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
-        raise InvalidParameter(msg)
+    for name in values:
+        if name not in known:
+            msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
+            raise InvalidParameter(msg)
     try:
         query = model.model_validate(values)
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
-        msg = f"{name} = {str(values[name])[:_SHOWN]!r}: allowed is {allowed_values(known[name])}."
+        allowed = allowed_values(model.model_json_schema()["properties"][name])
+        msg = f"{name} = {str(values[name])[:_SHOWN]!r}: allowed is {allowed}."
         raise InvalidParameter(msg) from error
     match query:
         case ClassifyQuery():

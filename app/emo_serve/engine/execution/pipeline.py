@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_serve.engine.execution.prediction_stats import default_parameters
 from emo_serve.engine.execution.session import Run
 from emo_serve.engine.execution.tasks import Task
 from emo_serve.engine.scheduling.job import Job
@@ -14,6 +13,8 @@ from emo_serve.manifest import Preprocessing
 from emo_serve.vision.image import ImageLimits, decode
 from emo_serve.vision.preprocess import least_side, preprocess
 from emo_serve.vision.results import (
+    ClassifyParameters,
+    DetectParameters,
     Geometry,
     GraphOutputs,
     GraphParameters,
@@ -75,7 +76,7 @@ class Pipeline:
         """The answer, in pixels of the shown image; raises InvalidParameter."""
         computed = time.perf_counter()
         result = default_result = self._result(job.parameters, prepared, run)
-        default = default_parameters(job.parameters)
+        default = _default_parameters(job.parameters)
         if default != job.parameters:
             default_result = self._result(default, prepared, run)
         ended = time.perf_counter()
@@ -93,3 +94,16 @@ class Pipeline:
         if isinstance(parameters, GraphParameters):
             return GraphOutputs(run.outputs)
         return self._task.postprocess(run.outputs, prepared.geometry, parameters)
+
+
+def _default_parameters(parameters: Parameters) -> Parameters:
+    """Those whose result the statistics count: without what a client chose, which says more about it than the image.
+
+    Equal to ``parameters`` where these choose nothing; ``top_k`` does not change the best class.
+    """
+    match parameters:
+        case ClassifyParameters():
+            return ClassifyParameters(parameters.top_k, full_decode=parameters.full_decode)
+        case DetectParameters():
+            return DetectParameters(full_decode=parameters.full_decode)
+    return parameters

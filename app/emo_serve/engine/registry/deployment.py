@@ -25,7 +25,6 @@ from emo_serve.engine.scheduling.fair_queue import FairQueue
 from emo_serve.engine.scheduling.job import Job, Ticket
 from emo_serve.errors import (
     DeadlineExceeded,
-    ImageTooLarge,
     InferenceFailed,
     InvalidRequest,
     ModelNotReady,
@@ -46,8 +45,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_MASKS = 4  # of the largest image: most pixels that all masks of an answer may have
 
 _REASONS: dict[type[Unavailable], Reason] = {
     QueueFull: "queue_full",
@@ -191,12 +188,7 @@ class Deployment:
         return await self._finish(deadline, encode_class_map, result, self.labels)
 
     async def write_masks(self, result: Segmentation, deadline: float | None = None) -> list[bytes]:
-        """A PNG file for each region, white where it is; raises ImageTooLarge if they have too many pixels in all."""
-        size = result.image.width * result.image.height
-        most = _MASKS * self._limits.max_pixels
-        if len(result.regions) * size > most:
-            msg = f"{len(result.regions)} masks of {size} pixels are more than the {most} pixels that are allowed."
-            raise ImageTooLarge(msg)
+        """A PNG file for each region, white where it is; as ``draw``."""
         return await self._finish(deadline, encode_masks, result)
 
     async def _finish(self, deadline: float | None, function: Callable[[*Ts], T], *args: *Ts) -> T:
