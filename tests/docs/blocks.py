@@ -19,7 +19,6 @@ REASONS = (
     "needs Kubernetes",
     "needs a GPU",
     "needs the network",
-    "needs packages of others",
     "needs weights of others",
     "takes minutes",
 )
