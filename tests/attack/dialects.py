@@ -38,10 +38,11 @@ BODIES: Mapping[str, Callable[[], bytes]] = {
 def growing_bodies(checkout: Path) -> list[Finding]:
     """What each of them costs, and the neighbour meanwhile."""
     findings = []
+    requests = {name: make() for name, make in BODIES.items()}  # before: it would keep the neighbour's thread waiting
     with attacked(checkout) as server, Neighbour(server) as neighbour:
-        for name, make in BODIES.items():
+        for name, request in requests.items():
             answers: list[bytes] = []
-            cpu, memory = cost_of(server, partial(_ask, server, make(), answers))
+            cpu, memory = cost_of(server, partial(_ask, server, request, answers))
             is_refused = answers[0].startswith(b"HTTP/1.1 4")
             findings += [
                 Finding(name, cpu, "s CPU", 1.0),
