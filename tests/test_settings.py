@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from emo_serve.environment import unknown_names
-from emo_serve.settings import PREFIX, Settings, all_settings, service_links
+from emo_serve.environment import service_links, unknown_names
+from emo_serve.settings import PREFIX, Settings, all_settings
 
 
 def test_the_environment_sets_plain_and_nested_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_what_kubernetes_sets_for_services_is_ignored(monkeypatch: pytest.Monkey
     settings = Settings(drain_seconds=1)
     assert (settings.port, settings.admin_port, settings.drain_seconds) == (8000, None, 1)
     assert Settings(port=9000).port == 9000
-    assert service_links(os.environ) == sorted(LINKS)
+    assert service_links(os.environ, PREFIX) == sorted(LINKS)
 
 
 @pytest.mark.parametrize(

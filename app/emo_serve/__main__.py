@@ -15,14 +15,14 @@ from emo_serve.command_parser import command_parser
 from emo_serve.defaults import keep_default
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.default_models import configured_defaults
-from emo_serve.environment import complaints, group_of
+from emo_serve.environment import complaints, group_of, service_links
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
 from emo_serve.onnx_import.options import Options
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from emo_serve.process.open_files import raise_file_limit
 from emo_serve.process.supervisor import supervise
-from emo_serve.settings import PREFIX, Settings, all_settings, service_links
+from emo_serve.settings import PREFIX, Settings, all_settings
 
 SHIPPED_MODELS = Path(__file__).with_name("models")
 _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     if options.command in {"serve", "tune"}:  # the others write for a person
         logs.configure(settings)
-        if links := service_links(os.environ):
+        if links := service_links(os.environ, PREFIX):
             text = "variables that Kubernetes sets for a Service are no settings (enableServiceLinks: false ends them)"
             logging.getLogger("emo_serve").warning(text, extra={"variables": links})
     try:

@@ -61,6 +61,11 @@ def is_service_link(name: str, value: str, prefix: str) -> bool:
     return bool(_LINK.search(f"_{name.removeprefix(prefix)}") or (name.endswith("_PORT") and _ADDRESS.match(value)))
 
 
+def service_links(environment: Mapping[str, str], prefix: str) -> list[str]:
+    """The variables with this prefix that Kubernetes has set for a Service, in order."""
+    return sorted(name for name, value in environment.items() if is_service_link(name, value, prefix))
+
+
 def unknown_names(environment: Mapping[str, str], prefix: str, valid: Collection[str]) -> Iterator[str]:
     """An error message for each variable with this prefix that is not in ``valid``, with the nearest valid name."""
     for name in sorted(environment):

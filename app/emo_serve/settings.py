@@ -6,7 +6,7 @@ for a Service called ``emo`` or ``emo-something``, as ``EMO_PORT=tcp://...``, do
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from emo_serve.environment import NESTED, is_service_link, unknown_names, variables_of
+from emo_serve.environment import NESTED, service_links, unknown_names, variables_of
 from emo_serve.execution_settings import (
     DEFAULT_INTRA_OP_THREADS,
     DEFAULT_MAX_BATCH_SIZE,
@@ -36,7 +36,6 @@ __all__ = [
     "Settings",
     "TuneGoal",
     "all_settings",
-    "service_links",
 ]
 
 PREFIX = "EMO_"
@@ -267,7 +266,7 @@ class Settings(BaseSettings):
         complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
         if complaints:
             raise ValueError("; ".join(complaints))
-        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ)]
+        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ, PREFIX)]
         if isinstance(values, dict):
             return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
         return values
@@ -289,11 +288,6 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return self
-
-
-def service_links(environment: Mapping[str, str]) -> list[str]:
-    """The variables with our prefix that Kubernetes has set for a Service, in order."""
-    return sorted(name for name, value in environment.items() if is_service_link(name, value, PREFIX))
 
 
 def _set(name: str) -> str | None:

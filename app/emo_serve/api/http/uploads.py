@@ -97,7 +97,10 @@ def _raw(body: bytes) -> Uploads:
 
 
 def _json(body: bytes, max_images: int) -> Uploads:
-    _check_commas(body, max_images)
+    most = 2 * max_images  # one before an image and, in a data: URI, one inside
+    if has_more_commas(body, most):
+        msg = f"The JSON body has more than {most} commas: too many for {max_images} images, which are allowed."
+        raise InvalidRequest(msg)
     try:
         parsed = JsonImages.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
@@ -114,17 +117,14 @@ def _json(body: bytes, max_images: int) -> Uploads:
     return Uploads(tuple(map(from_base64, texts)), several=True)
 
 
-def _check_commas(body: bytes, max_images: int) -> None:
-    """Refuse a body with very many small values: as objects they would take minutes and gigabytes.
-
-    An image has one comma before it and, in a data: URI, one inside.
-    """
-    most, count = 2 * max_images, 0
+def has_more_commas(body: bytes, most: int) -> bool:
+    """Whether JSON may hold very many small values: as objects they would take minutes and gigabytes."""
+    count = 0
     for start in range(0, len(body), _PIECE):
         count += body.count(b",", start, start + _PIECE)
         if count > most:
-            msg = f"The JSON body has more than {most} commas: too many for {max_images} images, which are allowed."
-            raise InvalidRequest(msg)
+            return True
+    return False
 
 
 def _reason(location: tuple[int | str, ...], message: str) -> str:

@@ -15,21 +15,18 @@ from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.services import services_of
-from emo_serve.api.http.uploads import Upload
-from emo_serve.api.routes.predict import answer_images
+from emo_serve.api.http.uploads import Upload, has_more_commas
+from emo_serve.api.routes.predict import answer_images, classify_parameters, detect_parameters
 from emo_serve.api.wire.problems import allowed_values
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter, InvalidRequest, QueueFull, ServiceError
-from emo_serve.labels import class_names
 from emo_serve.manifest import Task
 from emo_serve.vision.results import (
     Classification,
-    ClassifyParameters,
     Detections,
-    DetectParameters,
     Parameters,
     Prediction,
     Segmentation,
@@ -87,12 +84,9 @@ def read_json(body: bytes, max_values: int) -> dict[str, Any]:
     As objects, very many small values would take minutes and gigabytes.
     """
     most = max_values + 1000  # that many may be in the rest of it
-    commas = 0
-    for start in range(0, len(body), _PIECE):
-        commas += body.count(b",", start, start + _PIECE)
-        if commas > most:
-            msg = f"The JSON body has more than {most} commas, as many as are allowed."
-            raise InvalidRequest(msg)
+    if has_more_commas(body, most):
+        msg = f"The JSON body has more than {most} commas, as many as are allowed."
+        raise InvalidRequest(msg)
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -159,17 +153,9 @@ def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Paramete
         raise InvalidParameter(msg) from error
     match query:
         case ClassifyQuery():
-            return ClassifyParameters(query.top_k, query.score_threshold, query.full_decode)
+            return classify_parameters(query)
         case DetectQuery():
-            classes = class_names(query.classes, deployment.labels)
-            return DetectParameters(
-                query.score_threshold,
-                query.iou_threshold,
-                query.max_detections,
-                classes,
-                query.class_agnostic,
-                query.full_decode,
-            )
+            return detect_parameters(query, deployment.labels)
         case SegmentQuery():
             return SegmentParameters(query.full_decode)
     raise TypeError(query)

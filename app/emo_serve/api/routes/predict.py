@@ -61,6 +61,11 @@ async def classify(request: ModelRequest) -> Response:
 def _plan_classify(request: ModelRequest) -> ClassifyParameters:
     query = read_query(request.scope["query_string"], ClassifyQuery)
     negotiate(request.exchange.headers.get(b"accept"), (JSON,))
+    return classify_parameters(query)
+
+
+def classify_parameters(query: ClassifyQuery) -> ClassifyParameters:
+    """What a query asks of a prediction."""
     return ClassifyParameters(top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode)
 
 
@@ -84,15 +89,19 @@ def _plan_detect(request: ModelRequest) -> tuple[DetectParameters, DetectQuery, 
     available = (JSON,) if query.format == "coco" else (JSON, *PICTURES)
     media_type = negotiate(request.exchange.headers.get(b"accept"), available)
     _refuse_coco_conflict(query)
-    parameters = DetectParameters(
+    return detect_parameters(query, request.deployment.labels), query, media_type
+
+
+def detect_parameters(query: DetectQuery, labels: tuple[str, ...]) -> DetectParameters:
+    """What a query asks of a prediction; raises InvalidParameter for classes that the model does not know."""
+    return DetectParameters(
         score_threshold=query.score_threshold,
         iou_threshold=query.iou_threshold,
         max_detections=query.max_detections,
-        classes=class_names(query.classes, request.deployment.labels),
+        classes=class_names(query.classes, labels),
         class_agnostic=query.class_agnostic,
         full_decode=query.full_decode,
     )
-    return parameters, query, media_type
 
 
 async def read_request(
