@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.serving import commanded
-from tests.support import write_classifier, write_detector, write_segmenter
+from tests.support import write_models
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 PROGRAM = Path(sys.executable).with_name("st")
@@ -24,10 +24,7 @@ def main(arguments: list[str]) -> int:
     examples, *others = arguments
     with tempfile.TemporaryDirectory(prefix="emo-fuzz-") as folder:
         models, log = Path(folder, "models"), Path(folder, "log")
-        models.mkdir()
-        write_classifier(models)
-        write_detector(models)
-        write_segmenter(models)
+        write_models(models)
         with commanded(models, log, 1, EMO_TUNE="false", EMO_LOG_LEVEL="warning") as server:
             command = [str(PROGRAM), "--config-file", str(CONFIG), "run", f"{server.url}/openapi.json"]
             options = ["--max-examples", examples, "--generation-database", "none", *others]

@@ -141,6 +141,14 @@ def write_detector(
     return _write(root / name / version, "detect", nodes, constants, outputs, side, golden_shift)
 
 
+def write_models(root: Path) -> None:
+    """Write a toy model of each task."""
+    root.mkdir(exist_ok=True)
+    write_classifier(root)
+    write_detector(root)
+    write_segmenter(root)
+
+
 def write_segmenter(
     root: Path,
     name: str = "toy-segmenter",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from emo_serve.api.http.key_file import new_key
 from tests.serving import commanded
-from tests.support import write_classifier, write_detector, write_segmenter
+from tests.support import write_models
 
 CLIENT = Path(__file__).parents[1] / "client" / "typescript"
 
@@ -23,10 +23,7 @@ def main(scripts: list[str]) -> int:
     """The exit status of the first script that fails, else 0."""
     with tempfile.TemporaryDirectory(prefix="emo-typescript-") as folder:
         models, keys = Path(folder, "models"), Path(folder, "keys")
-        models.mkdir()
-        write_classifier(models)
-        write_detector(models)
-        write_segmenter(models)
+        write_models(models)
         key, _ = new_key("tests", keys)
         environment = {"EMO_TUNE": "false", "EMO_API_KEYS_FILE": str(keys), "EMO_BATCHING__MAX_QUEUE_SIZE": "2"}
         with commanded(models, Path(folder, "log"), 1, **environment) as server:

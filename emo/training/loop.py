@@ -9,7 +9,7 @@ Commands, times and results of the shipped models are in docs/training.md.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,16 +110,19 @@ def batch_size(recipe: Recipe, pictures: int, processes: Processes) -> int:
     return each * processes.count
 
 
-def choose_pictures(frequencies: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def choose_pictures(
+    count: int, frequencies: Callable[[], Tensor], recipe: Recipe, generator: torch.Generator
+) -> Tensor:
     """The row numbers of an epoch's pictures: each at most once, or with ``balance`` rare ones repeatedly.
 
-    ``frequencies`` (N,) are of the kind that each picture belongs to. With ``balance`` a picture is as likely as its
-    frequency to that negative power, as in repeat factor sampling (arXiv 1908.03195, appendix B), whose power is 0.5.
+    There are ``count``; ``frequencies()`` (count,) are of the kind that each picture belongs to. With ``balance`` a
+    picture is as likely as its frequency to that negative power, as in repeat factor sampling (arXiv 1908.03195,
+    appendix B), whose power is 0.5.
     """
-    size = recipe.epoch_pictures or len(frequencies)
+    size = recipe.epoch_pictures or count
     if recipe.balance:
-        return torch.multinomial(frequencies.double() ** -recipe.balance, size, replacement=True, generator=generator)
-    return torch.randperm(len(frequencies), generator=generator)[:size]
+        return torch.multinomial(frequencies().double() ** -recipe.balance, size, replacement=True, generator=generator)
+    return torch.randperm(count, generator=generator)[:size]
 
 
 def frozen_stages(recipe: Recipe, model: nn.Module) -> list[nn.Module]:
@@ -133,7 +136,7 @@ def _epoch(run: Run, state: State, network: nn.Module) -> float:
     recipe, processes = run.recipe, run.processes
     seed = recipe.seed * 10_000 + state.epoch
     generator = torch.Generator().manual_seed(seed)
-    order = choose_pictures(run.task.frequencies(), recipe, generator)
+    order = choose_pictures(run.task.count, run.task.frequencies, recipe, generator)
     batches = order[: len(order) // run.batch_size * run.batch_size].split(run.batch_size)
     if not processes.leads:  # the same order for all, different views for each
         generator.manual_seed(seed + processes.rank * 1_000_003)

@@ -10,15 +10,13 @@ from emo_client import AsyncClient, Client, Detections, EmoError, Problem
 from PIL import Image
 
 from tests.serving import Running, running, settings_for
-from tests.support import encode_image, plain, quadrants, write_classifier, write_detector, write_segmenter
+from tests.support import encode_image, plain, quadrants, write_models
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     models = tmp_path_factory.mktemp("models")
-    write_classifier(models)
-    write_detector(models)
-    write_segmenter(models)
+    write_models(models)
     with running(settings_for(models)) as server:
         yield server
 

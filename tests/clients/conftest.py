@@ -1,8 +1,6 @@
-"""A server with the shipped models, started by the command in SERVE_COMMAND, and what its own routes answer."""
+"""A server with the shipped models, and what its own routes answer."""
 
 import json
-import os
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,23 +8,20 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.shipped import PHOTO, shipped_server
+
 Own = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
-    command = [os.environ["SERVE_COMMAND"], "serve", "--port", "0", "--workers", "1", "--no-tune"]
-    environment = {**os.environ, "EMO_MODELS": str(ROOT / "models")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout
-        yield server.stdout.readline().split(" at ")[1].split()[0].rstrip("/")
-        server.terminate()
+    with shipped_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def photo() -> Path:
-    return ROOT / "docs" / "images" / "motorbike.jpg"
+    return PHOTO
 
 
 @pytest.fixture(scope="session")

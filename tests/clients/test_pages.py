@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.clients.conftest import ROOT
+from tests.helpers.shipped import ROOT
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/protocols.md").read_text(encoding="utf-8"), flags=re.DOTALL)
 

@@ -1,29 +1,23 @@
-"""A server with the shipped models, started by the command in SERVE_COMMAND: its packages may not fit these."""
+"""A server with the shipped models."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from emo_client import Client
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.shipped import PHOTO, shipped_server
 
 
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
-    command = [os.environ["SERVE_COMMAND"], "serve", "--port", "0", "--workers", "1", "--no-tune"]
-    environment = {**os.environ, "EMO_MODELS": str(ROOT / "models")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout
-        yield server.stdout.readline().split(" at ")[1].split()[0]
-        server.terminate()
+    with shipped_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def photo() -> Path:
-    return ROOT / "docs" / "images" / "motorbike.jpg"
+    return PHOTO
 
 
 @pytest.fixture
