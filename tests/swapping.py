@@ -15,8 +15,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -202,20 +203,20 @@ def run(workers: int, *, administered: bool, swaps: int, warm_up: int) -> bool:
             footprints.append(footprint(processes))
         seconds = time.monotonic() - began
     # It swings by what the threads are just doing, from swap to swap, which the median of ten evens out, and by what
-    # the C library keeps for them, in levels that last longer. What stays raises the lowest level; what stays until
-    # the collector of garbage comes raises the highest.
+    # the C library keeps for them, in levels that last longer: so the trend counts, and not the two ends. What stays
+    # only until the collector of garbage comes raises the highest level.
     before, after = footprints[warm_up - 1], footprints[-1]
     tens = [footprints[end - 10 : end] for end in range(warm_up, warm_up + swaps + 1, 10)]
     memory = [statistics.median(entry.mib for entry in ten) for ten in tens]
-    before_mib, after_mib = min(memory[:3]), min(memory[-3:])
-    growth, swing = after_mib / before_mib - 1, max(memory) / before_mib - 1
+    lowest = min(memory[:3])
+    growth, swing = trend(memory) * (len(memory) - 1) / lowest, max(memory) / lowest - 1
     is_flat = growth <= MOST_GROWTH and swing <= MOST_SWING
     good = not tally.failed and not tally.mixed and is_flat and len(tally.versions) > swaps
     way = "administered" if administered else "watched"
     sys.stdout.write(
         f"{'good' if good else 'BAD '}  {workers} process(es), {way}: {swaps} swaps in {seconds:.0f} s, "
         f"{tally.answers} requests, {len(tally.failed)} failed, {len(tally.mixed)} mixed up, "
-        f"{len(tally.versions)} versions answered; memory {before_mib:.1f} -> {after_mib:.1f} MiB ({growth:+.1%}, "
+        f"{len(tally.versions)} versions answered; memory from {lowest:.1f} MiB (trend {growth:+.1%}, "
         f"at most {swing:+.1%}), "
         f"threads {before.threads} -> {after.threads}, files {before.files} -> {after.files}\n"
         f"      memory after each ten swaps: {', '.join(f'{mib:.0f}' for mib in memory)} MiB\n"
@@ -224,6 +225,12 @@ def run(workers: int, *, administered: bool, swaps: int, warm_up: int) -> bool:
         sys.stdout.write(f"      {text}\n")
     sys.stdout.flush()
     return good
+
+
+def trend(values: Sequence[float]) -> float:
+    """The growth from one value to the next: the median over all pairs (Theil 1950, Sen 1968)."""
+    pairs = combinations(enumerate(values), 2)
+    return statistics.median((second - first) / (later - earlier) for (earlier, first), (later, second) in pairs)
 
 
 def main() -> int:

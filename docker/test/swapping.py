@@ -32,14 +32,17 @@ class Versions:
     """
 
     def __init__(self, shipped: Path, models: Path) -> None:
-        """Copy the shipped models; versions 1 and 2 are there then."""
+        """Copy the shipped models; versions 1 and 2 are there then, whatever the shipped one is."""
         shutil.copytree(shipped, models)
         self._folder = models / NAME
         self._kinds = models / ".kinds"
         self._newest = KINDS
-        shutil.copytree(self._folder / "1", self._kinds / "1")
-        write_turned(self._folder / "1", self._kinds / "0")
-        self._put(KINDS)
+        (only,) = self._folder.iterdir()
+        self._kinds.mkdir()
+        only.rename(self._kinds / "1")
+        write_turned(self._kinds / "1", self._kinds / "0")
+        for version in range(1, KINDS + 1):
+            self._put(version)
 
     def bring(self) -> int:
         """Put the next version beside those that are there; its number."""

@@ -68,8 +68,11 @@ class ClassificationTask:
         """For each training picture the number of those of its class."""
         return self.labels.bincount()[self.labels]
 
-    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, rows: Sequence[Tensor], side: int, generator: torch.Generator, *, mosaics: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and labels (N,)."""
+        del mosaics  # a classifier never sees any
         for batch in rows:
             yield random_views(self.images[batch], side, self.smallest_area, generator), self.labels[batch]
 

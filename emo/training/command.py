@@ -96,6 +96,9 @@ def _sources(options: argparse.Namespace) -> list[Path]:
     if options.frozen_stages and not options.init:
         msg = "--frozen-stages goes with --init: stages that stay as they began have to begin as something"
         raise ValueError(msg)
+    if options.close_mosaic and options.task != "detect":
+        msg = "--close-mosaic goes with detect; a classifier never sees mosaics"
+        raise ValueError(msg)
     if options.compile and options.task != "classify":
         msg = "--compile goes with classify; a detector gains nothing by it"
         raise ValueError(msg)

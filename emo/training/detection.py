@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -100,20 +101,25 @@ class DetectionTask:
         empty = sum(not len(classes) for classes in shown)
         return torch.tensor([int(counts[classes].min()) if len(classes) else empty for classes in shown])
 
-    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Target]]:
+    def batches(
+        self, rows: Sequence[Tensor], side: int, generator: torch.Generator, *, mosaics: bool = True
+    ) -> Iterator[tuple[Tensor, Target]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and targets."""
+        grids = MOSAICS if mosaics else (1.0,)
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         for batch in rows:
             seeds = rng.integers(2**31, size=len(batch))
-            views = list(self.pool.map(self._view, batch.tolist(), seeds, [side] * len(batch)))
+            views = list(self.pool.map(partial(self._view, side=side, grids=grids), batch.tolist(), seeds))
             pixels = torch.from_numpy(np.stack([view[0] for view in views])).permute(0, 3, 1, 2).float()
             inputs = normalise(jitter(pixels, 0.4, generator).permute(0, 2, 3, 1))
             yield inputs, Target([torch.from_numpy(view[1]) for view in views], [torch.from_numpy(v[2]) for v in views])
 
-    def _view(self, row: int, seed: int, side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+    def _view(
+        self, row: int, seed: int, side: int, grids: tuple[float, ...]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
         """A window of the picture, or a mosaic of 2 x 2 or 3 x 3 windows, this one first: distant objects are rare."""
         rng = np.random.default_rng(seed)
-        grid = int(rng.choice(3, p=MOSAICS)) + 1
+        grid = int(rng.choice(len(grids), p=grids)) + 1
         rows, cell = [row, *rng.integers(len(self.pictures), size=grid**2 - 1)], side // grid
         pixels = np.full((side, side, 3), GREY, np.uint8)  # the remainder of an indivisible side stays grey
         boxes, labels = [], []

@@ -147,7 +147,9 @@ def _epoch(run: Run, state: State, network: nn.Module) -> float:
     for stage in frozen_stages(run.recipe, state.model):
         stage.eval()
     total = 0.0
-    views = run.task.batches([processes.share(rows) for rows in batches], sides[state.epoch], generator)
+    mosaics = state.epoch < len(sides) - recipe.close_mosaic
+    shares = [processes.share(rows) for rows in batches]
+    views = run.task.batches(shares, sides[state.epoch], generator, mosaics=mosaics)
     bar = tqdm(views, f"epoch {state.epoch + 1}/{len(sides)}", total=steps, unit="batch", mininterval=5)
     for step, (inputs, target) in enumerate(bar):
         for group in state.optimizer.param_groups:

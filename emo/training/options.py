@@ -72,6 +72,13 @@ def add_options(learn: argparse.ArgumentParser) -> None:
         default=0,
         help="so many of the backbone's stages, from the stem on, stay as --init has them: faster (default 0)",
     )
+    learn.add_argument(
+        "--close-mosaic",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="of a detector: so many last epochs see single pictures, no mosaics (default 0)",
+    )
     learn.add_argument("--compile", action="store_true", help="compile the network: faster after some minutes")
     learn.add_argument("--patience", type=_positive, help="stop after so many epochs without a better figure")
     learn.add_argument("--seed", type=int, default=0)
@@ -137,6 +144,7 @@ def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | N
         balance=options.balance,
         epoch_pictures=options.epoch_pictures,
         frozen_stages=options.frozen_stages,
+        close_mosaic=options.close_mosaic,
         distillation=distillation_of(options) if options.teacher else None,
     )
 
@@ -169,6 +177,7 @@ def command_line(options: argparse.Namespace, recipe: Recipe, processes: Process
         "balance": f"{recipe.balance:g}" if recipe.balance else None,
         "epoch-pictures": recipe.epoch_pictures,
         "frozen-stages": recipe.frozen_stages or None,
+        "close-mosaic": recipe.close_mosaic or None,
         "seed": recipe.seed,
         "anchor-sizes": ",".join(map(str, recipe.anchor_sizes)) if options.task == "detect" else None,
     }

@@ -40,6 +40,8 @@ class Recipe:
     """Number of pictures in an epoch; None for as many as there are."""
     frozen_stages: int = 0
     """So many of the backbone's five stages, from the stem on, keep their initial weights and statistics."""
+    close_mosaic: int = 0
+    """Number of last epochs in which a detector sees single pictures, no mosaics (as in YOLOX, arXiv 2107.08430)."""
     distillation: Distillation | None = None
     """Parameters of distillation, if there is a teacher."""
 

@@ -28,8 +28,13 @@ class Task(Protocol):
     def frequencies(self) -> Tensor:
         """For each training picture (N,) how many there are like it, the measure of a balanced choice."""
 
-    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Any]]:
-        """For each batch of row numbers: normalised input (N, 3, side, side) and target."""
+    def batches(
+        self, rows: Sequence[Tensor], side: int, generator: torch.Generator, *, mosaics: bool = True
+    ) -> Iterator[tuple[Tensor, Any]]:
+        """For each batch of row numbers: normalised input (N, 3, side, side) and target.
+
+        Without ``mosaics`` each view is one of a single picture.
+        """
 
     def loss(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:  # noqa: ANN401 - from ``batches``
         """A scalar in float32, the mean over the batch."""

@@ -47,6 +47,21 @@ def test_the_same_seed_gives_the_same_batches(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first[1].boxes_xyxy, second[1].boxes_xyxy, strict=True))
 
 
+def test_without_mosaics_a_view_shows_one_picture(tmp_path: Path) -> None:
+    task = DetectionTask.load(write_coco(tmp_path))
+    most = max(len(image.boxes_xyxy) for image in task.training.images)
+    rows = [torch.arange(4)] * 8
+    views = [
+        max(
+            len(boxes)
+            for _, target in task.batches(rows, 96, torch.Generator(), mosaics=some)
+            for boxes in target.boxes_xyxy
+        )
+        for some in (False, True)
+    ]
+    assert views[0] <= most < views[1]
+
+
 def test_a_picture_is_as_frequent_as_its_rarest_class(tmp_path: Path) -> None:
     path = write_coco(tmp_path, 5) / "instances_train.json"  # red, blue, red, blue, red
     content: dict[str, Any] = json.loads(path.read_text())

@@ -102,8 +102,11 @@ class DistillationTask:
         classes = np.where(self.labels >= 0, self.labels, self.answers[0]["label"][:, 0])
         return torch.from_numpy(np.bincount(classes)[classes])
 
-    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, rows: Sequence[Tensor], side: int, generator: torch.Generator, *, mosaics: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each batch of row numbers: normalised (N, 3, side, side) and probabilities (N, C)."""
+        del mosaics  # a classifier never sees any
         for batch in rows:
             order = batch.sort().values.numpy()
             boxes, answers = self._views(order, generator)

@@ -124,6 +124,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         (["detect", "--data", "photos", "--teacher", "a"], "--teacher goes with classify"),
         (["classify", "--data", "photos", "--unlabelled", "more"], "--unlabelled goes with --teacher"),
         (["detect", "--data", "photos", "--frozen-stages", "3"], "--frozen-stages goes with --init"),
+        (["classify", "--data", "photos", "--close-mosaic", "2"], "--close-mosaic goes with detect"),
         (["detect", "--data", "photos", "--compile"], "--compile goes with classify"),
         (["classify"], "--data is missing"),
     ],

@@ -1,13 +1,14 @@
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
 import emo
 from emo.checkpoints.loader import own_weights, read_checkpoint, restore_own
@@ -98,6 +99,21 @@ def test_frozen_stages_stay_as_they_began(tmp_path: Path) -> None:
         keys = [key for key in weights if key.startswith(f"backbone.stages.{number}.")]
         assert any("running_mean" in key for key in keys)
         assert all(torch.equal(weights[key], initial[key]) for key in keys) == (number < 2)
+
+
+def test_mosaics_are_closed_for_the_last_epochs(tmp_path: Path) -> None:
+    class Watching(ClassificationTask):
+        seen: ClassVar[list[bool]] = []
+
+        def batches(
+            self, rows: Sequence[Tensor], side: int, generator: torch.Generator, *, mosaics: bool = True
+        ) -> Iterator[tuple[Tensor, Tensor]]:
+            self.seen.append(mosaics)
+            return super().batches(rows, side, generator, mosaics=mosaics)
+
+    recipe = replace(RECIPE, schedule=((32, 3),), close_mosaic=2)
+    train(recipe, Watching.load(write_folders(tmp_path / "data"), 40), tmp_path / "run")
+    assert Watching.seen == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,14 @@ class Watched(ClassificationTask):
         self._left = kill_in_epoch
         return self
 
-    def batches(self, rows: Sequence[Tensor], side: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, rows: Sequence[Tensor], side: int, generator: torch.Generator, *, mosaics: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         self._left -= 1
         if not self._left:
             raise KilledError
         self.rows.append(torch.cat(list(rows)).tolist())
-        return super().batches(rows, side, generator)
+        return super().batches(rows, side, generator, mosaics=mosaics)
 
     def loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         self.model = model
