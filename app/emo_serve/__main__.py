@@ -70,6 +70,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             return status
         case "key":
             return _new_key(options.name, settings.api_keys_file)
+        case "sign":
+            return _sign(options.folders, options.key, tuple(options.certificates))
         case "tune":
             return _tune(with_models(settings), full=options.full, as_json=options.json)
         case "serve":
@@ -149,6 +151,16 @@ def _new_key(name: str, path: Path | None) -> int:
         note = f"this key is nowhere kept; a file named by {PREFIX}API_KEYS_FILE lets it in with the line\n{line}"
     sys.stderr.write(f"emo-serve: {note}\n")
     _print([f"{key}\n"])
+    return EXIT_OK
+
+
+def _sign(folders: Sequence[Path], key: Path, certificates: tuple[Path, ...]) -> int:
+    from emo_serve.engine.repository.artefacts import read_artefact  # noqa: PLC0415  as above
+    from emo_serve.engine.repository.signature import sign  # noqa: PLC0415  as above
+
+    for folder in folders:
+        read_artefact(folder.resolve())  # nobody wants to sign a broken one
+        _print([f"{sign(folder, key, certificates)}\n"])
     return EXIT_OK
 
 

@@ -86,6 +86,22 @@ def command_parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("--full", action="store_true", help="measure every setting at length: minutes, not seconds")
     measure.add_argument("--json", action="store_true", help="print JSON")
+    signing = commands.add_parser(
+        "sign",
+        help="sign versions of models, for servers that require it (EMO_REQUIRE_SIGNATURE)",
+        description="Writes model.sig, as OpenSSF Model Signing has it, into each folder. Needs pip install "
+        "'emo-serve[signing]'.",
+    )
+    signing.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="<models>/<name>/<version>")
+    signing.add_argument("--key", type=Path, required=True, help="PEM file of a private key: P-256, P-384 or P-521")
+    signing.add_argument(
+        "--certificate",
+        dest="certificates",
+        action="append",
+        type=Path,
+        default=[],
+        help="PEM file: first that of the key, then those up to the root",
+    )
     keys = commands.add_parser("key", help="make an API key").add_subparsers(dest="action", required=True)
     new = keys.add_parser(
         "new",

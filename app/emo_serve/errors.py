@@ -101,5 +101,9 @@ class InvalidManifest(StartupError):
     """A manifest, its labels or its files do not fit together."""
 
 
+class InvalidSignature(StartupError):
+    """A version is not signed, or its files are not those that were signed."""
+
+
 class SelfTestFailed(StartupError):
     """The model does not reproduce its golden pair."""

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         description="Seconds that reading, loading and testing one version may take in the process in which it is "
         "tried before it is served, 1 to 3600; what takes longer is given up and stands under failures.",
     )
+    require_signature: Path | None = Field(
+        default=None,
+        description="PEM file of a public key, or of the certificates up to a root, whose holder has to have signed "
+        "every version (`emo-serve sign`) before anything of it is parsed. Unset: signatures are not looked at.",
+    )
     default_classify_model: str | None = Field(
         default=None,
         description="Model that answers /classify when none is named. Unset: what defaults.json of the repository "

@@ -138,7 +138,7 @@ def _port(settings: Settings) -> Iterator[Finding]:
 def _models(settings: Settings) -> Iterator[Finding]:
     """Each model is loaded, answers its golden picture, and is timed on a single core."""
     limits = image_limits(settings)
-    found = scan(settings.models)
+    found = scan(settings.models, settings.require_signature)
     for path, error in found.failures.items():
         yield Finding("model", "wrong", str(error) or str(path))
     for artefact in found.artefacts:

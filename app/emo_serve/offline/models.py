@@ -25,7 +25,7 @@ def list_models(options: argparse.Namespace, settings: Settings) -> int:
         text = artefact.manifest.model_dump_json(indent=2) if options.json else "\n".join(_described(artefact))
         sys.stdout.write(text + "\n")
         return EXIT_OK
-    found = scan(settings.models)
+    found = scan(settings.models, settings.require_signature)
     defaults = {_default(settings, task) for task in _TASKS}
     if options.json:
         entries = [_entry(artefact, defaults) for artefact in found.artefacts]

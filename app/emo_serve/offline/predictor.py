@@ -70,7 +70,7 @@ def find_artefact(settings: Settings, task: Task | None, name: str | None) -> Ar
 
     Without a version it is the one that a server answers with. Raises StartupError, which names what is there.
     """
-    artefact = read_artefact(find_folder(settings, task, name))
+    artefact = read_artefact(find_folder(settings, task, name), settings.require_signature)
     if task not in (None, artefact.manifest.task):
         msg = f"{artefact.manifest.name} is a model for {artefact.manifest.task}, not for {task}"
         raise StartupError(msg)

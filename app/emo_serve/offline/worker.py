@@ -60,7 +60,7 @@ def compute_shards(work: Work, link: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        predictor = load_predictor(read_artefact(work.folder), work.settings)
+        predictor = load_predictor(read_artefact(work.folder, work.settings.require_signature), work.settings)
     except StartupError as error:
         link.send(str(error))
         return

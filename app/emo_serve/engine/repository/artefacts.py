@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from emo_serve.defaults import DEFAULTS_FILE, read_defaults_file
+from emo_serve.engine.repository.signature import verify_signature
 from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.files import GIT_LFS_ADVICE, is_git_lfs_pointer, open_regular, read_regular
 from emo_serve.labels import read_labels
@@ -91,14 +92,17 @@ def scan_state(root: Path) -> RepositoryState:
     )
 
 
-def scan(root: Path) -> ScanResult:
-    """Everything in the repository; never raises: a broken model is listed in ``failures`` and hides no good one."""
+def scan(root: Path, trusted: Path | None = None) -> ScanResult:
+    """Everything in the repository; never raises: a broken model is listed in ``failures`` and hides no good one.
+
+    With ``trusted`` an unsigned model is broken, see ``read_artefact``.
+    """
     seen = scan_state(root)
     failures = {path: StartupError(reason) for path, reason in seen.failures.items()}
     artefacts = []
     for folder in seen.versions:
         try:
-            artefacts.append(read_artefact(folder))
+            artefacts.append(read_artefact(folder, trusted))
         except StartupError as error:
             failures[folder] = error
     return ScanResult(tuple(artefacts), MappingProxyType(failures))
@@ -158,8 +162,13 @@ def manifest_of(folder: Path) -> Manifest:
     return manifest
 
 
-def read_artefact(folder: Path) -> Artefact:
-    """The model in this folder, all its files checked; raises StartupError, which names the faulty file."""
+def read_artefact(folder: Path, trusted: Path | None = None) -> Artefact:
+    """The model in this folder, all its files checked; raises StartupError, which names the faulty file.
+
+    With ``trusted``, a key or certificates, the folder's signature is checked before anything else of it is read.
+    """
+    if trusted is not None:
+        verify_signature(folder, trusted)
     manifest = manifest_of(folder)
     for name, wanted in manifest.sha256.items():
         _check_digest(folder / name, wanted)

@@ -67,7 +67,7 @@ class Report:
 
 def tune(settings: Settings, *, full: bool, as_json: bool) -> int:
     """Measure every model of the repository; the exit code is 1 if there is none, or one cannot be measured."""
-    found = scan(settings.models)
+    found = scan(settings.models, settings.require_signature)
     for path, error in found.failures.items():
         sys.stderr.write(f"emo-serve: {path}: {error}\n")
     exit_code = 1 if found.failures else 0

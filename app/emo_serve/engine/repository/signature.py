@@ -1,0 +1,112 @@
+"""Signatures of model versions, as OpenSSF Model Signing has them (the package ``model-signing``, an extra).
+
+A signature is the file ``model.sig`` in the version's folder: a Sigstore bundle whose statement lists the digest of
+every other file there. It is checked before any of these files is parsed.
+"""
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emo_serve.errors import InvalidSignature, StartupError
+from emo_serve.files import read_regular
+
+if TYPE_CHECKING:
+    from model_signing import hashing
+
+SIGNATURE_FILE = "model.sig"
+MAX_SIGNATURE_BYTES = 1024 * 1024
+MAX_TRUST_BYTES = 1024 * 1024
+_MISSING = "signatures need the package model-signing: pip install 'emo-serve[signing]'"
+
+
+def verify_signature(folder: Path, trusted: Path) -> None:
+    """Check that the folder holds what the owner of the key or certificate in ``trusted`` signed, and no other file.
+
+    ``trusted`` is a PEM file: a public key on the curve P-256, P-384 or P-521, or the certificates of a chain up to its
+    root. Raises InvalidSignature, which says what is wrong with the version, and StartupError for ``trusted``.
+    """
+    kind = _kind_of(trusted)
+    try:
+        from model_signing import verifying  # noqa: PLC0415  # an extra, slow to import
+    except ModuleNotFoundError as error:
+        raise StartupError(_MISSING) from error
+    path = folder / SIGNATURE_FILE
+    try:
+        read_regular(path, MAX_SIGNATURE_BYTES)
+    except FileNotFoundError as error:
+        msg = f"{folder}: is not signed, and only signed versions are served (EMO_REQUIRE_SIGNATURE)"
+        raise InvalidSignature(msg) from error
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise InvalidSignature(msg) from error
+    _check_regular(folder)
+    config = verifying.Config()
+    if kind == "CERTIFICATE":
+        config.use_certificate_verifier(certificate_chain=[trusted])
+    else:
+        config.use_elliptic_key_verifier(public_key=trusted)
+    try:
+        config.verify(folder, path)
+    except Exception as error:  # the package raises whatever the bundle makes its parsers raise
+        msg = f"{path}: is not a valid signature of this folder by {trusted}: {_reason(error)}"
+        raise InvalidSignature(msg) from error
+
+
+def sign(folder: Path, key: Path, certificates: tuple[Path, ...] = ()) -> Path:
+    """Sign all files of the folder, replacing an old signature, and return the file that holds the new one.
+
+    ``key`` is a PEM file with an unencrypted private key on one of the curves above; the first of ``certificates`` is
+    that of the key, the others lead from it to a root. Raises StartupError.
+    """
+    try:
+        from model_signing import signing  # noqa: PLC0415  # an extra, slow to import
+    except ModuleNotFoundError as error:
+        raise StartupError(_MISSING) from error
+    path = folder / SIGNATURE_FILE
+    _check_regular(folder)
+    config = signing.Config().set_hashing_config(_everything_else())
+    try:
+        if certificates:
+            leaf, *others = certificates
+            config.use_certificate_signer(private_key=key, signing_certificate=leaf, certificate_chain=others)
+        else:
+            config.use_elliptic_key_signer(private_key=key)
+        config.sign(folder, path)
+    except Exception as error:  # as above
+        msg = f"{folder}: cannot be signed with {key}: {_reason(error)}"
+        raise StartupError(msg) from error
+    return path
+
+
+def _everything_else() -> "hashing.Config":
+    """All files of a folder but its signature."""
+    from model_signing import hashing  # noqa: PLC0415  # as above
+
+    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+
+
+def _kind_of(trusted: Path) -> str:
+    try:
+        text = read_regular(trusted, MAX_TRUST_BYTES)
+    except OSError as error:
+        msg = f"{trusted} (EMO_REQUIRE_SIGNATURE): cannot be read: {error.strerror}"
+        raise StartupError(msg) from error
+    for kind in ("CERTIFICATE", "PUBLIC KEY"):
+        if f"-----BEGIN {kind}-----".encode() in text:
+            return kind
+    msg = f"{trusted} (EMO_REQUIRE_SIGNATURE): holds neither a public key nor certificates in PEM"
+    raise StartupError(msg)
+
+
+def _check_regular(folder: Path) -> None:
+    """Refuse what could be read for ever, or from elsewhere."""
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            msg = f"{path}: is neither a file nor a folder, and nothing else can be signed"
+            raise InvalidSignature(msg)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join((str(error) or repr(error)).split())[:500]
