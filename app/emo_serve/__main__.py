@@ -56,11 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, settings)
     except (StartupError, OSError) as error:
-        is_of_file = isinstance(error, OSError) and error.filename
-        sys.stderr.write(f"emo-serve: {f'{error.filename}: {error.strerror}' if is_of_file else error}\n")
+        sys.stderr.write(f"emo-serve: {_said(error)}\n")
         return EXIT_STARTUP
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _said(error: Exception) -> str:
+    """The error in words; of a file without Python's ``[Errno 17]``."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:

@@ -174,7 +174,8 @@ class AsyncClient:
             try:
                 step = steps.send(outcome)
             except StopIteration as ended:
-                return ended.value
+                answer: dict[str, Any] = ended.value
+                return answer
             if isinstance(step, Send):
                 outcome = await self._send(step)
             else:

@@ -172,7 +172,8 @@ class Client:
             try:
                 step = steps.send(outcome)
             except StopIteration as ended:
-                return ended.value
+                answer: dict[str, Any] = ended.value
+                return answer
             if isinstance(step, Send):
                 outcome = self._send(step)
             else:

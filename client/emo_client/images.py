@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +39,9 @@ def encode(picture: Picture) -> bytes:
 def _for_png(image: "PIL.Image.Image") -> "PIL.Image.Image":
     """The picture in a mode that PNG has: CMYK, YCbCr and others become RGB; raises ValueError where none fits."""
     fault = "no pixels" if 0 in image.size else "floating-point pixels" if image.mode == "F" else None
-    if image.mode == "I" and fault is None and not all(0 <= value < 1 << 16 for value in image.getextrema()):
-        fault = "pixels outside 0 to 65535"
+    if image.mode == "I" and fault is None:
+        least, most = cast("tuple[int, int]", image.getextrema())
+        fault = "pixels outside 0 to 65535" if least < 0 or most >= 1 << 16 else None
     if fault:
         msg = f"a picture has pixels of whole numbers of 8 or 16 bits, and this one has {fault}"
         raise ValueError(msg)
