@@ -1,6 +1,7 @@
 import json
 import signal
 import socket
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from emo_serve.__main__ import main, settings_table, workers_of
 from emo_serve.environment import group_of
+from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK
 from emo_serve.settings import SessionOptions, Settings, all_settings
 from tests.serving import emo_serve
 from tests.support import encode_image, plain, write_classifier, write_detector
@@ -229,3 +231,18 @@ def test_mcp_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.delitem(sys.modules, "emo_client.mcp_server", raising=False)
     assert main(["mcp"]) == 1
     assert "pip install 'emo-client[mcp]'" in capsys.readouterr().err
+
+
+def test_streams_that_are_closed_are_no_fault_of_the_command(tmp_path: Path) -> None:
+    write_classifier(tmp_path / "models")
+    (tmp_path / "photo.png").write_bytes(encode_image(plain("red")))
+    command = f"cd {tmp_path} && set -o pipefail && {sys.executable} -m emo_serve predict --models models"
+    for asked, status in (
+        ("photo.png photo.png | head -0", EXIT_OK),
+        ("photo.png >&-", EXIT_OK),
+        ("photo.png 2>&- <&-", EXIT_OK),
+        ("- <&-", EXIT_FAILED_INPUTS),
+    ):
+        done = subprocess.run(["bash", "-c", f"{command} {asked}"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (status, "")
+    assert "The image is empty" in done.stdout

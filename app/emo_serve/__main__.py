@@ -30,6 +30,7 @@ _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0 after a clean stop, 1 where the server cannot run, 2 for wrong usage."""
+    _open_standard_streams()
     options = command_parser().parse_args(arguments)
     if options.command == "settings":
         _print(settings_table())
@@ -55,10 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, settings)
     except (StartupError, OSError) as error:
-        sys.stderr.write(f"emo-serve: {error}\n")
+        sys.stderr.write(f"emo-serve: {_said(error)}\n")
         return EXIT_STARTUP
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _said(error: Exception) -> str:
+    """The error in words; of a file without Python's ``[Errno 17]``."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
@@ -76,7 +84,13 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             return _tune(with_models(settings), full=options.full, as_json=options.json)
         case "serve":
             return _serve(with_models(settings))
-    return _offline(options, with_models(settings))
+    try:
+        status = _offline(options, with_models(settings))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_pipe()
+        return EXIT_OK
+    return status
 
 
 def _offline(options: argparse.Namespace, settings: Settings) -> int:
@@ -107,7 +121,10 @@ def _mcp(url: str, root: Path) -> int:
     except ModuleNotFoundError as error:
         msg = "mcp needs the packages emo-client and mcp: pip install 'emo-client[mcp]'"
         raise StartupError(msg) from error
-    run(url, root)
+    try:
+        run(url, root)
+    except ValueError as error:
+        raise StartupError(str(error)) from error
     return EXIT_OK
 
 
@@ -190,12 +207,25 @@ def settings_table() -> Iterator[str]:
 
 
 def _print(lines: Iterable[str]) -> None:
-    """Write to standard output; a reader that closes the pipe early (``| head``) is no error."""
+    """Write to standard output."""
     try:
         sys.stdout.writelines(lines)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+        _leave_pipe()
+
+
+def _leave_pipe() -> None:
+    """A reader that closed the pipe early (``| head``) is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
+
+
+def _open_standard_streams() -> None:
+    """Let streams that the caller closed (``>&-``) be empty: else the next file that is opened takes their place."""
+    streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}  # in the order of their numbers
+    for name, stream in streams.items():
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 if __name__ == "__main__":

@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def atomic_write(path: Path, text: str) -> None:
-    """Write a file in UTF-8 in one step, safe with concurrent readers and writers; unchanged after an OSError."""
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a file in one step, text in UTF-8, safe with concurrent readers and writers; unchanged after an OSError.
+
+    A link is replaced, and what it points to stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

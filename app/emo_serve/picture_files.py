@@ -1,7 +1,7 @@
 """Picture files in folders: suffixes, and which files count."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FORMATS_OF_PHONES = frozenset({".heic", ".heif", ".hif", ".avif"})
@@ -24,10 +24,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in {"__MACOSX", "@eaDir"}
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files that are not hidden, sub-folders included, in a fixed order; links are followed, each folder once."""
+def files_below(folder: Path, on_fault: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """All files that are not hidden, sub-folders included, in a fixed order; links are followed, each folder once.
+
+    ``on_fault`` gets the error of each folder that cannot be looked into.
+    """
     seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=on_fault, followlinks=True):
         status = os.stat(parent)  # noqa: PTH116  # os.walk gives no Path
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
@@ -37,6 +40,6 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names) if not is_hidden(name))
 
 
-def pictures_below(folder: Path) -> Iterator[Path]:
+def pictures_below(folder: Path, on_fault: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """The pictures among ``files_below``."""
-    return (path for path in files_below(folder) if is_picture(path))
+    return (path for path in files_below(folder, on_fault) if is_picture(path))

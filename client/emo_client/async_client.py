@@ -11,8 +11,9 @@ import httpx
 from emo_client.calls import Limits, Outcome, Send, call
 from emo_client.errors import EmoError, Unreachable
 from emo_client.images import Picture, address_of, encode
-from emo_client.requests import headers_for, parameters
-from emo_client.results import Classification, Detections, ModelInfo, Segmentation
+from emo_client.reading import Body
+from emo_client.requests import checked, headers_for, parameters
+from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
 T = TypeVar("T")
 
@@ -31,7 +32,9 @@ class AsyncClient:
     ) -> None:
         """As ``Client``."""
         self._limits = Limits(timeout, retries)
-        self._http = httpx.AsyncClient(base_url=url, headers=headers_for(api_key), timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=checked(url), headers=headers_for(api_key), timeout=timeout, transport=transport
+        )
 
     async def __aenter__(self) -> Self:
         """Give the client itself."""
@@ -56,7 +59,7 @@ class AsyncClient:
     ) -> Classification:
         """As ``Client.classify``."""
         asked = parameters(model=model, version=version, top_k=top_k, score_threshold=score_threshold)
-        return Classification.model_validate(await self.ask("classify", picture, asked))
+        return read(Classification, await self.ask("classify", picture, asked))
 
     async def detect(
         self,
@@ -80,21 +83,20 @@ class AsyncClient:
             classes=classes,
             class_agnostic=class_agnostic,
         )
-        return Detections.model_validate(await self.ask("detect", picture, asked))
+        return read(Detections, await self.ask("detect", picture, asked))
 
     async def segment(self, picture: Picture, *, model: str | None = None, version: str | None = None) -> Segmentation:
         """As ``Client.segment``."""
         asked = parameters(model=model, version=version)
-        return Segmentation.model_validate(await self.ask("segment", picture, asked))
+        return read(Segmentation, await self.ask("segment", picture, asked))
 
     async def ask(self, task: str, picture: Picture, asked: Mapping[str, Any]) -> dict[str, Any]:
         """As ``Client.ask``."""
-        answer: dict[str, Any] = await self._call("POST", task, asked, await self._encoded(picture))
-        return answer
+        return await self._call("POST", task, asked, await self._encoded(picture))
 
     async def models(self) -> list[ModelInfo]:
         """As ``Client.models``."""
-        return [ModelInfo.model_validate(entry) for entry in (await self._call("GET", "models", {}, None))["models"]]
+        return read(Models, await self._call("GET", "models", {}, None)).models
 
     @overload
     def map(
@@ -125,6 +127,9 @@ class AsyncClient:
         return_exceptions: bool = False,
     ) -> AsyncIterator[T | EmoError | OSError]:
         """As ``Client.map``: ``async for found in client.map(client.detect, paths)``."""
+        if concurrency < 1:
+            msg = f"concurrency is {concurrency}: allowed are 1 and more"
+            raise ValueError(msg)
         running: deque[asyncio.Future[T]] = deque()
         try:
             for picture in pictures:
@@ -147,21 +152,30 @@ class AsyncClient:
         address = address_of(picture)
         if address is None:
             return await asyncio.to_thread(encode, picture)
-        try:
-            async with httpx.AsyncClient(follow_redirects=True, timeout=self._limits.timeout) as http:
-                return (await http.get(address)).raise_for_status().content
-        except httpx.HTTPError as error:
+        seconds = self._limits.timeout
+        try:  # without the key of the server
+            async with (
+                asyncio.timeout(seconds),
+                httpx.AsyncClient(follow_redirects=True, timeout=seconds) as http,
+                http.stream("GET", address) as response,
+            ):
+                return (await _whole(response.raise_for_status())).content
+        except TimeoutError as error:
+            msg = f"{address}: no answer in time"
+            raise Unreachable(msg) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
 
-    async def _call(self, method: str, path: str, params: Mapping[str, Any], content: bytes | None) -> Any:  # noqa: ANN401
+    async def _call(self, method: str, path: str, params: Mapping[str, Any], content: bytes | None) -> dict[str, Any]:
         steps = call(method, path, params, content, self._limits, time.monotonic)
         outcome: Outcome = None
         while True:
             try:
                 step = steps.send(outcome)
             except StopIteration as ended:
-                return ended.value
+                answer: dict[str, Any] = ended.value
+                return answer
             if isinstance(step, Send):
                 outcome = await self._send(step)
             else:
@@ -170,16 +184,29 @@ class AsyncClient:
 
     async def _send(self, step: Send) -> Outcome:
         try:
-            return await self._http.request(
-                step.method,
-                step.path,
-                params=step.params,
-                content=step.content,
-                headers=step.headers,
-                timeout=step.timeout,
-            )
-        except httpx.TransportError as error:
+            async with (
+                asyncio.timeout(step.timeout),
+                self._http.stream(
+                    step.method,
+                    step.path,
+                    params=step.params,
+                    content=step.content,
+                    headers=step.headers,
+                    timeout=step.timeout,
+                ) as response,
+            ):
+                return await _whole(response)
+        except TimeoutError:
+            return httpx.ReadTimeout("no answer in time")
+        except httpx.RequestError as error:
             return error
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    body = Body(response)
+    async for part in response.aiter_bytes():
+        body.add(part)
+    return body.whole()
 
 
 def _failure(future: "asyncio.Future[Any]") -> EmoError | OSError | None:

@@ -6,6 +6,7 @@ answer is final.
 """
 
 import json
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Wait:
 
 
 Step = Send | Wait
-Outcome = httpx.Response | httpx.TransportError | None
+Outcome = httpx.Response | httpx.RequestError | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def call(
     content: bytes | None,
     limits: Limits,
     clock: Callable[[], float],
-) -> Generator[Step, Outcome, Any]:
-    """Give the steps of a call; its value is the JSON of the answer. Raises Problem or Unreachable."""
+) -> Generator[Step, Outcome, dict[str, Any]]:
+    """Give the steps of a call; its value is the JSON object of the answer. Raises Problem or Unreachable."""
     end = clock() + limits.timeout
     for attempt in range(limits.retries + 1):
         left = max(0.001, end - clock())
@@ -79,19 +80,25 @@ def call(
     raise AssertionError  # the last attempt returns or raises
 
 
-def _json(response: httpx.Response) -> Any:  # noqa: ANN401  any JSON
+def _json(response: httpx.Response) -> dict[str, Any]:
     try:
-        return response.json()
-    except ValueError as error:
+        document = response.json()
+    except (ValueError, RecursionError) as error:
         msg = f"{response.url}: the answer is no JSON; is it emo-serve?"
         raise Unreachable(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{response.url}: the answer is no JSON object; is it emo-serve?"
+        raise Unreachable(msg)
+    return document
 
 
 def _problem(response: httpx.Response) -> Problem:
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = {}
+    if response.has_redirect_location:
+        document = {"detail": f"it redirects to {response.headers['Location']}: give that address instead"}
     return Problem(response.status_code, document if isinstance(document, dict) else {})
 
 
@@ -100,11 +107,10 @@ def _asked_to_wait(response: httpx.Response) -> float | None:
     if response.status_code not in _BUSY or "Retry-After" not in response.headers:
         return None
     try:
-        document = json.loads(response.content)
-        return float(document["retry_after_ms"]) / 1000  # the same, before it was rounded up
-    except (KeyError, TypeError, ValueError):
-        pass
-    try:
-        return max(0.0, float(response.headers["Retry-After"]))
-    except ValueError:  # a date: our servers send none
-        return None
+        seconds = float(json.loads(response.content)["retry_after_ms"]) / 1000  # the same, before it was rounded up
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        try:
+            seconds = float(response.headers["Retry-After"])
+        except ValueError:  # a date: our servers send none
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -11,8 +11,9 @@ import httpx
 from emo_client.calls import Limits, Outcome, Send, call
 from emo_client.errors import EmoError, Unreachable
 from emo_client.images import Picture, address_of, encode
-from emo_client.requests import headers_for, parameters
-from emo_client.results import Classification, Detections, ModelInfo, Segmentation
+from emo_client.reading import Body
+from emo_client.requests import checked, headers_for, parameters
+from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
 T = TypeVar("T")
 
@@ -32,10 +33,13 @@ class Client:
         """Ask the server at ``url``, which may have a path.
 
         ``timeout`` is for one picture with all ``retries``, in seconds; the server is told and refuses what it cannot
-        answer in time. The key is by default that in EMO_CLIENT_API_KEY. ``transport`` replaces the network.
+        answer in time. The key is by default that in EMO_CLIENT_API_KEY. ``transport`` replaces the network. Raises
+        ValueError for what is no address or no key.
         """
         self._limits = Limits(timeout, retries)
-        self._http = httpx.Client(base_url=url, headers=headers_for(api_key), timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            base_url=checked(url), headers=headers_for(api_key), timeout=timeout, transport=transport
+        )
 
     def __enter__(self) -> Self:
         """Give the client itself."""
@@ -60,7 +64,7 @@ class Client:
     ) -> Classification:
         """The best classes of a picture; raises Problem, Unreachable, or OSError for a file that cannot be read."""
         asked = parameters(model=model, version=version, top_k=top_k, score_threshold=score_threshold)
-        return Classification.model_validate(self.ask("classify", picture, asked))
+        return read(Classification, self.ask("classify", picture, asked))
 
     def detect(
         self,
@@ -84,21 +88,20 @@ class Client:
             classes=classes,
             class_agnostic=class_agnostic,
         )
-        return Detections.model_validate(self.ask("detect", picture, asked))
+        return read(Detections, self.ask("detect", picture, asked))
 
     def segment(self, picture: Picture, *, model: str | None = None, version: str | None = None) -> Segmentation:
         """The classes that occur in a picture, with masks; raises as ``classify``."""
         asked = parameters(model=model, version=version)
-        return Segmentation.model_validate(self.ask("segment", picture, asked))
+        return read(Segmentation, self.ask("segment", picture, asked))
 
     def ask(self, task: str, picture: Picture, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The server's JSON about a picture; ``task`` is classify, detect or segment. Raises as ``classify``."""
-        answer: dict[str, Any] = self._call("POST", task, asked, self._encoded(picture))
-        return answer
+        return self._call("POST", task, asked, self._encoded(picture))
 
     def models(self) -> list[ModelInfo]:
         """The models that the server has; raises Problem or Unreachable."""
-        return [ModelInfo.model_validate(entry) for entry in self._call("GET", "models", {}, None)["models"]]
+        return read(Models, self._call("GET", "models", {}, None)).models
 
     @overload
     def map(
@@ -153,20 +156,24 @@ class Client:
         address = address_of(picture)
         if address is None:
             return encode(picture)
-        try:
-            return httpx.get(address, follow_redirects=True, timeout=self._limits.timeout).raise_for_status().content
-        except httpx.HTTPError as error:
+        seconds = self._limits.timeout
+        end = time.monotonic() + seconds
+        try:  # without the key of the server
+            with httpx.stream("GET", address, follow_redirects=True, timeout=seconds) as response:
+                return _whole(response.raise_for_status(), end).content
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
 
-    def _call(self, method: str, path: str, params: Mapping[str, Any], content: bytes | None) -> Any:  # noqa: ANN401
+    def _call(self, method: str, path: str, params: Mapping[str, Any], content: bytes | None) -> dict[str, Any]:
         steps = call(method, path, params, content, self._limits, time.monotonic)
         outcome: Outcome = None
         while True:
             try:
                 step = steps.send(outcome)
             except StopIteration as ended:
-                return ended.value
+                answer: dict[str, Any] = ended.value
+                return answer
             if isinstance(step, Send):
                 outcome = self._send(step)
             else:
@@ -174,17 +181,26 @@ class Client:
                 outcome = None
 
     def _send(self, step: Send) -> Outcome:
+        end = time.monotonic() + step.timeout
         try:
-            return self._http.request(
+            with self._http.stream(
                 step.method,
                 step.path,
                 params=step.params,
                 content=step.content,
                 headers=step.headers,
                 timeout=step.timeout,
-            )
-        except httpx.TransportError as error:
+            ) as response:
+                return _whole(response, end)
+        except httpx.RequestError as error:
             return error
+
+
+def _whole(response: httpx.Response, end: float) -> httpx.Response:
+    body = Body(response, end)
+    for part in response.iter_bytes():
+        body.add(part)
+    return body.whole()
 
 
 def _failure(future: "Future[Any]") -> EmoError | OSError | None:

@@ -25,6 +25,10 @@ class Problem(EmoError):
         self.document = dict(document)
         super().__init__(self.detail or self.title)
 
+    def __reduce__(self) -> tuple[type["Problem"], tuple[int, Mapping[str, Any]]]:
+        """So that it passes from one process to another."""
+        return type(self), (self.status, self.document)
+
     @property
     def name(self) -> str:
         """The kind of problem, as in ``image-undecodable``: the last part of ``type``."""

@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ Picture: TypeAlias = "str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray
 """A path or an http(s) address, the bytes of a file, a Pillow image, or an RGB or grey array (H, W[, 3])."""
 
 _ADDRESSES = ("http://", "https://")
+_MODES_OF_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
 def address_of(picture: Picture) -> str | None:
@@ -31,8 +32,22 @@ def encode(picture: Picture) -> bytes:
     if isinstance(picture, str | os.PathLike):
         return Path(picture).read_bytes()
     buffer = io.BytesIO()
-    to_pillow(picture).save(buffer, "PNG", compress_level=1)
+    _for_png(to_pillow(picture)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def _for_png(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """The picture in a mode that PNG has: CMYK, YCbCr and others become RGB; raises ValueError where none fits."""
+    fault = "no pixels" if 0 in image.size else "floating-point pixels" if image.mode == "F" else None
+    if image.mode == "I" and fault is None:
+        least, most = cast("tuple[int, int]", image.getextrema())
+        fault = "pixels outside 0 to 65535" if least < 0 or most >= 1 << 16 else None
+    if fault:
+        msg = f"a picture has pixels of whole numbers of 8 or 16 bits, and this one has {fault}"
+        raise ValueError(msg)
+    if image.mode in _MODES_OF_PNG:
+        return image
+    return image.convert({"I": "I;16", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
 
 
 def to_pillow(picture: Picture) -> "PIL.Image.Image":
@@ -53,7 +68,7 @@ def _checked(array: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
     if shape is None or str(getattr(array, "dtype", "")) != "uint8":
         msg = f"a picture is a path, bytes, a Pillow image or an array of uint8, not {type(array).__name__}"
         raise TypeError(msg)
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)):
-        msg = f"an array of pixels is (H, W), (H, W, 3) or (H, W, 4), not {tuple(shape)}"
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)) or 0 in shape:
+        msg = f"an array of pixels is (H, W), (H, W, 3) or (H, W, 4), and not empty; this one is {tuple(shape)}"
         raise ValueError(msg)
     return array

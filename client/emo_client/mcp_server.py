@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from emo_client.async_client import AsyncClient
 from emo_client.errors import EmoError
 from emo_client.images import address_of
+from emo_client.reading import MOST_BYTES
 from emo_client.results import Classification, Detections, ModelInfo
 
 _INSTRUCTIONS = """Classifies pictures and finds objects in them. A picture is an http(s) address, or the path of a \
@@ -60,6 +61,12 @@ def _allowed(picture: str, root: Path) -> str | Path:
     path = (root / picture).resolve()
     if not path.is_relative_to(root.resolve()):
         msg = f"{picture}: only files in {root} and below may be read"
+        raise ValueError(msg)
+    if not path.is_file():  # a pipe or a device might never end
+        msg = f"{picture}: there is no such file"
+        raise ValueError(msg)
+    if path.stat().st_size > MOST_BYTES:
+        msg = f"{picture}: has more than {MOST_BYTES} bytes"
         raise ValueError(msg)
     return path
 

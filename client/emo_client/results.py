@@ -1,10 +1,11 @@
 """Answers of the server as typed values; coordinates are pixels of the upright image."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from emo_client import convert
+from emo_client.errors import Unreachable
 from emo_client.images import Picture
 
 if TYPE_CHECKING:
@@ -21,6 +22,19 @@ class _Value(BaseModel):
     """Base of the answers; members that newer servers add are ignored."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+V = TypeVar("V", bound=_Value)
+
+
+def read(kind: type[V], document: dict[str, Any]) -> V:
+    """The answer in a JSON object; raises Unreachable for one that is not of emo-serve."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        msg = f"the answer is not of emo-serve: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise Unreachable(msg) from error
 
 
 class ModelReference(_Value):
@@ -149,3 +163,9 @@ class ModelInfo(_Value):
     aliases: list[str] = []
     metrics: dict[str, float] = {}
     intended_use: str = ""
+
+
+class Models(_Value):
+    """All models that the server has."""
+
+    models: list[ModelInfo]

@@ -1,11 +1,14 @@
 """Refusals, retries and deadlines, against a server that the test writes itself."""
 
+import asyncio
 import json
-from collections.abc import Callable
+import pickle
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
-from emo_client import Client, Problem, Unreachable
+from emo_client import AsyncClient, Client, Problem, Unreachable
 
 ANSWER = {"model": {"name": "toy", "version": "1"}, "image": {"width": 2, "height": 2}, "classifications": []}
 BUSY = {"type": "urn:emo-serve:problem:overloaded", "title": "busy", "status": 503, "detail": "too late"}
@@ -126,3 +129,94 @@ def test_members_that_newer_servers_add_are_ignored() -> None:
     server = Server(httpx.Response(200, content=json.dumps({**ANSWER, "new": 1}), headers={}))
     with client_of(server) as client:
         assert client.classify(b"picture").best is None
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "header", "waited"),
+    [("-5", "1", [0.0]), ("NaN", "1", []), ("Infinity", "1", []), ("1" + "0" * 400, "1", [1.0]), ("[]", "2", [2.0])]
+    + [("null", header, []) for header in ("soon", "nan", "inf", "Wed, 21 Oct 2099 07:28:00 GMT")],
+)
+def test_a_nonsensical_time_to_wait_is_no_fault_of_the_client(
+    milliseconds: str, header: str, waited: list[float], waits: list[float]
+) -> None:
+    body = f'{{"detail": "busy", "retry_after_ms": {milliseconds}}}'
+    refusal = httpx.Response(503, headers={"Retry-After": header}, content=body)
+    with client_of(Server(refusal, good())) as client:
+        if waited:
+            client.classify(b"picture")
+        else:
+            with pytest.raises(Problem, match="busy"):
+                client.classify(b"picture")
+    assert waits == waited
+
+
+def test_a_redirect_is_not_followed_with_the_key_and_names_where_to(waits: list[float]) -> None:
+    server = Server(httpx.Response(308, headers={"Location": "https://elsewhere/vision/models"}))
+    with client_of(server) as client, pytest.raises(Problem, match="redirects to https://elsewhere/vision/models"):
+        client.models()
+    assert len(server.requests) == 1
+    assert waits == []
+
+
+@pytest.mark.parametrize("body", ["[]", '"x"', "{}", '{"models": [{"name": 1}]}', "[" * 100_000])
+def test_json_of_another_server_is_named(body: str) -> None:
+    with client_of(Server(httpx.Response(200, text=body))) as client, pytest.raises(Unreachable, match="emo-serve"):
+        client.models()
+
+
+def test_an_answer_that_cannot_be_decoded_is_no_answer(waits: list[float]) -> None:
+    broken = httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=iter([b"no gzip"]))
+    with client_of(Server(broken, good())) as client:
+        assert client.classify(b"picture").best is None
+    assert len(waits) == 1
+
+
+def drip() -> Iterator[bytes]:
+    while True:
+        time.sleep(0.05)
+        yield b" "
+
+
+async def drip_later() -> AsyncIterator[bytes]:
+    while True:
+        await asyncio.sleep(0.05)
+        yield b" "
+
+
+def test_an_answer_that_never_ends_is_given_up_in_time() -> None:
+    server = Server(httpx.Response(200, content=drip()))
+    with client_of(server, timeout=0.3) as client, pytest.raises(Unreachable, match="in time"):
+        client.classify(b"picture")
+
+    async def ask() -> None:
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, content=drip_later()))
+        async with AsyncClient("http://server", timeout=0.3, transport=transport) as client:
+            with pytest.raises(Unreachable, match="in time"):
+                await client.classify(b"picture")
+
+    asyncio.run(ask())
+
+
+def test_errors_pass_from_one_process_to_another() -> None:
+    for error in (Problem(503, BUSY), Unreachable("gone")):
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+        assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://server", "http://", "http://a:port", "/x"])
+def test_what_is_no_address_of_a_server_is_named(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="is no address"):
+            kind(url)
+
+
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("geheim-ü", "geheim\nX: y"):
+        with pytest.raises(ValueError, match="allowed are printable ASCII characters") as refused:
+            Client("http://server", api_key=key)
+        assert "geheim" not in str(refused.value)
+    monkeypatch.setenv("EMO_CLIENT_API_KEY", "from-a-file\n")
+    server = Server(good())
+    with client_of(server) as client:
+        client.classify(b"picture")
+    assert server.requests[0].headers["Authorization"] == "Bearer from-a-file"

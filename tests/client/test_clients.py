@@ -1,7 +1,9 @@
 """Both clients against a real server."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +44,50 @@ def test_an_address_is_fetched_by_the_client(client: Client, server: Running) ->
         client.classify(f"{server.url}/livez")
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4), np.float32), np.zeros((2, 4, 4, 3), np.uint8), 7])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16"])
+def test_a_pillow_image_may_have_any_mode_of_whole_numbers(client: Client, mode: str) -> None:
+    assert client.classify(Image.new(mode, (8, 6))).image.model_dump() == {"width": 8, "height": 6}
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *(np.zeros((4, 4), np.float32), np.zeros((2, 4, 4, 3), np.uint8), np.zeros((0, 4, 3), np.uint8)),
+        *(7, Image.new("F", (4, 4)), Image.new("RGB", (0, 4)), Image.new("I", (4, 4), 1 << 16)),
+    ],
+)
 def test_what_is_no_picture_is_refused_before_it_is_sent(client: Client, picture: object) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"(a picture is|an array of pixels is)"):
+    with pytest.raises((TypeError, ValueError), match=r"(a picture (is|has)|an array of pixels is)"):
         client.classify(picture)  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_key_of_the_server_goes_to_the_server_only(server: Running) -> None:
+    seen: list[dict[str, str]] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(dict(self.headers))
+            self.send_response(302 if self.path == "/photo" else 200)
+            self.send_header("Location", "/moved")
+            self.end_headers()
+            self.wfile.write(encode_image(plain("blue")))
+
+        def log_message(self, *_: object) -> None:
+            """Keep the output of the tests clean."""
+
+    async def ask(address: str) -> None:
+        async with AsyncClient(server.url, api_key="secret") as client:
+            assert (await client.classify(address)).classifications[0].name == "blue"
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{elsewhere.server_port}/photo"
+        with Client(server.url, api_key="secret") as client:
+            assert client.classify(address).classifications[0].name == "blue"
+        asyncio.run(ask(address))
+        elsewhere.shutdown()
+    assert len(seen) == 4
+    assert not any("Authorization" in headers for headers in seen)
 
 
 def test_parameters_reach_the_server(client: Client) -> None:
@@ -94,6 +136,19 @@ def test_many_pictures_are_not_read_ahead_without_bound(client: Client) -> None:
     answers = client.map(client.classify, pictures(), concurrency=2)
     next(answers)
     assert taken <= 4
+
+
+def test_no_request_at_a_time_is_refused(client: Client, server: Running) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        list(client.map(client.classify, [b""], concurrency=0))
+
+    async def ask() -> None:
+        async with AsyncClient(server.url) as other:
+            async for _ in other.map(other.classify, [b""], concurrency=0):
+                pass
+
+    with pytest.raises(ValueError, match="allowed are 1 and more"):
+        asyncio.run(ask())
 
 
 def test_the_asynchronous_client_answers_the_same(server: Running) -> None:

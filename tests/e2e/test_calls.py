@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
+from emo_serve.manifest import sha256_of
 from tests.e2e.conftest import opened
-from tests.e2e.looking import MIXED, answer_of, choose, only, panel, pick, png, rows, settled, slide
+from tests.e2e.looking import MIXED, answer_of, choose, frame, only, panel, pick, png, rows, settled, slide
 from tests.serving import Running, running, settings_for
 from tests.support import encode_image, write_detector
 
@@ -46,6 +47,32 @@ def test_the_call_runs_as_it_stands_and_gets_the_answer_that_is_shown(
     answer = json.loads(result.stdout) if language == "curl" else eval(result.stdout)  # noqa: S307  a dict's repr
     assert answer == answer_of(panel(asked))
     assert len(answer["detections"]) == 2
+
+
+@pytest.mark.parametrize("language", ["curl", "Python"])
+def test_names_may_have_markup_and_commas(browser: Browser, tmp_path: Path, language: str) -> None:
+    folder = write_detector(tmp_path / "models")
+    names = ("<img src=x onerror=alert(1)>, red", "'; alert(1) //, green", "blue")
+    before = sha256_of(folder / "labels.txt")
+    (folder / "labels.txt").write_text("\n".join(names) + "\n")
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before, sha256_of(folder / "labels.txt")))
+    photo = "<b>photo</b>.png".replace("/", "")
+    (tmp_path / photo).write_bytes(encode_image(MIXED))
+    with running(settings_for(tmp_path / "models")) as server, opened(browser, server.url) as page:
+        choose(page, png(photo))
+        field = page.get_by_role("group", name="Objects").get_by_label("Only these classes")
+        for name in names[:2]:
+            field.fill(name)
+            field.press("Enter")
+        frame(page)
+        assert {name for name, _ in rows(panel(page))} == set(names[:2])
+        assert page.locator("main b, main img[onerror]").count() == page.locator(".legend b, .sums b").count()
+        text = code(page, language)
+        command = ["sh", "-c", text] if language == "curl" else [sys.executable, "-c", text]
+        result = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        answer = json.loads(result.stdout) if language == "curl" else eval(result.stdout)  # noqa: S307  a dict's repr
+        assert answer == answer_of(panel(page))
 
 
 def test_the_call_in_javascript_gets_the_answer_that_is_shown(asked: Page) -> None:
@@ -101,6 +128,42 @@ def test_a_server_that_is_gone_is_a_problem_and_not_silence(browser: Browser, mo
     choose(page, png("mixed.png"))
     expect(panel(page).get_by_role("alert")).to_contain_text("The server cannot be reached")
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("type_of_answer", "status", "said"),
+    [
+        ("text/html", 200, "This is no answer of the server"),
+        ("text/html", 502, "502"),
+        ("application/problem+json", 503, "This is no answer of the server"),
+    ],
+)
+def test_what_a_proxy_answers_instead_of_the_server_is_a_problem(
+    browser: Browser, server: Running, type_of_answer: str, status: int, said: str
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#status", state="attached")
+
+    def answer(route: Route) -> None:
+        route.fulfill(status=status, content_type=type_of_answer, body="<p>Log in</p>")
+
+    page.route("**/detect?*", answer)
+    choose(page, png("mixed.png"))
+    only(page, "toy-detector")
+    expect(panel(page).get_by_role("alert")).to_contain_text(said)
+    page.route("**/models", answer)
+    page.reload()
+    expect(page.locator("#trouble")).to_contain_text(said)
+    context.close()
+
+
+def test_a_sample_that_cannot_be_had_is_a_problem(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url) as page:
+        page.route("**/cat.jpg", lambda route: route.fulfill(status=404))
+        page.get_by_role("button", name="A cat").click()
+        expect(page.locator("#trouble")).to_contain_text("The sample cannot be loaded")
 
 
 @pytest.fixture

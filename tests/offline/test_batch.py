@@ -1,4 +1,6 @@
 import json
+import os
+import resource
 import signal
 import subprocess
 import time
@@ -225,3 +227,31 @@ def test_two_processes_do_not_work_on_one_job(models: Path, tmp_path: Path) -> N
     finally:
         first.terminate()
         first.communicate(timeout=30)
+
+
+def test_a_name_that_is_no_utf_8_has_a_row(models: Path, tmp_path: Path) -> None:
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    path.rename(path.with_name(os.fsdecode(b"a\xff.png")))
+    out = tmp_path / "out"
+    assert main(["batch", str(tmp_path / "photos"), "--out", str(out), "--models", str(models)]) == EXIT_OK
+    assert [row["input"] for row in rows_of(out)] == [rf"{tmp_path}/photos/a\xff.png"]
+
+
+def test_a_shard_that_cannot_be_written_is_named_and_leaves_nothing_half(
+    models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 200)
+    out = tmp_path / "out"
+    arguments = ["batch", str(tmp_path / "photos"), "--out", str(out), "--models", str(models), "--processes", "1"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a full disk; the process inherits it
+    try:
+        assert main(arguments) == EXIT_STARTUP
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    errors = capfd.readouterr().err
+    assert "part-00000-of-00001.jsonl: cannot be written: File too large; run it again to go on" in errors
+    assert "Traceback" not in errors
+    assert not list(out.glob("*part-*"))
+    assert main(arguments) == EXIT_OK
+    assert len(rows_of(out)) == 200

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -204,3 +205,86 @@ def test_the_answers_of_a_server_are_drawn_as_those_of_a_model_here(models: Path
     assert drawn == {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
     assert len(drawn) == (4 if task == "segment" else 2)
     assert drawn["four.png"] != (folder / "four.png").read_bytes()
+
+
+@pytest.mark.parametrize("there", ["photos", "link", "photos/../photos"])
+def test_drawings_do_not_go_where_they_could_replace_the_photos(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], there: str
+) -> None:
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    (tmp_path / "link").symlink_to("photos")
+    before = path.read_bytes()
+    (tmp_path / "list.txt").write_text("photos/0000.png\n")
+    for argument in ("photos", "photos/0000.png", "list.txt"):
+        arguments = ["predict", str(tmp_path / argument), "--models", str(models), "--save", str(tmp_path / there)]
+        assert main(arguments) == EXIT_USAGE
+        assert "choose another folder" in capsys.readouterr().err
+        assert path.read_bytes() == before
+
+
+def test_drawings_below_the_photos_are_no_photos_of_the_next_run(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    write_pictures(photos, 2)
+    for _ in range(2):
+        arguments = ["predict", str(photos), "--models", str(models), "--save", str(photos / "drawn"), "--json"]
+        assert main(arguments) == EXIT_OK
+        assert len(rows(capsys)) == 2
+    assert sorted(path.name for path in (photos / "drawn").iterdir()) == ["0000.png", "0001.png"]
+
+
+def test_no_two_pictures_are_drawn_to_one_file(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name for name in ("a/x.png", "b/x.png", "c/x-2.png", "d/x.png")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(encode_image(plain("red")))
+    save = ["--save", str(tmp_path / "out")]
+    assert main(["predict", *map(str, paths), "--models", str(models), *save, "--json"]) == EXIT_OK
+    saved = [Path(str(row["saved"])).name for row in rows(capsys)]
+    assert saved == ["x.png", "x-2.png", "x-2-2.png", "x-3.png"]
+
+
+def test_a_drawing_that_cannot_be_written_is_an_error_and_a_link_is_not_followed(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 2)
+    out = tmp_path / "out"
+    (out / "0000.png").mkdir(parents=True)
+    (tmp_path / "original.png").write_bytes(b"mine")
+    (out / "0001.png").symlink_to(tmp_path / "original.png")
+    arguments = ["predict", str(tmp_path / "photos"), "--models", str(models), "--save", str(out), "--json"]
+    assert main(arguments) == EXIT_FAILED_INPUTS
+    first, second = rows(capsys)
+    assert first["error"] == f"{out / '0000.png'} cannot be written: Is a directory"
+    assert second["saved"] == str(out / "0001.png")
+    assert (tmp_path / "original.png").read_bytes() == b"mine"
+    assert sorted(path.name for path in out.iterdir()) == ["0000.png", "0001.png"]
+
+
+def test_a_name_of_any_bytes_has_an_answer_and_takes_one_line(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in (b"a\xff.png", b"b\n\x1b[31m.png"):
+        (tmp_path / "photos" / os.fsdecode(name)).write_bytes(encode_image(plain("red")))
+    arguments = ["predict", str(tmp_path / "photos"), "--models", str(models), "--top-k", "1"]
+    assert main([*arguments, "--json", "--save", str(tmp_path / "out")]) == EXIT_OK
+    assert [row["input"] for row in rows(capsys)] == [
+        rf"{tmp_path}/photos/a\xff.png",
+        f"{tmp_path}/photos/b\n\x1b[31m.png",
+    ]
+    assert main(arguments) == EXIT_OK
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_folder_for_drawings_that_is_a_file_is_named(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    (tmp_path / "out").touch()
+    status = main(["predict", str(tmp_path / "photos"), "--models", str(models), "--save", str(tmp_path / "out")])
+    assert status == EXIT_STARTUP
+    assert capsys.readouterr().err == f"emo-serve: {tmp_path / 'out'}: File exists\n"

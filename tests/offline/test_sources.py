@@ -1,4 +1,6 @@
 import io
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -108,3 +110,59 @@ def test_ffmpeg_ends_when_its_frames_are_no_longer_wanted(tmp_path: Path, monkey
     reading.close()  # type: ignore[attr-defined]  # a generator
     pid = (tmp_path / "pid").read_text().strip()
     assert subprocess.run(["kill", "-0", pid], check=False, capture_output=True).returncode != 0
+
+
+def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    (found,) = find_sources([str(tmp_path)])
+    with pytest.raises(OSError, match="it is a FIFO"):
+        found.read(10)
+
+
+@pytest.mark.parametrize("argument", ["empty", "empty/*", "none.txt", "folders/*", ""])
+def test_what_holds_no_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "empty/.hidden.jpg", "none.txt", "folders/a/notes.md")
+    with pytest.raises(FileNotFoundError, match=re.escape(argument or "''")):
+        named(argument)
+
+
+def test_a_mistyped_name_is_said_before_any_picture_is_given(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    with pytest.raises(FileNotFoundError):
+        find_sources([str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")])
+
+
+def test_a_folder_that_is_left_out_gives_nothing_unless_it_is_named_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "drawn/b.jpg", "drawn/below/c.jpg")
+    drawn = tmp_path / "drawn"
+    assert [source.stem for source in find_sources([str(tmp_path)], left_out=drawn)] == ["a"]
+    assert [source.stem for source in find_sources([str(drawn)], left_out=drawn)] == ["b", "c"]
+    assert [source.stem for source in find_sources([str(drawn / "below")], left_out=drawn)] == ["c"]
+
+
+def test_a_name_that_is_no_utf_8_is_text_in_the_output(tmp_path: Path) -> None:
+    name = os.fsdecode(b"a\xff.jpg")
+    touch(tmp_path, name)
+    (found,) = find_sources([str(tmp_path)])
+    assert found.name == rf"{tmp_path}/a\xff.jpg"
+    assert found.read(10) == b""
+
+
+def test_a_name_in_a_list_may_contain_what_only_unicode_takes_for_a_line_end(tmp_path: Path) -> None:
+    touch(tmp_path, "a\u2028b.jpg")
+    (tmp_path / "list.txt").write_text("a\u2028b.jpg\n", encoding="utf-8")
+    assert named(tmp_path / "list.txt") == ["a\u2028b.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into everything")
+def test_a_folder_that_cannot_be_looked_into_is_an_error_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "closed/b.jpg")
+    (tmp_path / "closed").chmod(0)
+    try:
+        readable, closed = find_sources([str(tmp_path)])
+        assert (readable.stem, closed.name) == ("a", str(tmp_path / "closed"))
+        with pytest.raises(PermissionError):
+            closed.read(10)
+    finally:
+        (tmp_path / "closed").chmod(0o700)

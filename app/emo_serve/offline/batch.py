@@ -47,7 +47,7 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
     writer_for(options.format, artefact.manifest.task, artefact.labels)  # says now what does not fit
     try:
         sources = list(find_sources(options.inputs, videos=False))
-    except (OSError, ValueError) as error:
+    except ValueError as error:  # of a list
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_STARTUP
     output = OutputFolder(options.out, _job(options, artefact, parameters, sources), SUFFIXES[options.format])
@@ -88,7 +88,7 @@ def _compute(output: OutputFolder, work: Work, sources: Sequence[Source], option
     too_many_failed = False
     with _stop_signals() as signals, _workers(work, count) as workers:
         for worker in workers:
-            worker.link.send(missing.popleft())
+            worker.send(missing.popleft())
         busy = {worker.link: worker for worker in workers}
         while busy:
             for link in wait(list(busy)):
@@ -98,7 +98,7 @@ def _compute(output: OutputFolder, work: Work, sources: Sequence[Source], option
                 is_judged = progress.done >= min(_JUDGED_FROM, progress.total)
                 too_many_failed |= is_judged and progress.failure_rate > options.max_failure_rate
                 if report.is_written and missing and not signals and not too_many_failed:
-                    worker.link.send(missing.popleft())
+                    worker.send(missing.popleft())
                 elif report.is_written:
                     del busy[worker.link]
         progress.close()
@@ -119,18 +119,27 @@ class _Worker:
     process: BaseProcess
     link: Connection
 
+    def send(self, shard: Shard) -> None:
+        """Let it compute a shard; raises StartupError if it has ended."""
+        try:
+            self.link.send(shard)
+        except BrokenPipeError as error:
+            raise self._ended() from error
+
     def receive(self) -> Report:
-        """The next report; raises StartupError if it cannot load the model, or has ended."""
+        """The next report; raises StartupError if it cannot load the model or write a shard, or has ended."""
         try:
             report: Report | str = self.link.recv()
-        except EOFError as error:
-            self.process.join()
-            status = self.process.exitcode
-            msg = f"a process ended with status {status}; what is finished is kept: run it again to go on"
-            raise StartupError(msg) from error
+        except (EOFError, ConnectionResetError) as error:
+            raise self._ended() from error
         if isinstance(report, str):
             raise StartupError(report)
         return report
+
+    def _ended(self) -> StartupError:
+        self.process.join()
+        status = self.process.exitcode
+        return StartupError(f"a process ended with status {status}; what is finished is kept: run it again to go on")
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Job:
 
 def inputs_digest(sources: Sequence[Source]) -> str:
     """SHA-256 of the names of the inputs, in order."""
-    return hashlib.sha256("\0".join(source.name for source in sources).encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256("\0".join(source.name for source in sources).encode()).hexdigest()
 
 
 class OutputFolder:

@@ -13,10 +13,10 @@ from pydantic_core import to_json
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.errors import InvalidParameter, ServiceError, StartupError
-from emo_serve.offline.drawing import Drawings
+from emo_serve.offline.drawing import Drawings, refuse_folder_of_inputs
 from emo_serve.offline.parameters import given_parameters, parameters_of
 from emo_serve.offline.predictor import find_artefact, load_predictor
-from emo_serve.offline.sources import Source, ask_about, find_sources
+from emo_serve.offline.sources import Source, as_text, ask_about, find_sources
 from emo_serve.offline.table import lines_of
 from emo_serve.prefetch import prefetch
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
@@ -31,6 +31,7 @@ Row = dict[str, Any]
 
 Ask = Callable[[bytes], Row]
 """An encoded picture -> its answer; raises ServiceError."""
+_MOST_SENT_BYTES = 256 * 1024 * 1024
 
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
@@ -38,20 +39,21 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
 
     It is 1 if the model cannot be loaded or an argument names nothing, 2 for options that do not fit.
     """
-    drawings = Drawings(options.save, image_limits(settings)) if options.save else None
     with ExitStack() as stack:
         try:
-            ask, most = _from_server(options, stack) if options.url else _from_model(options, settings)
+            found = find_sources(options.inputs, left_out=options.save)
+            if options.save:
+                paths = find_sources(options.inputs, videos=False, left_out=options.save)
+                refuse_folder_of_inputs(options.save, paths)
+            ask, most = _from_model(options, settings) if options.url is None else _from_server(options, stack)
+            drawings = Drawings(options.save, image_limits(settings)) if options.save else None
+            sources = ((source, drawings.stem_for(source) if drawings else None) for source in found)
+            rows = prefetch(partial(_row, ask, most, drawings), sources, usable_cores())
+            failed = _show(rows, as_json=options.json)
         except InvalidParameter as error:
             sys.stderr.write(f"emo-serve: {error}\n")
             return EXIT_USAGE
-        sources = ((source, drawings.stem_for(source) if drawings else None) for source in find_sources(options.inputs))
-        try:
-            rows = prefetch(partial(_row, ask, most, drawings), sources, usable_cores())
-            failed = _show(rows, as_json=options.json)
-        except (OSError, ValueError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
+        except ValueError as error:  # of a list or a video
             sys.stderr.write(f"emo-serve: {error}\n")
             return EXIT_STARTUP
     return EXIT_FAILED_INPUTS if failed else EXIT_OK
@@ -67,7 +69,7 @@ def _show(rows: Iterator[Row], *, as_json: bool) -> int:
     return failed
 
 
-def _from_model(options: argparse.Namespace, settings: Settings) -> tuple[Ask, int | None]:
+def _from_model(options: argparse.Namespace, settings: Settings) -> tuple[Ask, int]:
     """A model in this process, and the most bytes that it takes.
 
     Raises StartupError, or InvalidParameter for options that do not fit it.
@@ -78,36 +80,43 @@ def _from_model(options: argparse.Namespace, settings: Settings) -> tuple[Ask, i
     return lambda data: predictor.document(predictor.predict(data, parameters)), predictor.limits.max_bytes
 
 
-def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, int | None]:
+def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, int]:
     """A running server, which says itself how much it takes; raises StartupError if there is none."""
     try:
         from emo_client import Client, EmoError  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
         msg = "--url needs the package emo-client: pip install emo-client"
         raise StartupError(msg) from error
-    client, given = stack.enter_context(Client(options.url)), given_parameters(options)
+    given = given_parameters(options)
     try:
+        client = stack.enter_context(Client(options.url))
         task = options.task or _task_of(client.models(), options.model)
+    except ValueError as error:
+        msg = f"--url: {error}"
+        raise InvalidParameter(msg) from error
     except EmoError as error:
         msg = f"{options.url}: {error}"
         raise StartupError(msg) from error
 
     def ask(data: bytes) -> Row:
+        if len(data) > _MOST_SENT_BYTES:
+            msg = f"The image has more than {_MOST_SENT_BYTES} bytes, and so much is not sent."
+            raise ServiceError(msg)
         try:
             return client.ask(task, data, given)
         except EmoError as error:
             raise ServiceError(str(error)) from error
 
-    return ask, None
+    return ask, _MOST_SENT_BYTES
 
 
-def _row(ask: Ask, most: int | None, drawings: Drawings | None, item: tuple[Source, Path | None]) -> Row:
+def _row(ask: Ask, most: int, drawings: Drawings | None, item: tuple[Source, Path | None]) -> Row:
     """The row of a picture, which is drawn, where there are drawings, to a path that lacks only its suffix."""
     source, stem = item
 
     def answer(data: bytes) -> Row:
         document = ask(data)
-        saved = {"saved": str(drawings.save(stem, data, document))} if drawings and stem else {}
+        saved = {"saved": as_text(drawings.save(stem, data, document))} if drawings and stem else {}
         return {**document, **saved}
 
     found, error = ask_about(source, most, answer)

@@ -1,14 +1,16 @@
 """Arguments of a command line -> the pictures that they name, in a fixed order."""
 
 import glob
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from emo_serve.errors import ServiceError
-from emo_serve.files import read_regular
+from emo_serve.files import open_regular, read_regular
 from emo_serve.offline.video import VIDEOS, frames
 from emo_serve.picture_files import pictures_below
 
@@ -20,30 +22,39 @@ _MOST_LIST_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One picture: its name in the output, and where its bytes are."""
+    """One picture: its name in the output, and where its bytes are: in a file, here, or on standard input."""
 
     name: str
     path: Path | None = None
     data: bytes | None = None
     stem: str = "stdin"
     """Of files that are written about it."""
+    fault: OSError | None = None
+    """Why there are no bytes, of a folder that cannot be looked into."""
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> "Source":
         """The picture in a file, by default named by its path."""
-        return cls(name or str(path), path, stem=path.stem)
+        return cls(as_text(name or path), path, stem=path.stem)
 
-    def read(self, most: int | None = None) -> bytes:
-        """The encoded picture; of a larger file ``most`` bytes and one more. Raises OSError if it cannot be read."""
+    def read(self, most: int) -> bytes:
+        """The encoded picture; of a larger one ``most`` bytes and one more. Raises OSError if it cannot be read."""
+        if self.fault is not None:
+            raise self.fault
+        if self.data is not None:
+            return self.data
         if self.path is None:
-            return self.data or b""
-        with self.path.open("rb") as file:
-            return file.read() if most is None else file.read(most + 1)
+            return sys.stdin.buffer.read(most + 1)
+        with open_regular(self.path) as file:
+            return file.read(most + 1)
 
 
-def ask_about(
-    source: Source, most: int | None, ask: Callable[[bytes], dict[str, Any]]
-) -> tuple[dict[str, Any], str | None]:
+def as_text(path: str | Path) -> str:
+    r"""The path as output has it: bytes of a name that are not UTF-8 become ``\xff``, which JSON can hold."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def ask_about(source: Source, most: int, ask: Callable[[bytes], dict[str, Any]]) -> tuple[dict[str, Any], str | None]:
     """The answer of ``ask`` about the picture, or an empty one and why there is none; ``most`` as for ``read``."""
     try:
         return ask(source.read(most)), None
@@ -53,33 +64,56 @@ def ask_about(
         return {}, f"cannot be read: {error.strerror or error}"
 
 
-def find_sources(arguments: Sequence[str], *, videos: bool = True) -> Iterator[Source]:
+def find_sources(arguments: Sequence[str], *, videos: bool = True, left_out: Path | None = None) -> Iterator[Source]:
     """The pictures of files, whole folders, quoted patterns, ``.txt`` lists, ``-`` and, frame by frame, videos.
 
-    Folders are sorted, hidden files left out, and other files in them passed over. A list has a path a line, relative
-    to its own folder. Raises FileNotFoundError, which names the argument, for what is not there, and OSError or
-    ValueError for lists and videos that cannot be read.
+    Folders are sorted, hidden files and the folder ``left_out`` left out, and other files in them passed over. A list
+    has a path a line, relative to its own folder. Raises FileNotFoundError at once, which names the argument, for what
+    is not there or holds no picture, and OSError or ValueError for lists and videos that cannot be read.
     """
-    for argument in arguments:
-        path = Path(argument)
-        if argument == STANDARD_INPUT:
-            yield Source(argument, data=sys.stdin.buffer.read())
-        elif path.is_dir():
-            yield from (Source.of(found) for found in pictures_below(path))
-        elif path.suffix.lower() == ".txt" and path.is_file():
-            yield from _listed(path)
-        elif path.exists():
-            yield from _file(path, videos=videos)
-        elif found := sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207  # absolute patterns too
-            yield from (Source.of(Path(name)) for name in found if Path(name).is_file())
-        else:
-            msg = f"{argument}: there is no such file or folder, and no file matches it"
-            raise FileNotFoundError(msg)
+    return chain.from_iterable([_sources(argument, videos, left_out) for argument in arguments])
+
+
+def _sources(argument: str, videos: bool, left_out: Path | None) -> Iterable[Source]:  # noqa: FBT001  # as given
+    path = Path(argument)
+    if argument == STANDARD_INPUT:
+        return [Source(argument)]
+    if argument and path.is_dir():
+        return _at_least_one(argument, _below(path, left_out))
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return _at_least_one(argument, _listed(path))
+    if argument and path.exists():
+        return _file(path, videos=videos)
+    if found := sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207  # absolute patterns too
+        return _at_least_one(argument, (Source.of(Path(name)) for name in found if Path(name).is_file()))
+    msg = f"{argument or repr(argument)}: there is no such file or folder, and no file matches it"
+    raise FileNotFoundError(msg)
+
+
+def _at_least_one(argument: str, sources: Iterator[Source]) -> Iterator[Source]:
+    first = next(sources, None)
+    if first is None:
+        msg = f"{argument}: there is no picture in it"
+        raise FileNotFoundError(msg)
+    return chain([first], sources)
+
+
+def _below(folder: Path, left_out: Path | None) -> Iterator[Source]:
+    """The pictures in a folder, and then the folders in it that cannot be looked into."""
+    faults: list[OSError] = []
+    hidden = left_out.resolve() if left_out else None
+    if hidden and folder.resolve() not in hidden.parents:
+        hidden = None
+    for path in pictures_below(folder, faults.append):
+        if hidden is None or not path.parent.resolve().is_relative_to(hidden):
+            yield Source.of(path)
+    for fault in faults:
+        yield Source(as_text(fault.filename), fault=fault)
 
 
 def _listed(path: Path) -> Iterator[Source]:
     try:
-        lines = read_regular(path, _MOST_LIST_BYTES).decode("utf-8-sig").splitlines()
+        lines = read_regular(path, _MOST_LIST_BYTES).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         msg = f"{path}: a list of pictures has to be UTF-8, a path a line"
         raise ValueError(msg) from error
@@ -91,6 +125,6 @@ def _listed(path: Path) -> Iterator[Source]:
 def _file(path: Path, *, videos: bool) -> Iterator[Source]:
     if videos and path.suffix.lower() in VIDEOS:
         for number, frame in enumerate(frames(path)):
-            yield Source(f"{path}#{number}", data=frame, stem=f"{path.stem}-{number}")
+            yield Source(f"{as_text(path)}#{number}", data=frame, stem=f"{path.stem}-{number}")
     else:
         yield Source.of(path)

@@ -53,7 +53,7 @@ class Report:
 def compute_shards(work: Work, link: Connection) -> None:
     """Compute each shard that comes through ``link``, and report; return when the other end is closed.
 
-    A model that cannot be loaded is reported by its fault, as text.
+    A model that cannot be loaded, or a shard that cannot be written, is reported by its fault, as text.
 
     Signals for the whole process group are left to the parent, which lets shards end first.
     """
@@ -75,10 +75,16 @@ def compute_shards(work: Work, link: Connection) -> None:
                 rows.append(row)
                 report.add(failed=row["error"] is not None)
             partial = shard.path.with_name(f".{shard.path.name}.{os.getpid()}")
-            write(partial, shard.start, rows)
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(shard.path)
+            try:
+                write(partial, shard.start, rows)
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+                partial.replace(shard.path)
+            except OSError as error:
+                with suppress(OSError):
+                    partial.unlink()
+                link.send(f"{shard.path}: cannot be written: {error.strerror or error}; run it again to go on")
+                return
             report.send(is_written=True)
 
 

@@ -22,13 +22,13 @@ export class Server {
 
   /** What is served, a summary for each version of each model; raises Problem. */
   async models() {
-    return (await (await this.#call("models")).json()).models;
+    return (await contentOf(await this.#call("models"))).models;
   }
 
   /** One version in full: its labels and its manifest; raises Problem. */
   async describe({ name, version }) {
     const query = new URLSearchParams({ version });
-    return (await this.#call(`models/${encodeURIComponent(name)}?${query}`)).json();
+    return contentOf(await this.#call(`models/${encodeURIComponent(name)}?${query}`));
   }
 
   /** The model's answer about an image, with the stages of the server and the milliseconds here; raises Problem. */
@@ -37,7 +37,7 @@ export class Server {
     const headers = { "Content-Type": mediaType(image) };
     const began = performance.now();
     const response = await this.#call(`${path}?${query}`, { method: "POST", body: image, headers, signal });
-    const answer = await response.json();
+    const answer = await contentOf(response);
     const roundTrip = performance.now() - began;
     return { answer, stages: readServerTiming(response.headers.get("Server-Timing") ?? ""), roundTrip };
   }
@@ -59,9 +59,20 @@ export class Server {
 /** The media type by which an image is sent; its content decides anyway. */
 export const mediaType = (image) => (image.type.startsWith("image/") ? image.type : "application/octet-stream");
 
+/** The JSON of an answer; raises Problem for anything else, as a page to log in that a proxy sent instead. */
+async function contentOf(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (error.name !== "SyntaxError") throw new Problem({ title: "The answer broke off", detail: error.message });
+    throw new Problem({ title: "This is no answer of the server", detail: "Something in front of it answered." });
+  }
+}
+
 async function problemOf(response) {
   const type = response.headers.get("Content-Type") ?? "";
-  if (type.startsWith("application/problem+json")) return new Problem(await response.json());
+  if (type.startsWith("application/problem+json")) return new Problem(await contentOf(response));
   const title = `${response.status} ${response.statusText}`.trim();
   return new Problem({ title, status: response.status, detail: "Something in front of the server said so." });
 }

@@ -1,6 +1,6 @@
 // Puts the page together: what is served, the views, and what buttons do.
 
-import { Server } from "./api.js";
+import { Problem, Server } from "./api.js";
 import { Asking } from "./asking.js";
 import { Camera } from "./camera.js";
 import { Controls } from "./controls.js";
@@ -164,7 +164,7 @@ function toggleTheme() {
 
 store.onChange(render);
 takeFiles(take);
-takeSamples(take);
+takeSamples(take, ({ message }) => trouble(new Problem({ title: "The sample cannot be loaded", detail: message }), start));
 for (const button of document.querySelectorAll("[data-camera]")) button.addEventListener("click", toggleCamera);
 byId("clear").addEventListener("click", clear);
 byId("theme").addEventListener("click", toggleTheme);

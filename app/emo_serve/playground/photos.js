@@ -55,13 +55,18 @@ export function takeFiles(onFiles) {
   });
 }
 
-/** Call `onFiles` with a sample where its button is pressed. */
-export function takeSamples(onFiles) {
+/** Call `onFiles` with a sample where its button is pressed, or `onFault` where it cannot be had. */
+export function takeSamples(onFiles, onFault) {
   for (const button of document.querySelectorAll("[data-sample]")) {
     button.addEventListener("click", async () => {
       const address = new URL(button.dataset.sample, import.meta.url);
-      const image = await (await fetch(address)).blob();
-      onFiles([new File([image], button.dataset.sample, { type: "image/jpeg" })]);
+      try {
+        const response = await fetch(address);
+        if (!response.ok) throw new Error(`The server says ${response.status}.`);
+        onFiles([new File([await response.blob()], button.dataset.sample, { type: "image/jpeg" })]);
+      } catch (error) {
+        onFault(error);
+      }
     });
   }
 }

@@ -23,7 +23,8 @@ export function snippet(language, { photo, model, isNamed, settings, defaults, c
 }
 
 const withQuery = ({ url, parameters }) => {
-  const query = new URLSearchParams(parameters).toString();
+  const pairs = Object.entries(parameters).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
+  const query = new URLSearchParams(pairs).toString();
   return query ? `${url}?${query}` : url;
 };
 

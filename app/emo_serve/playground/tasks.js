@@ -8,7 +8,7 @@ const MOST = 1000;
 /**
  * path: of the route. settings: where the sliders begin, by the model's manifest. wide: the parameters with which the
  * page asks, by the least score that a slider goes down to, so that all that sliders can show is there. narrow: the answer that these settings would have got.
- * parameters: the settings that differ from what the server does anyway.
+ * parameters: the settings that differ from what the server does anyway; of a list each value is a parameter.
  */
 export const TASKS = {
   classify: {
@@ -42,7 +42,7 @@ export const TASKS = {
       ...(iou !== defaults.iou && { iou_threshold: iou }),
       ...(agnostic && { class_agnostic: true }),
       ...(count !== defaults.count && { max_detections: count }),
-      ...(classes.size && { classes: [...classes].join(",") }),
+      ...(classes.size && { classes: [...classes] }),
     }),
     filtersOnServer: true,
   },
