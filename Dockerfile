@@ -7,13 +7,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY requirements/build.txt requirements/runtime.txt requirements/
+# `--build-arg EXTRA=grpc` brings the Open Inference Protocol over gRPC (docs/protocols.md).
+ARG EXTRA=
+COPY requirements/build.txt requirements/runtime.txt requirements/grpc.txt requirements/
 # The environment itself gets no pip and no setuptools: nothing that installs travels along.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install --require-hashes --no-deps -r requirements/build.txt \
     && python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/venv/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: \
-       -r requirements/runtime.txt
+       -r requirements/runtime.txt ${EXTRA:+-r requirements/${EXTRA}.txt}
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 # The PyTorch side is not in this image, and so neither is its command.
@@ -25,7 +27,8 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
 # hadolint ignore=DL3003
 RUN cd /opt/venv/lib/python3*/site-packages \
     && rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
-       google numpy/_core/include numpy/distutils numpy/f2py \
+       numpy/_core/include numpy/distutils numpy/f2py \
+    && if [ -z "${EXTRA}" ]; then rm -r google; fi \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
     && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so

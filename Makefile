@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript protos \
   docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -70,9 +70,12 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-integrations: setup $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, and other servers' clients with this one
+# In a process of its own: KServe's package has other messages of the same names.
+TRITON_GRPC = tests/clients/triton_grpc
+integrations: setup-dev $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, and other servers' clients with this one
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
-	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients --ignore $(TRITON_GRPC) -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest $(TRITON_GRPC) -W default $(ARGS)
 
 # What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
 docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
@@ -80,6 +83,11 @@ docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@! grep -rE --include='*.html' '(src|<link[^>]* href)="(https?:)?//' build/site
 	@echo "build/site: python3 -m http.server --directory build/site"
+
+PROTOCOLS = app/emo_serve/api/protocols
+protos: $(VENV)-clients/.ready ## make the descriptors of gRPC's messages of their .proto files
+	$(VENV)-clients/bin/python -m grpc_tools.protoc -I$(PROTOCOLS) --descriptor_set_out=$(PROTOCOLS)/grpc_descriptors.binpb \
+	  $(PROTOCOLS)/open_inference.proto $(PROTOCOLS)/health.proto
 
 reference: setup ## write what the documentation repeats of the code: settings, routes and answers, the client
 	$(BIN)/python docs/reference.py
@@ -206,6 +214,7 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
 	$(COMPILE) --output-file requirements/clients.txt requirements/clients.in
+	$(COMPILE) --output-file requirements/grpc.txt requirements/grpc.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
 	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
 	$(COMPILE) --output-file requirements/docs.txt requirements/docs.in

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from emo_serve.api.http.admission import AdmissionMiddleware
-from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, read_token
+from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, ApiKeys, read_token
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.cors import cors_layer
 from emo_serve.api.http.key_file import KeyFile
@@ -37,7 +37,7 @@ from emo_serve.api.routes.openapi import declare_keys
 from emo_serve.api.routes.playground import FILES, PATH, PlaygroundFiles, playground
 from emo_serve.api.routes.swagger_ui import asset, description, documentation
 from emo_serve.api.wire.paths import Paths, prefix_of
-from emo_serve.api.wire.problems import ANSWERED, answer_error
+from emo_serve.api.wire.problems import ANSWERED, answer_error, problem_for
 from emo_serve.engine.execution.session import OpenSession, open_session
 from emo_serve.engine.host import memory_limit
 from emo_serve.engine.registry.catalog import Catalog
@@ -73,6 +73,10 @@ def create_app(
     """
     drain = asyncio.Event()
     metrics = Metrics()
+    keys = None
+    if settings.api_keys_file is not None:
+        limits = settings.api_key_requests_per_second, settings.api_key_concurrency
+        keys = ApiKeys(KeyFile(settings.api_keys_file), *limits)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -87,7 +91,7 @@ def create_app(
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(
-                settings, metrics, catalog, bodies, unkeyed, Deadlines(), drain, gather_metrics, gather_states
+                settings, metrics, catalog, bodies, unkeyed, Deadlines(), drain, gather_metrics, gather_states, keys
             )
             yield
         finally:
@@ -110,17 +114,9 @@ def create_app(
     adapters = Adapters(adapter for name, adapter in protocol_adapters(os.environ).items() if _speaks(settings, name))
     # FastAPI's own layers are innermost: requests that the admission middleware answers skip them, and the adapters.
     surrounded: ASGIApp = AdmissionMiddleware(AdapterMiddleware(app.build_middleware_stack(), adapters), routes)
-    if settings.api_keys_file is not None:
-        limits = settings.api_key_requests_per_second, settings.api_key_concurrency
+    if keys is not None:
         open_paths = OPEN_PATHS | adapters.open_paths | (FILES if settings.playground else frozenset())
-        surrounded = ApiKeyMiddleware(
-            surrounded,
-            KeyFile(settings.api_keys_file),
-            *limits,
-            open_paths,
-            adapters.error_response,
-            adapters.has_key_in_body,
-        )
+        surrounded = ApiKeyMiddleware(surrounded, keys, open_paths, adapters.error_response, adapters.has_key_in_body)
     routers = (predict.router, segment.router, catalog_routes.router, health.router)
     for router in routers:
         app.include_router(router)
@@ -133,7 +129,7 @@ def create_app(
     else:
         app.add_api_route("/", _to_documentation, include_in_schema=False, response_class=RedirectResponse)
     document = app.openapi()  # made now, or the first invalid parameter would wait for it
-    if settings.api_keys_file is not None:
+    if keys is not None:
         declare_keys(document)
     known = [*document["paths"], *(route.path for route in adapters.routes)]
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), known)
@@ -159,6 +155,32 @@ def create_admin_app(services: Services) -> FastAPI:
     )
     app.middleware_stack = RequestMiddleware(
         guarded, services.metrics, services.drain, max_bytes, wrap=cors, error_response=answer_error
+    )
+    return app
+
+
+def create_grpc_app(services: Services) -> FastAPI:
+    """What answers the calls of gRPC, to be served on its own port; needs the extra ``grpc``."""
+    from emo_serve.api.protocols import grpc_inference  # noqa: PLC0415  an extra, which costs nothing where it is off
+
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.services = services
+    adapter = grpc_inference.ADAPTER
+
+    def answer_error(_scope: Scope, error: Exception) -> Response:
+        return adapter.write_error(problem_for(error))
+
+    answering: ASGIApp = AdapterMiddleware(app.build_middleware_stack(), Adapters((adapter,)))
+    if services.keys is not None:
+        answering = ApiKeyMiddleware(
+            answering, services.keys, adapter.open_paths, answer_error, open_methods=frozenset({"POST"})
+        )
+    app.middleware_stack = RequestMiddleware(
+        answering,
+        services.metrics,
+        services.drain,
+        services.settings.max_request_bytes,
+        error_response=answer_error,
     )
     return app
 

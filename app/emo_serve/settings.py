@@ -207,6 +207,13 @@ class Settings(BaseSettings):
         description="Protocols of other servers that are spoken beside the own one, separated by commas: v2, "
         "huggingface, deepstack, torchserve, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
     )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="TCP port of the Open Inference Protocol over gRPC, 0 to 65535, on EMO_HOST; 0 lets the system "
+        "choose. Needs the extra grpc. Unset: none.",
+    )
     keep_alive_seconds: int = Field(
         default=75,
         ge=0,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from emo_serve.api.http.auth import OPEN_PATHS, ApiKeyMiddleware, RateLimiter
+from emo_serve.api.http.auth import OPEN_PATHS, ApiKeyMiddleware, ApiKeys, RateLimiter
 from emo_serve.api.http.key_file import read_keys
 from emo_serve.api.http.services import Services
 from emo_serve.api.routes.playground import FILES
@@ -121,7 +121,7 @@ async def test_without_a_key_nothing_else_of_a_request_is_looked_at() -> None:
 
     stranger = Client()
     scope = {"type": "http", "method": "POST", "path": "/classify", "headers": [(b"content-length", b"1000")]}
-    await ApiKeyMiddleware(app, lambda: {"alice": bytes(32)})(scope, stranger.receive, stranger.send)
+    await ApiKeyMiddleware(app, ApiKeys(lambda: {"alice": bytes(32)}))(scope, stranger.receive, stranger.send)
     assert (stranger.status, stranger.reads) == (401, 0)
 
 

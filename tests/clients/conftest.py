@@ -1,6 +1,7 @@
 """A server with the shipped models, and what its own routes answer."""
 
 import json
+import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,16 @@ Own = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
-    with shipped_server() as address:
+def grpc_address() -> str:
+    """Where the same server answers calls of gRPC."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def url(grpc_address: str) -> Iterator[str]:
+    with shipped_server(EMO_GRPC_PORT=grpc_address.partition(":")[2]) as address:
         yield address
 
 

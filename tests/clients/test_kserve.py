@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import numpy as np
 import pytest
-from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 from tests.clients.conftest import Own
 
@@ -50,3 +50,21 @@ def test_a_photo_is_classified_as_by_the_own_route(url: str, photo: Path, own: O
     best = own("/classify?top_k=1")["classifications"][0]
     assert scores.argmax() == best["class_id"]
     assert scores.max() == pytest.approx(best["score"], abs=1e-6)
+
+
+def test_over_grpc_a_photo_is_classified_as_by_the_own_route(grpc_address: str, photo: Path, own: Own) -> None:
+    data = photo.read_bytes()
+
+    async def ask() -> np.ndarray:
+        async with InferenceGRPCClient(grpc_address) as client:
+            assert await client.is_server_live()
+            assert await client.is_server_ready()
+            assert await client.is_model_ready(MODEL)
+            tensor = InferInput("images", [1], "BYTES")
+            tensor.set_data_from_numpy(np.array([data], np.object_), binary_data=True)
+            answer = await client.infer(InferRequest(MODEL, [tensor]))
+        return answer.outputs[0].as_numpy()
+
+    scores = anyio.run(ask)
+    best = own("/classify?top_k=1")["classifications"][0]
+    assert scores.argmax() == best["class_id"]

@@ -68,16 +68,36 @@ def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket
         yield listener, admin
 
 
-def welcome(models: str, listener: socket.socket, admin: socket.socket | None, *, playground: bool) -> None:
+@contextmanager
+def reserved_grpc_port(settings: Settings) -> Iterator[Settings]:
+    """The settings with the port for gRPC that is kept for this server meanwhile; raises OSError as ``bound_socket``.
+
+    Each worker listens on it for itself (SO_REUSEPORT); a socket that does not listen gets no connections.
+    """
+    if settings.grpc_port is None:
+        yield settings
+        return
+    with bound_socket(settings.host, settings.grpc_port) as nobodys:  # else two servers could share it
+        family, address = nobodys.family, nobodys.getsockname()
+    with socket.socket(family) as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(address)
+        yield settings.model_copy(update={"grpc_port": address[1]})
+
+
+def welcome(models: str, listener: socket.socket, admin: socket.socket | None, settings: Settings) -> None:
     """Write to standard output which models are served and where, and the Playground's address if it is on."""
     url = _url(listener, is_for_here=True)
-    page = f", in a browser: {url}/" if playground else ""
+    page = f", in a browser: {url}/" if settings.playground else ""
     sys.stdout.write(
         f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs){page}\n"
         f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify\n"
     )
     if admin is not None:
         sys.stdout.write(f"Administration at {_url(admin)}\n")
+    if settings.grpc_port is not None:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        sys.stdout.write(f"gRPC at {host}:{settings.grpc_port}\n")
     sys.stdout.flush()
 
 

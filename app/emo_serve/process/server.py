@@ -11,7 +11,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,11 +20,12 @@ from uvicorn.server import ServerState
 from emo_serve.api.http.services import Services
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.registry.trial_process import forked
+from emo_serve.errors import StartupError
 from emo_serve.main import create_admin_app, create_app
 from emo_serve.process.connections import Connections
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, leave
 from emo_serve.process.http_protocol import HttpProtocol
-from emo_serve.process.listeners import listen, listeners, welcome
+from emo_serve.process.listeners import listen, listeners, reserved_grpc_port, welcome
 from emo_serve.process.watchdog import watchdog
 from emo_serve.settings import Settings
 
@@ -32,7 +33,10 @@ from emo_serve.settings import Settings
 def serve(settings: Settings) -> NoReturn:
     """Serve until a signal arrives, then exit; raises StartupError or OSError if the server cannot start."""
     preflight = Preflight(settings, forked())
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with (
+        reserved_grpc_port(settings) as settings,  # noqa: PLR1704  the same, with the port that was chosen
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
         runner.run(_serve(settings, preflight))
 
 
@@ -79,6 +83,26 @@ def _config(app: FastAPI, settings: Settings, http: Callable[..., asyncio.Protoc
     )
 
 
+class _Grpc(Protocol):
+    """The server of gRPC, whose packages are an extra."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self, seconds: float) -> None: ...
+
+
+def _grpc_server(services: Services) -> _Grpc:
+    """The server of gRPC, not listening yet; raises StartupError where its packages are missing."""
+    try:
+        from emo_serve.process.grpc_server import GrpcServer  # noqa: PLC0415  costs nothing where it is off
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in {"grpc", "google"}:
+            raise
+        msg = "EMO_GRPC_PORT needs packages that are an extra: pip install 'emo-serve[grpc]'"
+        raise StartupError(msg) from error
+    return GrpcServer(services)
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn, which drains after a signal, reports that in /readyz, and exits with status 0."""
 
@@ -90,6 +114,7 @@ class DrainingServer(uvicorn.Server):
         if services.settings.admin_port is not None:
             # Connections for the administration are not limited.
             self.admin_config = _config(create_admin_app(services), services.settings, self.protocol)
+        self._grpc = None if services.settings.grpc_port is None else _grpc_server(services)
 
     def protocol(
         self,
@@ -107,6 +132,15 @@ class DrainingServer(uvicorn.Server):
         gc.collect()
         gc.freeze()  # otherwise each full collection would stop the event loop for some 45 ms
         await super().startup(sockets)
+        if self._grpc is not None:
+            await self._grpc.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what was accepted, of either protocol."""
+        ending = [super().shutdown(sockets)]
+        if self._grpc is not None:
+            ending.append(self._grpc.stop(self.services.settings.drain_seconds))
+        await asyncio.gather(*ending)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -136,8 +170,7 @@ class _ListeningServer(DrainingServer):
         if self._admin is not None and self.admin_config is not None:
             protocol = partial(self.protocol, self.admin_config, self.server_state, {})
             self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
-        playground = self.services.settings.playground
-        welcome(models_of(self.services), (sockets or [])[0], self._admin, playground=playground)
+        welcome(models_of(self.services), (sockets or [])[0], self._admin, self.services.settings)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: stop, after SIGTERM with a delay in which serving goes on. Second: exit at once."""

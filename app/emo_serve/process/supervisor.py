@@ -13,7 +13,7 @@ from emo_serve.metrics.merge import Snapshot, merge, snapshot
 from emo_serve.process.dispatcher import Dispatcher
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 from emo_serve.process.ipc import ADMINISTRATION
-from emo_serve.process.listeners import listeners, welcome
+from emo_serve.process.listeners import listeners, reserved_grpc_port, welcome
 from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, End, WorkerHandle
 from emo_serve.settings import Settings
 
@@ -33,7 +33,11 @@ logger = logging.getLogger(__name__)
 
 def supervise(settings: Settings) -> int:
     """Serve with ``workers`` processes until a signal arrives; raises StartupError or OSError if they cannot start."""
-    with listeners(settings) as (listener, admin), asyncio.Runner() as runner:
+    with (
+        reserved_grpc_port(settings) as settings,  # noqa: PLR1704  the same, with the port that was chosen
+        listeners(settings) as (listener, admin),
+        asyncio.Runner() as runner,
+    ):
         return runner.run(Supervisor(settings, listener, admin).run())
 
 
@@ -100,7 +104,7 @@ class Supervisor:
         except OSError as error:
             self._first_failure = str(error)
             return False
-        welcome(ready[0].models, self._listener, self._admin, playground=self._settings.playground)
+        welcome(ready[0].models, self._listener, self._admin, self._settings)
         return True
 
     def _signalled(self, number: signal.Signals) -> None:

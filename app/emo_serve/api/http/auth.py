@@ -58,52 +58,21 @@ class RateLimiter:
         self._under_way -= 1
 
 
-class ApiKeyMiddleware:
-    """Admits requests with a valid key and puts its name into the request's state; refuses others with 401 or 429."""
+class ApiKeys:
+    """The API keys of a process, and what each of their owners may ask for, on whichever port."""
 
     def __init__(
         self,
-        app: ASGIApp,
         keys: Callable[[], Mapping[str, bytes]],
         per_second: float | None = None,
         at_a_time: int | None = None,
-        open_paths: Collection[str] = OPEN_PATHS,
-        error_response: ErrorResponse = problem_response,
-        has_key_in_body: Callable[[Scope], bool] = lambda _: False,
     ) -> None:
-        """``keys`` returns the current names with the SHA-256 of their keys; ``open_paths`` need none to be read.
-
-        A request without a key, but with one in its body, goes to its route, which must call ``SHOW_KEY``.
-        """
-        self._app = app
+        """``keys`` returns the current names with the SHA-256 of their keys; the limits are each owner's."""
         self._keys = keys
         self._limits = per_second, at_a_time
-        self._open_paths = open_paths
-        self._error_response = error_response
-        self._has_key_in_body = has_key_in_body
         self._limiters: dict[str, RateLimiter] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
-        is_open = scope["type"] != "http" or (scope["path"] in self._open_paths and scope["method"] in _READING)
-        if is_open:
-            await self._app(scope, receive, send)
-            return
-        key = _shown_key(Headers(scope=scope))
-        if not key and self._has_key_in_body(scope):
-            scope["state"][SHOW_KEY] = partial(self._acquire, scope)
-            await self._app(scope, receive, send)
-            return
-        try:
-            limiter = self._acquire(scope, key)
-        except (HTTPException, RateExceeded) as error:
-            await self._error_response(scope, error)(scope, receive, send)
-            return
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            limiter.release()
-
-    def _acquire(self, scope: Scope, key: str) -> RateLimiter:
+    def acquire(self, scope: Scope, key: str) -> RateLimiter:
         """Put the name of the key's owner into the request's state; raises HTTPException 401 or RateExceeded.
 
         The limiter is to be released when the request ends.
@@ -124,6 +93,52 @@ class ApiKeyMiddleware:
             detail = f"{given}; send one as 'Authorization: Bearer KEY' or '{KEY_HEADER}: KEY'."
             raise HTTPException(401, detail, _CHALLENGE)
         return names[0]
+
+
+class ApiKeyMiddleware:
+    """Admits requests with a valid key and puts its name into the request's state; refuses others with 401 or 429."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: ApiKeys,
+        open_paths: Collection[str] = OPEN_PATHS,
+        error_response: ErrorResponse = problem_response,
+        has_key_in_body: Callable[[Scope], bool] = lambda _: False,
+        open_methods: Collection[str] = _READING,
+    ) -> None:
+        """Requests for ``open_paths`` need no key if their method is one of ``open_methods``.
+
+        A request without a key, but with one in its body, goes to its route, which must call ``SHOW_KEY``.
+        """
+        self._app = app
+        self._keys = keys
+        self._open_paths = open_paths
+        self._error_response = error_response
+        self._has_key_in_body = has_key_in_body
+        self._open_methods = open_methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  ASGI's own signature
+        is_open = scope["type"] != "http" or (
+            scope["path"] in self._open_paths and scope["method"] in self._open_methods
+        )
+        if is_open:
+            await self._app(scope, receive, send)
+            return
+        key = _shown_key(Headers(scope=scope))
+        if not key and self._has_key_in_body(scope):
+            scope["state"][SHOW_KEY] = partial(self._keys.acquire, scope)
+            await self._app(scope, receive, send)
+            return
+        try:
+            limiter = self._keys.acquire(scope, key)
+        except (HTTPException, RateExceeded) as error:
+            await self._error_response(scope, error)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            limiter.release()
 
 
 def _shown_key(headers: Headers) -> str:

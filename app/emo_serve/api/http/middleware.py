@@ -18,7 +18,19 @@ from emo_serve.api.wire.problems import ErrorResponse, problem_response
 from emo_serve.logs import request_id
 from emo_serve.metrics.definitions import OTHER, Metrics
 
-_QUIET = frozenset({"/livez", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"})  # polled often
+_QUIET = frozenset(  # polled often
+    {
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/ping",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/grpc.health.v1.Health/Check",
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
+)
 _CLIENT_CLOSED = 499  # nothing was sent; the number that reverse proxies log
 
 access_log = logging.getLogger("emo_serve.access")

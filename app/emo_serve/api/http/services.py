@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Request
 
+from emo_serve.api.http.auth import ApiKeys
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.scheduling.deadlines import Deadlines
@@ -39,6 +40,8 @@ class Services:
     """None where this process is the only one."""
     gather_states: GatherStates | None
     """The same."""
+    keys: ApiKeys | None
+    """None where nobody needs one."""
 
 
 def services_of(request: Request) -> Services:

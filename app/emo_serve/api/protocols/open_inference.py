@@ -38,6 +38,7 @@ _EXTENSIONS = (
 )
 _STATUSES: Mapping[int, int] = {406: 400, 409: 400, 415: 400, 422: 400}
 """Statuses that the protocol's clients do not know; others stay."""
+ADMINISTRATION_ONLY = "Models are loaded and unloaded at the port of the administration, with its token."
 
 
 def _write_error(problem: Problem) -> Response:
@@ -48,8 +49,79 @@ def _write_error(problem: Problem) -> Response:
 # ---- server and models ---------------------------------------------------------------------------------------------
 
 
+def server_metadata() -> dict[str, Any]:
+    """The server's name, version and extensions."""
+    return {"name": "emo-serve", "version": installed_version(), "extensions": list(_EXTENSIONS)}
+
+
+def model_metadata(services: Services, deployment: Deployment) -> dict[str, Any]:
+    """Inputs, outputs and versions of a model."""
+    manifest = deployment.manifest
+    of_pictures = OF_PICTURES[manifest.task]
+    return {
+        "name": manifest.name,
+        "versions": list(services.catalog.versions(manifest.name)),
+        "platform": "onnx_onnxv1",
+        "inputs": [_tensor(manifest.input)],
+        "outputs": [
+            *map(_tensor, manifest.outputs),
+            *({"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in of_pictures.items()),
+        ],
+        "parameters": {
+            "task": manifest.task,
+            "version": manifest.version,
+            "labels": list(deployment.labels),
+            "encoded_images": f"Input {manifest.input.name} may also be BYTES [N]: encoded images, answered with "
+            f"{', '.join(of_pictures or ('scores',))}.",
+        },
+    }
+
+
+def model_config(services: Services, deployment: Deployment) -> dict[str, Any]:
+    """The configuration of a model in Triton's words."""
+    manifest = deployment.manifest
+
+    def described(tensor: Tensor) -> dict[str, Any]:
+        kind = DATATYPES[tensor.dtype]
+        return {"name": tensor.name, "data_type": f"TYPE_{kind}", "dims": tensor.shape[1:]}
+
+    return {
+        "name": manifest.name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "max_batch_size": services.settings.batching.largest_batch,
+        "input": [described(manifest.input)],
+        "output": [described(output) for output in manifest.outputs],
+    }
+
+
+def repository_index(services: Services, *, only_ready: bool) -> list[dict[str, str]]:
+    """What is served, and what failed to load."""
+    catalog = services.catalog
+    entries = [
+        {
+            "name": deployment.manifest.name,
+            "version": deployment.manifest.version,
+            "state": "READY" if deployment.ready else "UNAVAILABLE",
+            "reason": "",
+        }
+        for deployment in catalog.all()
+    ]
+    for path, reason in catalog.failures.items():
+        name, _, version = path.partition("/")
+        entries.append({"name": name, "version": version, "state": "UNAVAILABLE", "reason": reason})
+    return [entry for entry in entries if not only_ready or entry["state"] == "READY"]
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": DATATYPES[tensor.dtype], "shape": tensor.shape}
+
+
+# ---- routes --------------------------------------------------------------------------------------------------------
+
+
 async def _server(_request: Request) -> Response:
-    return JSONResponse({"name": "emo-serve", "version": installed_version(), "extensions": _EXTENSIONS})
+    return JSONResponse(server_metadata())
 
 
 async def _live(request: Request) -> Response:
@@ -68,27 +140,7 @@ async def _models(request: Request) -> Response:
 
 
 async def _model(request: Request) -> Response:
-    deployment, manifest = (found := _deployment(request)), found.manifest
-    of_pictures = OF_PICTURES[manifest.task]
-    return JSONResponse(
-        {
-            "name": manifest.name,
-            "versions": list(services_of(request).catalog.versions(manifest.name)),
-            "platform": "onnx_onnxv1",
-            "inputs": [_tensor(manifest.input)],
-            "outputs": [
-                *map(_tensor, manifest.outputs),
-                *({"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in of_pictures.items()),
-            ],
-            "parameters": {
-                "task": manifest.task,
-                "version": manifest.version,
-                "labels": list(deployment.labels),
-                "encoded_images": f"Input {manifest.input.name} may also be BYTES [N]: encoded images, answered with "
-                f"{', '.join(of_pictures or ('scores',))}.",
-            },
-        }
-    )
+    return JSONResponse(model_metadata(services_of(request), _deployment(request)))
 
 
 async def _model_ready(request: Request) -> Response:
@@ -100,23 +152,7 @@ async def _model_ready(request: Request) -> Response:
 
 
 async def _config(request: Request) -> Response:
-    manifest = _deployment(request).manifest
-    batching = services_of(request).settings.batching
-
-    def described(tensor: Tensor) -> dict[str, Any]:
-        kind = DATATYPES[tensor.dtype]
-        return {"name": tensor.name, "data_type": f"TYPE_{kind}", "dims": tensor.shape[1:]}
-
-    return JSONResponse(
-        {
-            "name": manifest.name,
-            "platform": "onnxruntime_onnx",
-            "backend": "onnxruntime",
-            "max_batch_size": batching.largest_batch,
-            "input": [described(manifest.input)],
-            "output": [described(output) for output in manifest.outputs],
-        }
-    )
+    return JSONResponse(model_config(services_of(request), _deployment(request)))
 
 
 async def _statistics(request: Request) -> Response:
@@ -128,33 +164,16 @@ def _deployment(request: Request) -> Deployment:
     return services_of(request).catalog.find(request.path_params["name"], request.path_params.get("version"))
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": DATATYPES[tensor.dtype], "shape": tensor.shape}
-
-
 # ---- the repository ------------------------------------------------------------------------------------------------
 
 
 async def _index(request: Request) -> Response:
-    catalog = services_of(request).catalog
     only_ready = member(await read_json_body(request), "ready", bool, default=False)
-    entries = [
-        {
-            "name": deployment.manifest.name,
-            "version": deployment.manifest.version,
-            "state": "READY" if deployment.ready else "UNAVAILABLE",
-            "reason": "",
-        }
-        for deployment in catalog.all()
-    ]
-    for path, reason in catalog.failures.items():
-        name, _, version = path.partition("/")
-        entries.append({"name": name, "version": version, "state": "UNAVAILABLE", "reason": reason})
-    return JSONResponse([entry for entry in entries if not only_ready or entry["state"] == "READY"])
+    return JSONResponse(repository_index(services_of(request), only_ready=only_ready))
 
 
 async def _elsewhere(_request: Request) -> Response:
-    raise HTTPException(403, "Models are loaded and unloaded at the port of the administration, with its token.")
+    raise HTTPException(403, ADMINISTRATION_ONLY)
 
 
 async def _load(request: Request) -> Response:

@@ -4,7 +4,6 @@ import asyncio
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from fastapi import Request, Response
@@ -53,21 +52,32 @@ OF_PICTURES: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]] = {
 }
 """The outputs for encoded images beside those of the graph, by task: datatype and shape, the batch first."""
 
+Outputs = Sequence[tuple[RequestedOutput, Array]]
+WriteOutputs = Callable[[Mapping[str, str], Outputs], Response]
+"""Outputs -> the response; the model's name and version and the id of the request stand before them."""
+
 
 async def infer(request: Request) -> Response:
     """The outputs for the images of a request: for pixels those of the graph, for encoded ones what was found."""
     catalog = services_of(request).catalog
     deployment = catalog.find(request.path_params["name"], request.path_params.get("version"))
     with admitted(request, deployment) as model_request:
-        return await _infer(model_request, deployment)
+        return await _infer(model_request)
 
 
-async def _infer(request: ModelRequest, deployment: Deployment) -> Response:
+async def _infer(request: ModelRequest) -> Response:
     json_bytes = _json_length(request.headers.getlist(JSON_LENGTH))
     body = await _decoded(request, await read_body(request))
-    most, manifest = request.services.settings.max_images_per_request, deployment.manifest
-    take = partial(read_request, json_bytes=json_bytes, wanted=manifest.input, max_images=most)
+    most, wanted = request.services.settings.max_images_per_request, request.deployment.manifest.input
+    take = partial(read_request, json_bytes=json_bytes, wanted=wanted, max_images=most)
     asked = await parsed(body, take, json_bytes)
+    return await answer_inference(request, asked, _written)
+
+
+async def answer_inference(request: ModelRequest, asked: InferRequest, write: WriteOutputs) -> Response:
+    """What ``write`` makes of the outputs that are asked for; raises what is wrong, or the first error of an image."""
+    deployment = request.deployment
+    manifest = deployment.manifest
     wanted = _wanted_outputs(manifest, asked)
     microseconds = member(asked.parameters, "timeout", int, 0)
     if microseconds > 0:
@@ -75,11 +85,11 @@ async def _infer(request: ModelRequest, deployment: Deployment) -> Response:
     parameters = _parameters(deployment, asked)
     images = asked.images if asked.pixels is None else list(asked.pixels)
     predictions = await predict(request, images, parameters)
-    write = partial(_written, deployment, asked, wanted, predictions)
+    finish = partial(_finish, deployment, asked, wanted, predictions, write)
     size = sum(prediction.image.width * prediction.image.height for prediction in predictions)
     is_large = manifest.task == "segment" and size > _LARGE
     is_large = is_large or sum(-int(np.prod(tensor.shape)) for tensor in manifest.outputs) * len(images) > _LARGE
-    return await asyncio.to_thread(write) if is_large else write()
+    return await asyncio.to_thread(finish) if is_large else finish()
 
 
 def _json_length(values: Sequence[str]) -> int | None:
@@ -162,17 +172,25 @@ def _parameters(deployment: Deployment, asked: InferRequest) -> Parameters:
 # ---- outputs -------------------------------------------------------------------------------------------------------
 
 
-def _written(
-    deployment: Deployment, asked: InferRequest, wanted: Sequence[RequestedOutput], predictions: Sequence[Prediction]
+def _finish(
+    deployment: Deployment,
+    asked: InferRequest,
+    wanted: Sequence[RequestedOutput],
+    predictions: Sequence[Prediction],
+    write: WriteOutputs,
 ) -> Response:
     manifest = deployment.manifest
     arrays = _arrays(manifest, predictions)
     named = {} if asked.id is None else {"id": asked.id}
-    head: dict[str, Any] = {"model_name": manifest.name, "model_version": manifest.version, **named}
+    head = {"model_name": manifest.name, "model_version": manifest.version, **named}
     outputs = []
     for output in wanted:
         array = arrays[output.name]()
         outputs.append((output, _classes(array, output.classes, deployment.labels) if output.classes else array))
+    return write(head, outputs)
+
+
+def _written(head: Mapping[str, str], outputs: Outputs) -> Response:
     body, json_bytes = write_response(head, outputs)
     if json_bytes is None:
         return Response(body, media_type="application/json")

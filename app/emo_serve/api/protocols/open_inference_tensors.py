@@ -4,8 +4,10 @@ A body is JSON, or JSON of the length that a header states, followed by raw tens
 its length in four bytes and its bytes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,12 +69,8 @@ def read_request(body: bytes, json_bytes: int | None, wanted: Tensor, max_images
     parameters = member(content, "parameters", dict, {})
     images, pixels = _read_input(member(content, "inputs", list, []), raw, wanted, max_images)
     is_binary = member(parameters, "binary_data_output", bool, default=False)
-    outputs = tuple(_requested(entry, is_binary) for entry in member(content, "outputs", list, []))
-    names = [output.name for output in outputs]
-    if len(set(names)) != len(names):
-        msg = "An output is requested twice; allowed is once."
-        raise InvalidRequest(msg)
-    return InferRequest(images, pixels, _short_text(content, "id"), parameters, outputs, is_binary)
+    outputs = requested_outputs(member(content, "outputs", list, []), is_binary=is_binary)
+    return InferRequest(images, pixels, short_id(member(content, "id", str, "")), parameters, outputs, is_binary)
 
 
 def write_response(
@@ -87,7 +85,7 @@ def write_response(
             "shape": list(array.shape),
         }
         if wanted.is_binary:
-            raw.append(_raw(array))
+            raw.append(raw_bytes(array))
             entry["parameters"] = {"binary_data_size": len(raw[-1])}
         else:
             entry["data"] = array.ravel().tolist()
@@ -96,7 +94,8 @@ def write_response(
     return (b"".join((content, *raw)), len(content)) if raw else (content, None)
 
 
-def _raw(array: Array) -> bytes:
+def raw_bytes(array: Array) -> bytes:
+    """An output's elements as they travel raw."""
     if array.dtype != np.object_:
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     texts = [str(text).encode() for text in array.ravel()]
@@ -109,32 +108,61 @@ def _raw(array: Array) -> bytes:
 def _read_input(
     inputs: list[Any], raw: memoryview, wanted: Tensor, max_images: int
 ) -> tuple[tuple[Upload, ...], NDArray[np.uint8] | None]:
-    pixel_shape = ", ".join(map(str, wanted.shape[1:]))
-    if len(inputs) != 1 or not isinstance(inputs[0], dict) or inputs[0].get("name") != wanted.name:
-        names = [str(entry.get("name"))[:_SHOWN] if isinstance(entry, dict) else "?" for entry in inputs[:5]]
-        msg = f"The inputs are {names}; the model has one, called {wanted.name!r}."
-        raise InvalidRequest(msg)
+    check_inputs([entry.get("name") if isinstance(entry, dict) else None for entry in inputs], wanted)
     (entry,) = inputs
-    shape, datatype = member(entry, "shape", list, []), entry.get("datatype")
+    shape = member(entry, "shape", list, [])
+    data = entry.get("data")
+    return images_of(
+        entry.get("datatype"),
+        shape,
+        _binary(entry, raw),
+        partial(_json_images, data),
+        partial(bytes_of_values, data),
+        wanted=wanted,
+        max_images=max_images,
+    )
+
+
+def check_inputs(names: Sequence[object], wanted: Tensor) -> None:
+    """Raise InvalidRequest unless the one input is called as that of the model."""
+    if len(names) != 1 or names[0] != wanted.name:
+        msg = f"The inputs are {[str(name)[:_SHOWN] for name in names[:5]]}; the model has one, called {wanted.name!r}."
+        raise InvalidRequest(msg)
+
+
+def images_of(
+    datatype: object,
+    shape: Sequence[Any],
+    raw: memoryview | None,
+    elements: Callable[[int], Iterable[Upload]],
+    values: Callable[[], bytes],
+    *,
+    wanted: Tensor,
+    max_images: int,
+) -> tuple[tuple[Upload, ...], NDArray[np.uint8] | None]:
+    """The encoded images, or the pixels (N, H, W, 3), of an input of this type and shape; raises InvalidRequest.
+
+    Where its bytes are not ``raw``, ``elements`` gives so many encoded images, and ``values`` those of pixels.
+    """
     if not shape or any(type(size) is not int or size < 0 for size in shape):
         msg = f"'shape' must be an array of whole numbers, not {str(shape)[:_SHOWN]}."
         raise InvalidRequest(msg)
     if not 1 <= shape[0] <= max_images:
         msg = f"The input has {shape[0]} images by its shape; allowed are 1 to {max_images}."
         raise InvalidRequest(msg)
-    binary = _binary(entry, raw)
-    if datatype == "BYTES" and shape[1:] in ([], [1]):
-        images = tuple(_texts(binary)) if binary is not None else tuple(_json_images(entry.get("data"), shape[0]))
+    if datatype == "BYTES" and list(shape[1:]) in ([], [1]):
+        images = tuple(_texts(raw)) if raw is not None else tuple(elements(shape[0]))
         if len(images) != shape[0]:
             msg = f"The input has {len(images)} elements, and its shape says {shape[0]}."
             raise InvalidRequest(msg)
         return images, None
     if datatype == "UINT8" and tuple(shape[1:]) == wanted.shape[1:]:
-        values = binary if binary is not None else memoryview(bytes_of_values(entry.get("data")))
-        if len(values) != np.prod(shape):
-            msg = f"The input has {len(values)} values, and its shape says {np.prod(shape)}."
+        given = raw if raw is not None else memoryview(values())
+        if len(given) != math.prod(shape):
+            msg = f"The input has {len(given)} values, and its shape says {math.prod(shape)}."
             raise InvalidRequest(msg)
-        return (), np.frombuffer(values, np.uint8).reshape(shape)
+        return (), np.frombuffer(given, np.uint8).reshape(shape)
+    pixel_shape = ", ".join(map(str, wanted.shape[1:]))
     msg = (
         f"The input is {str(datatype)[:_SHOWN]} {str(shape)[:_SHOWN]}; allowed are BYTES [N], N encoded images, and "
         f"UINT8 [N, {pixel_shape}], N images as the graph takes them: red, green and blue from 0 to 255."
@@ -197,6 +225,18 @@ def _flat(data: object, depth: int = 4) -> list[int]:
 # ---- requested outputs ---------------------------------------------------------------------------------------------
 
 
+def requested_outputs(entries: Iterable[object], *, is_binary: bool) -> tuple[RequestedOutput, ...]:
+    """The outputs that a request names, each ``{name, parameters}``; raises InvalidRequest.
+
+    They are ``is_binary`` where their parameters do not say.
+    """
+    outputs = tuple(_requested(entry, is_binary) for entry in entries)
+    if len({output.name for output in outputs}) != len(outputs):
+        msg = "An output is requested twice; allowed is once."
+        raise InvalidRequest(msg)
+    return outputs
+
+
 def _requested(entry: object, is_binary: bool) -> RequestedOutput:  # noqa: FBT001  by position
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         msg = "Each of the 'outputs' must be an object with a 'name'."
@@ -210,9 +250,9 @@ def _requested(entry: object, is_binary: bool) -> RequestedOutput:  # noqa: FBT0
     return RequestedOutput(entry["name"], binary, classes or None)
 
 
-def _short_text(content: Mapping[str, Any], name: str) -> str | None:
-    text = member(content, name, str, "")
+def short_id(text: str) -> str | None:
+    """The id of a request, None for an empty one; raises InvalidRequest for a long one."""
     if len(text) > _LONGEST_TEXT:
-        msg = f"{name!r} has {len(text)} characters; allowed are {_LONGEST_TEXT}."
+        msg = f"'id' has {len(text)} characters; allowed are {_LONGEST_TEXT}."
         raise InvalidRequest(msg)
     return text or None
