@@ -6,18 +6,19 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from emo_serve.api.http.admission import AdmissionMiddleware
 from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, read_token
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.cors import cors_layer
+from emo_serve.api.http.exchange import Exchange, Trace
 from emo_serve.api.http.key_file import KeyFile
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.api.http.services import GatherMetrics, GatherStates, Services
@@ -74,6 +75,7 @@ def create_app(
     drain = asyncio.Event()
     metrics = Metrics()
 
+    tracing = _tracing(settings, metrics, os.environ)
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         catalog = Catalog(settings, metrics, _stop_process, open_session, retry_sync, preflight)
@@ -93,6 +95,8 @@ def create_app(
         finally:
             await catalog.close()
 
+            if tracing is not None:
+                await tracing.close()
     app = FastAPI(
         title="emo-serve",
         version=installed_version(),
@@ -139,12 +143,39 @@ def create_app(
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), known)
     cors = _cors(settings, [*adapters.routes, *(route for router in (app, *routers) for route in router.routes)])
     app.middleware_stack = RequestMiddleware(
-        surrounded, metrics, drain, settings.max_request_bytes, paths, cors, adapters.error_response
+        surrounded,
+        metrics,
+        drain,
+        settings.max_request_bytes,
+        paths,
+        cors,
+        adapters.error_response,
+        tracing.start if tracing is not None else None,
     )
     return app
 
 
 def create_admin_app(services: Services) -> FastAPI:
+class _Tracing(Protocol):
+    """What traces requests until it is closed."""
+
+    def start(self, scope: Scope, exchange: Exchange) -> Trace: ...
+
+    async def close(self) -> None: ...
+
+
+def _tracing(settings: Settings, metrics: Metrics, environment: Mapping[str, str]) -> _Tracing | None:
+    """What traces requests; None where they are not traced. Raises StartupError."""
+    if not settings.tracing or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from emo_serve.api.http.tracing import Tracing  # noqa: PLC0415  # needs the extra, and is not for everybody
+    except ImportError as error:
+        msg = "EMO_TRACING needs OpenTelemetry: pip install 'emo-serve[otel]'"
+        raise StartupError(msg) from error
+    return Tracing(metrics)
+
+
     """The administration, to be served on its own port; raises StartupError without a valid token."""
     token = read_token(services.settings)
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)

@@ -202,6 +202,11 @@ class Settings(BaseSettings):
         description="Protocols of other servers that are spoken beside the own one, separated by commas: v2, "
         "huggingface, deepstack, torchserve, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
     )
+    tracing: bool = Field(
+        default=False,
+        description="Whether requests are traced with OpenTelemetry, true or false; needs the extra otel. Where the "
+        "traces go, and which, say its own variables, OTEL_*.",
+    )
     keep_alive_seconds: int = Field(
         default=75,
         ge=0,
