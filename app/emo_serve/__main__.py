@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -18,7 +19,7 @@ from emo_serve.engine.registry.default_models import configured_defaults
 from emo_serve.environment import complaints, group_of, service_links
 from emo_serve.errors import StartupError
 from emo_serve.manifest import Task
-from emo_serve.onnx_import.options import Options
+from emo_serve.onnx_import.options import Options, usage_fault
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from emo_serve.process.open_files import raise_file_limit
 from emo_serve.process.supervisor import supervise
@@ -31,14 +32,17 @@ _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0 after a clean stop, 1 where the server cannot run, 2 for wrong usage."""
     _open_standard_streams()
-    options = command_parser().parse_args(arguments)
+    parser = command_parser()
+    options = parser.parse_args(arguments)
+    if options.command == "add" and (fault := usage_fault(options)):
+        parser.error(fault)
     if options.command == "settings":
         _print(settings_table())
         return EXIT_OK
     if options.command == "completion":
         from emo_serve.completion import completion_script  # noqa: PLC0415  # serving does not need it
 
-        _print([completion_script(command_parser(), options.shell)])
+        _print([completion_script(parser, options.shell)])
         return EXIT_OK
     names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal", "api_keys_file")
     given = {name: getattr(options, name, None) for name in names}
@@ -73,7 +77,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "add":
             options.models = settings.models
-            status = _add(Options.of(options))
+            status = _add(options)
             _print([_default_line(settings, options.task, options.name)])
             return status
         case "key":
@@ -181,15 +185,19 @@ def _sign(folders: Sequence[Path], key: Path, certificates: tuple[Path, ...]) ->
     return EXIT_OK
 
 
-def _add(options: Options) -> int:
+def _add(given: argparse.Namespace) -> int:
     try:
         from emo_serve.onnx_import.command import add  # noqa: PLC0415  # needs a package that serving does not
+        from emo_serve.onnx_import.hugging_face import fill_in  # noqa: PLC0415  # as above
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
         msg = "add needs the package onnx: pip install 'emo-serve[add]', or `make setup-dev` in a checkout"
         raise StartupError(msg) from error
-    return add(options)
+    with TemporaryDirectory() as fetched:
+        if given.from_hf is not None:
+            _print([f"{given.from_hf}: its configuration says: {fill_in(given, Path(fetched))}\n"])
+        return add(Options.of(given))
 
 
 def _default_line(settings: Settings, task: Task, added: str) -> str:

@@ -13,13 +13,15 @@ from emo_serve.settings import Settings
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that the current task works for; set by the API, read by every log line."""
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""The same of its trace, 32 hexadecimal digits; None where requests are not traced."""
 
 _OF_EVERY_RECORD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _NOT_SHOWN = _OF_EVERY_RECORD | {"color_message"}  # uvicorn's own copy of the message, with colours
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ts, level, logger, message, request_id, then the fields of ``extra``."""
+    """One JSON object a line: ts, level, logger, message, request_id, trace_id, then the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line without its newline; a traceback is in ``exception``, its line breaks escaped."""
@@ -31,6 +33,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (current := request_id.get()) is not None:
             fields["request_id"] = current
+        if (traced := trace_id.get()) is not None:
+            fields["trace_id"] = traced
         for name in filterfalse(_NOT_SHOWN.__contains__, record.__dict__):
             fields.setdefault(name, record.__dict__[name])
         if record.exc_info:
@@ -48,6 +52,8 @@ class TextFormatter(logging.Formatter):
         extra = {name: value for name, value in record.__dict__.items() if name not in _NOT_SHOWN}
         if (current := request_id.get()) is not None:
             extra["request_id"] = current
+        if (traced := trace_id.get()) is not None:
+            extra["trace_id"] = traced
         message = _escaped(record.getMessage())
         if record.name == "emo_serve.access" and "duration_ms" in extra:
             message = f"{extra.pop('method')} {_value(extra.pop('path'))} {extra.pop('status')}"
@@ -97,6 +103,8 @@ def configure(settings: Settings) -> None:
                 # They log every connection and every multipart chunk at debug and info.
                 "asyncio": {"level": "WARNING"},
                 "python_multipart": {"level": "WARNING"},
+                # It logs headers of clients that it cannot read.
+                "opentelemetry.trace": {"level": "ERROR"},
                 # It logs broken pictures as errors, but those are the client's and become problem documents.
                 "PIL": {"level": "CRITICAL"},
             },

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -18,6 +18,7 @@ from emo_serve.api.http.admission import AdmissionMiddleware
 from emo_serve.api.http.auth import OPEN_PATHS, AdminTokenMiddleware, ApiKeyMiddleware, ApiKeys, read_token
 from emo_serve.api.http.body_budget import BodyBudget
 from emo_serve.api.http.cors import cors_layer
+from emo_serve.api.http.exchange import Exchange, Trace
 from emo_serve.api.http.key_file import KeyFile
 from emo_serve.api.http.middleware import RequestMiddleware
 from emo_serve.api.http.services import GatherMetrics, GatherStates, Services
@@ -78,6 +79,9 @@ def create_app(
         limits = settings.api_key_requests_per_second, settings.api_key_concurrency
         keys = ApiKeys(KeyFile(settings.api_keys_file), *limits)
 
+    tracing = _tracing(settings, metrics, os.environ)
+    start_trace = tracing.start if tracing is not None else None
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         catalog = Catalog(settings, metrics, _stop_process, open_session, retry_sync, preflight)
@@ -91,11 +95,23 @@ def create_app(
             metrics.memory_limit.set(memory_limit())
             metrics.workers_ready.set_function(lambda: catalog.ready and not drain.is_set())
             app.state.services = Services(
-                settings, metrics, catalog, bodies, unkeyed, Deadlines(), drain, gather_metrics, gather_states, keys
+                settings,
+                metrics,
+                catalog,
+                bodies,
+                unkeyed,
+                Deadlines(),
+                drain,
+                gather_metrics,
+                gather_states,
+                keys,
+                start_trace,
             )
             yield
         finally:
             await catalog.close()
+            if tracing is not None:
+                await tracing.close()
 
     app = FastAPI(
         title="emo-serve",
@@ -135,7 +151,14 @@ def create_app(
     paths = Paths(settings.root_path or "", settings.trusted_proxies or (), known)
     cors = _cors(settings, [*adapters.routes, *(route for router in (app, *routers) for route in router.routes)])
     app.middleware_stack = RequestMiddleware(
-        surrounded, metrics, drain, settings.max_request_bytes, paths, cors, adapters.error_response
+        surrounded,
+        metrics,
+        drain,
+        settings.max_request_bytes,
+        paths,
+        cors,
+        adapters.error_response,
+        start_trace,
     )
     return app
 
@@ -181,8 +204,29 @@ def create_grpc_app(services: Services) -> FastAPI:
         services.drain,
         services.settings.max_request_bytes,
         error_response=answer_error,
+        start_trace=services.start_trace,
     )
     return app
+
+
+class _Tracing(Protocol):
+    """What traces requests until it is closed."""
+
+    def start(self, scope: Scope, exchange: Exchange) -> Trace: ...
+
+    async def close(self) -> None: ...
+
+
+def _tracing(settings: Settings, metrics: Metrics, environment: Mapping[str, str]) -> _Tracing | None:
+    """What traces requests; None where they are not traced. Raises StartupError."""
+    if not settings.tracing or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from emo_serve.api.http.tracing import Tracing  # noqa: PLC0415  # needs the extra, and is not for everybody
+    except ImportError as error:
+        msg = "EMO_TRACING needs OpenTelemetry: pip install 'emo-serve[otel]'"
+        raise StartupError(msg) from error
+    return Tracing(metrics)
 
 
 def protocol_adapters(environment: Mapping[str, str]) -> dict[ProtocolName, Adapter]:

@@ -214,6 +214,11 @@ class Settings(BaseSettings):
         description="TCP port of the Open Inference Protocol over gRPC, 0 to 65535, on EMO_HOST; 0 lets the system "
         "choose. Needs the extra grpc. Unset: none.",
     )
+    tracing: bool = Field(
+        default=False,
+        description="Whether requests are traced with OpenTelemetry, true or false; needs the extra otel. Where the "
+        "traces go, and which, say its own variables, OTEL_*.",
+    )
     keep_alive_seconds: int = Field(
         default=75,
         ge=0,

@@ -58,3 +58,11 @@ def _write_networks(folder: Path) -> None:
     networks.write_classifier(folder / "resnet50.onnx")
     networks.write_yolo(folder / "yolov8n.onnx", objectness=False)
     networks.write_ssd(folder / "network.onnx")
+    exported = folder / "vit-cats"
+    exported.mkdir()
+    networks.write_classifier(exported / "model.onnx")
+    labels = {"0": "red", "1": "green", "2": "blue"}
+    config = {"architectures": ["ViTForImageClassification"], "model_type": "vit", "id2label": labels}
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (exported / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (exported / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")

@@ -43,7 +43,7 @@ class Steps(Pipeline):
         return decode
 
     def prepare(self, job: Job) -> Prepared:
-        return Prepared(tensor(self.decode[job]()), GEOMETRY, 1, 0.0, 0.0)
+        return Prepared(tensor(self.decode[job]()), GEOMETRY, 1, 0.0, 0.0, 0.0)
 
     def finish(self, job: Job, prepared: Prepared, run: Run) -> Prediction:
         assert prepared.tensor.shape == (2, 2, 3)

@@ -4,6 +4,7 @@ Its own classes check each value and lock each sum and bucket, which a process w
 dozen values that are counted for an image took a tenth of the event loop's time for a request.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 
@@ -27,23 +29,30 @@ class Total:
 class Histogram:
     """A histogram; observed by one thread, collected by any."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         """``bounds``: the upper bound of each bucket, ascending; one more bucket counts larger values."""
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._exemplars: dict[int, Exemplar] = {}
 
     def observe(self, value: float) -> None:
         """Count the value in the first bucket whose bound it does not exceed."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """(bound, number of values that do not exceed it), as in the text format; and the sum of all values."""
+    def exemplify(self, value: float, trace_id: str) -> None:
+        """Let the trace stand as an example for the bucket of the value, in the place of the one before."""
+        self._exemplars[bisect_left(self._bounds, value)] = Exemplar({"trace_id": trace_id}, value, time.time())
+
+    def buckets(self) -> tuple[list[tuple[str, float] | tuple[str, float, Exemplar]], float]:
+        """(bound, number of values that do not exceed it, exemplar), as in the text format; the sum of all values."""
         names = (*map(floatToGoString, self._bounds), "+Inf")
-        return list(zip(names, map(float, accumulate(self._counts)), strict=True)), self._sum
+        exemplars = self._exemplars.copy()
+        buckets = enumerate(zip(names, map(float, accumulate(self._counts)), strict=True))
+        return [(*bucket, exemplars[n]) if n in exemplars else bucket for n, bucket in buckets], self._sum
 
 
 S = TypeVar("S")

@@ -33,7 +33,7 @@ _SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _DETECTION_BUCKETS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 _LAG_INTERVAL_SECONDS = 0.25
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
 """The label value for everything without one of its own."""
 
@@ -156,10 +156,20 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
         """Count one HTTP request; ``route`` is a template, ``status`` None if the client had gone."""
-        key = method if method in _METHODS else OTHER, route, (status or 0) // 100
+        key = method if method in METHODS else OTHER, route, (status or 0) // 100
         if key not in self._http_series:
             self._http_series[key] = self._http.labels(key[0], route, f"{key[2]}xx" if status else "none")
         self._http_series[key].observe(seconds)
+
+    def exemplify_http(self, method: str, route: str, status: int | None, seconds: float, trace_id: str) -> None:
+        """Let a trace stand as an example for a request that was counted as ``answered``."""
+        key = method if method in METHODS else OTHER, route, (status or 0) // 100
+        self._http_series[key].exemplify(seconds, trace_id)
+
+    def exemplify_stages(self, model: str, stages: Mapping[str, float], trace_id: str) -> None:
+        """Let a trace stand as an example for an image of the model that was answered."""
+        for stage, seconds in stages.items():
+            self.stages.labels(model, stage).exemplify(seconds, trace_id)
 
     def for_model(self, model: str, task: str) -> "ModelMetrics":
         """The metrics of one model, its labels filled in."""

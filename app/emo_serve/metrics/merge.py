@@ -5,14 +5,19 @@ for all workers and the start time are the same in every worker or have no meani
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import TypedDict
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_open_metrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
-Sample = tuple[str, dict[str, str], float]
-"""Name, labels, value. (A list after a round trip through JSON.)"""
+Example = tuple[str, float, float]
+"""The id of a trace, its value, and when that was, in seconds since 1970."""
+Sample = tuple[str, dict[str, str], float, Example | None]
+"""Name, labels, value, exemplar. (Lists after a round trip through JSON.)"""
 
 
 class Family(TypedDict):
@@ -36,7 +41,10 @@ def snapshot(registry: Collector) -> Snapshot:
         metric.name: Family(
             help=metric.documentation,
             type=metric.type,
-            samples=[(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples],
+            samples=[
+                (sample.name, dict(sample.labels), float(sample.value), _example(sample.exemplar))
+                for sample in metric.samples
+            ],
         )
         for metric in registry.collect()
     }
@@ -45,6 +53,12 @@ def snapshot(registry: Collector) -> Snapshot:
 def exposition(families: Snapshot) -> bytes:
     """The snapshot in Prometheus' text format."""
     return generate_latest(_Collected(families))
+
+
+def open_metrics(families: Snapshot) -> bytes:
+    """The snapshot in the OpenMetrics format, with its exemplars."""
+    text: bytes = generate_open_metrics(_Collected(families))  # type: ignore[no-untyped-call]
+    return text
 
 
 def merge(present: Iterable[Snapshot], past: Iterable[Snapshot] = ()) -> Snapshot:
@@ -58,10 +72,13 @@ def merge(present: Iterable[Snapshot], past: Iterable[Snapshot] = ()) -> Snapsho
         for name, family in families.items():
             join = _joiner(name, family["type"])
             _, series = merged.setdefault(name, (family, {}))
-            for sample_name, labels, value in family["samples"]:
+            for sample_name, labels, value, example in family["samples"]:
                 key = (sample_name, *(word for label in sorted(labels.items()) for word in label))
-                together = join(series[key][2], value) if key in series else value
-                series[key] = (sample_name, labels, together)
+                if key in series:
+                    _, _, other, other_example = series[key]
+                    series[key] = (sample_name, labels, join(other, value), _newest(example, other_example))
+                else:
+                    series[key] = (sample_name, labels, value, example)
     return {
         name: Family(help=family["help"], type=family["type"], samples=list(series.values()))
         for name, (family, series) in merged.items()
@@ -71,6 +88,14 @@ def merge(present: Iterable[Snapshot], past: Iterable[Snapshot] = ()) -> Snapsho
 def totals(families: Snapshot) -> Snapshot:
     """The part of a snapshot that still holds after the process has ended: counters and histograms."""
     return {name: family for name, family in families.items() if family["type"] in _TOTALS}
+
+
+def _example(exemplar: Exemplar | None) -> Example | None:
+    return None if exemplar is None else (exemplar.labels["trace_id"], exemplar.value, float(exemplar.timestamp or 0))
+
+
+def _newest(one: Example | None, other: Example | None) -> Example | None:
+    return max(filter(None, (one, other)), key=itemgetter(2), default=None)
 
 
 def _joiner(name: str, kind: str) -> Callable[[float, float], float]:
@@ -90,6 +115,7 @@ class _Collected(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, family in self._families.items():
             metric = Metric(name, family["help"], family["type"])
-            for sample_name, labels, value in family["samples"]:
-                metric.add_sample(sample_name, labels, value)
+            for sample_name, labels, value, example in family["samples"]:
+                exemplar = None if example is None else Exemplar({"trace_id": example[0]}, *example[1:])
+                metric.add_sample(sample_name, labels, value, exemplar=exemplar)
             yield metric

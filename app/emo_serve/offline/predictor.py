@@ -43,7 +43,7 @@ class Predictor:
         job = Job(data, parameters)
         prepared = self.pipeline.prepare(job)
         computed = infer(self.session, [prepared.tensor])
-        return self.pipeline.finish(job, prepared, Run(computed.outputs[0], 0.0, computed.seconds))
+        return self.pipeline.finish(job, prepared, Run(computed.outputs[0], 0.0, computed.started_at, computed.seconds))
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """The answer as the server writes it: ClassifyAnswer, DetectAnswer (xyxy in pixels) or SegmentAnswer."""

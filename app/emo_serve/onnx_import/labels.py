@@ -69,6 +69,8 @@ def labels_of(network: Network, options: Options) -> Labels:
         names, was_numbered = _read(options.labels)
         source = "of --labels" + ", without the numbers before them" * was_numbered
         advice = f": {options.labels} needs one class name a line, {len(names)} found"
+    elif options.label_names is not None:
+        names, source, advice = options.label_names, "of config.json (id2label)", ": give others with --labels"
     else:
         held = names_in_metadata(network.metadata, from_one=options.task == "classify")
         if held is None:

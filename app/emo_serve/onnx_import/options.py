@@ -20,6 +20,8 @@ class Options:
     version: str = "1"
     models: Path = Path("models")
     labels: Path | None = None
+    label_names: tuple[str, ...] | None = None
+    """Of the classes, where no file has them."""
     groups: Path | None = None
     photo: Path | None = None
     size: tuple[int, int] | None = None
@@ -48,9 +50,15 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an argument for every option, except ``models``, which is a setting."""
-    parser.add_argument("file", type=Path, metavar="FILE.onnx", help="the network")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE.onnx", help="the network")
+    parser.add_argument(
+        "--from-hf",
+        metavar="DIR|OWNER/NAME",
+        help="instead of it, what optimum exported, with its configuration: a folder, or a repository on the Hub",
+    )
+    parser.add_argument("--file", dest="hf_file", type=Path, metavar="ONNX", help="which network of that (model.onnx)")
     parser.add_argument("--name", required=True, help="what the model is called here")
-    parser.add_argument("--task", required=True, choices=("classify", "detect"))
+    parser.add_argument("--task", choices=("classify", "detect"), help="needed, unless a configuration tells")
     parser.add_argument("--version", help="1, 2, 3, ... (1)")
     parser.add_argument(
         "--labels", type=Path, metavar="TXT", help="one class name a line (the names in the file, or numbers)"
@@ -92,6 +100,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--background", choices=("none", "first", "last"), help="which score or class stands for no object (recognised)"
     )
+
+
+def usage_fault(given: argparse.Namespace) -> str:
+    """What is wrong with the options together; '' if nothing is."""
+    if (given.file is None) == (given.from_hf is None):
+        return "add needs either FILE.onnx or --from-hf"
+    if given.from_hf is not None:
+        return ""
+    if given.task is None:
+        return "add needs --task classify or --task detect"
+    return "--file goes with --from-hf" if given.hf_file is not None else ""
 
 
 def _size(text: str) -> tuple[int, int]:

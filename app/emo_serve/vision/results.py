@@ -1,7 +1,7 @@
 """Values that pass through the pipeline: frozen, with shapes checked on creation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,11 +146,14 @@ Result = Classification | Detections | Segmentation | GraphOutputs
 class Timings:
     """Where the time of one image went: ``stages`` name -> seconds, in order, ``total`` last.
 
-    ``scale`` divided the image's sides in decoding.
+    ``scale`` divided the image's sides in decoding. ``starts`` is when each stage but ``total`` began
+    (``time.perf_counter()``); ``batch_size`` images were computed together.
     """
 
     stages: Mapping[str, float]
     scale: int = 1
+    starts: Mapping[str, float] = field(default_factory=dict)
+    batch_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ class ModelRequest(Request):
             deployment = self.services.catalog.get(_TASKS[scope["path"]], model, version)
         if _TIMEOUT_HEADER in headers:
             self.seconds = seconds_to_answer(self, self.services.settings.request_timeout_seconds)
+        self.exchange.manifest = deployment.manifest
         client = scope["state"].get("key") or client_of(self, self.services.settings.client_header)
         # Who comes back is known by its address and the length of its body, which is that of its images.
         size = headers.get(b"content-length", b"").decode("latin-1")

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from emo_serve.api.http.body_budget import Reservation
 from emo_serve.engine.scheduling.deadlines import Deadlines
+from emo_serve.manifest import Manifest
 from emo_serve.vision.results import Timings
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -52,6 +53,22 @@ class Connection(Protocol):
         """Discard what arrives of the current request from now on."""
 
 
+class Trace(Protocol):
+    """What a request is traced by."""
+
+    trace_id: str
+    """32 hexadecimal digits."""
+    header: tuple[bytes, bytes]
+    """For the response: which trace it was, and which span of it."""
+
+    def end(self, exchange: "Exchange", route: str, seconds: float) -> None:
+        """The request has ended, so many seconds after it began; ``route`` is a template."""
+
+
+StartTrace = Callable[[Scope, "Exchange"], Trace]
+"""Begins to trace a request, whose head has arrived."""
+
+
 class Exchange:
     """Bounds the request, adds the common headers to the response, and records data for the log and the metrics.
 
@@ -71,10 +88,12 @@ class Exchange:
         "connection",
         "headers",
         "is_held",
+        "manifest",
         "request_id",
         "stages",
         "status",
         "timings",
+        "trace",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int, drain: asyncio.Event) -> None:
@@ -86,6 +105,9 @@ class Exchange:
         given = self.headers.get(b"x-request-id", b"")
         # An id is no secret, and uuid4 reads the system's random source, which takes 80 microseconds.
         self.request_id = given.decode() if _SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        self.trace: Trace | None = None
+        self.manifest: Manifest | None = None
+        """Of the model that was asked, once it is known."""
         self.timings: list[Timings] = []
         """Stage times of each answered image, added by the route."""
         self.stages: Mapping[str, float] = {}
@@ -172,6 +194,8 @@ class Exchange:
         ]
         given = dict(headers)
         common += [header for header in _PROTECTION if header[0] not in given] if _POLICY in given else _PROTECTION
+        if self.trace is not None:
+            common.append(self.trace.header)
         if self._drain.is_set() or (self.connection is not None and self.connection.is_ending):
             common.append((b"connection", b"close"))  # the next request opens another connection
         return common

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emo_serve.api.http.exchange import Exchange
+from emo_serve.api.http.exchange import Exchange, StartTrace
 from emo_serve.api.wire.paths import Paths
 from emo_serve.api.wire.problems import ErrorResponse, problem_response
-from emo_serve.logs import request_id
+from emo_serve.logs import request_id, trace_id
 from emo_serve.metrics.definitions import OTHER, Metrics
 
 _QUIET = frozenset(  # polled often
@@ -51,11 +51,13 @@ class RequestMiddleware:
         paths: Paths | None = None,
         wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
         error_response: ErrorResponse = problem_response,
+        start_trace: StartTrace | None = None,
     ) -> None:
         """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``wrap`` wraps everything that sends a response.
 
-        ``error_response`` answers what is raised inside.
+        ``error_response`` answers what is raised inside. ``start_trace`` traces what is not polled.
         """
+        self._start_trace = start_trace
         self._error_response = error_response
         self._app = wrap(app)
         self._wrap = wrap
@@ -72,6 +74,9 @@ class RequestMiddleware:
         scope.setdefault("state", {})["exchange"] = exchange
         self._paths.resolve(scope, exchange.headers)
         token = request_id.set(exchange.request_id)
+        if self._start_trace is not None and scope["path"] not in _QUIET:
+            exchange.trace = self._start_trace(scope, exchange)
+            trace_id.set(exchange.trace.trace_id)
         try:
             exchange.check()
             await self._app(scope, exchange.receive, exchange.send)
@@ -83,8 +88,12 @@ class RequestMiddleware:
             await self._wrap(self._error_response(scope, error))(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.perf_counter() - exchange.began
-            self._metrics.answered(scope["method"], route_of(scope), exchange.status, seconds)
+            route = route_of(scope)
+            self._metrics.answered(scope["method"], route, exchange.status, seconds)
             _log(scope, exchange, seconds)
+            if exchange.trace is not None:
+                exchange.trace.end(exchange, route, seconds)
+                trace_id.set(None)
             request_id.reset(token)
             # The server keeps the scope until the connection's next request, and the exchange refers to the server:
             # the model of a response would stay in memory that long, or in a reference cycle.

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from emo_serve.api.http.auth import ApiKeys
 from emo_serve.api.http.body_budget import BodyBudget
+from emo_serve.api.http.exchange import StartTrace
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.metrics.definitions import Metrics
@@ -42,6 +43,8 @@ class Services:
     """The same."""
     keys: ApiKeys | None
     """None where nobody needs one."""
+    start_trace: StartTrace | None
+    """None where requests are not traced."""
 
 
 def services_of(request: Request) -> Services:

@@ -57,5 +57,5 @@ def _by_label(found: Snapshot, family: str, name: str, model: str, label: str) -
     """The values of a model's series by one of their labels."""
     samples = found[family]["samples"] if family in found else []
     return {
-        labels[label]: value for sample, labels, value in samples if sample == name and labels.get("model") == model
+        labels[label]: value for sample, labels, value, _ in samples if sample == name and labels.get("model") == model
     }

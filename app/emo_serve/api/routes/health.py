@@ -8,8 +8,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from emo_serve.api.http.services import services_of
 from emo_serve.api.routes.openapi import problem_answers
 from emo_serve.api.wire.model_schemas import State
+from emo_serve.api.wire.negotiation import negotiate
 from emo_serve.errors import ModelNotReady, ShuttingDown, Unavailable
-from emo_serve.metrics.merge import exposition, snapshot
+from emo_serve.metrics.merge import exposition, open_metrics, snapshot
+
+_TEXT, _OPEN_METRICS = "text/plain", "application/openmetrics-text"
+_OPEN_METRICS_1 = f"{_OPEN_METRICS}; version=1.0.0; charset=utf-8"
 
 router = APIRouter(tags=["operations"])
 
@@ -39,11 +43,14 @@ async def readyz(request: Request) -> State:
     return State(status="ready")
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=Response, responses={200: {"content": {_TEXT: {}, _OPEN_METRICS: {}}}})
 async def metrics(request: Request) -> Response:
-    """The metrics of all workers in Prometheus' text format."""
+    """The metrics of all workers, in Prometheus' text format or, where that is asked for, in OpenMetrics."""
+    accept = ",".join((*request.headers.getlist("accept"), "*/*;q=0.001"))  # whatever is asked for, there is an answer
+    is_open = negotiate(accept.encode("latin-1"), (_TEXT, _OPEN_METRICS)) == _OPEN_METRICS
     services = services_of(request)
     gather = services.gather_metrics
     gathered = snapshot(services.metrics.registry) if gather is None else await gather()
-    body = await asyncio.to_thread(exposition, gathered)  # 10 ms if a model has predicted a thousand classes
-    return Response(body, media_type=CONTENT_TYPE_LATEST)
+    # 10 ms if a model has predicted a thousand classes
+    body = await asyncio.to_thread(open_metrics if is_open else exposition, gathered)
+    return Response(body, media_type=_OPEN_METRICS_1 if is_open else CONTENT_TYPE_LATEST)

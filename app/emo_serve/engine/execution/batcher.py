@@ -197,7 +197,8 @@ class Batcher:
         self._costs.ran(len(batch), computed.seconds)
         for image, outputs in zip(batch, computed.outputs, strict=True):
             if not image.answer.done():  # its client may have left meanwhile
-                image.answer.set_result(Run(outputs, computed.started_at - image.queued_at, computed.seconds))
+                queue_seconds = computed.started_at - image.queued_at
+                image.answer.set_result(Run(outputs, queue_seconds, computed.started_at, computed.seconds, len(batch)))
 
     def _infer(self, is_heavy: bool, tensors: list[NDArray[np.uint8]]) -> Inference:  # noqa: FBT001  by position
         if is_heavy:

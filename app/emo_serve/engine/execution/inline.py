@@ -98,7 +98,8 @@ class InlineExecutor:
         if job.answer.done():
             return None
         computed = infer(self._instances.session, [prepared.tensor])
-        return self._pipeline.finish(job, prepared, Run(computed.outputs[0], begun - job.started_at, computed.seconds))
+        run = Run(computed.outputs[0], begun - job.started_at, computed.started_at, computed.seconds)
+        return self._pipeline.finish(job, prepared, run)
 
     # ---- on the event loop -----------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class Prepared:
     tensor: NDArray[np.uint8]  # (H, W, 3) of the manifest
     geometry: Geometry
     scale: int  # the picture was decoded at 1 / scale of its sides
+    started_at: float  # time.perf_counter()
     decode_seconds: float
     preprocess_seconds: float
 
@@ -47,7 +48,7 @@ def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing, least_side:
     picture = decode(upload, limits, least_side)
     decoded = time.perf_counter()
     tensor, geometry = preprocess(picture, rule)
-    return Prepared(tensor, geometry, picture.scale, decoded - started, time.perf_counter() - decoded)
+    return Prepared(tensor, geometry, picture.scale, started, decoded - started, time.perf_counter() - decoded)
 
 
 class Pipeline:
@@ -69,7 +70,8 @@ class Pipeline:
         """What the model gets; raises as ``prepare``. Pixels that come as the model takes them stay as they are."""
         upload = job.upload
         if not isinstance(upload, bytes):
-            return Prepared(upload, Geometry(ImageSize(self._rule.width, self._rule.height), 1.0, 1.0), 1, 0.0, 0.0)
+            geometry = Geometry(ImageSize(self._rule.width, self._rule.height), 1.0, 1.0)
+            return Prepared(upload, geometry, 1, time.perf_counter(), 0.0, 0.0)
         return prepare(upload, self._limits, self._rule, None if job.parameters.full_decode else self._least_side)
 
     def finish(self, job: Job, prepared: Prepared, run: Run) -> Prediction:
@@ -88,7 +90,15 @@ class Pipeline:
             "postprocess": ended - computed,
             "total": ended - job.accepted_at,
         }
-        return Prediction(prepared.geometry.image, result, default_result, Timings(stages, prepared.scale))
+        starts = {
+            "queue": job.accepted_at,
+            "decode": prepared.started_at,
+            "preprocess": prepared.started_at + prepared.decode_seconds,
+            "infer": run.started_at,
+            "postprocess": computed,
+        }
+        timings = Timings(stages, prepared.scale, starts, run.batch_size)
+        return Prediction(prepared.geometry.image, result, default_result, timings)
 
     def _result(self, parameters: Parameters, prepared: Prepared, run: Run) -> Result:
         if isinstance(parameters, GraphParameters):

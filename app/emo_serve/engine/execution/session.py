@@ -156,11 +156,16 @@ def open_session(artefact: Artefact, settings: Settings) -> Session:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One image's share of a run of the model: its rows of the outputs, without the batch axis, and its times."""
+    """One image's share of a run of the model: its rows of the outputs, without the batch axis, and its times.
+
+    ``started_at`` is ``time.perf_counter()``; ``batch_size`` images were run together.
+    """
 
     outputs: Outputs
     queue_seconds: float
+    started_at: float
     infer_seconds: float
+    batch_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
