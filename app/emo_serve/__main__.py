@@ -82,8 +82,6 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             return status
         case "key":
             return _new_key(options.name, settings.api_keys_file)
-        case "sign":
-            return _sign(options.folders, options.key, tuple(options.certificates))
         case "tune":
             return _tune(with_models(settings), full=options.full, as_json=options.json)
         case "serve":
@@ -112,6 +110,8 @@ def _offline(options: argparse.Namespace, settings: Settings) -> int:
             from emo_serve.offline.models import list_models  # noqa: PLC0415
 
             return list_models(options, settings)
+        case "sign":
+            return _sign(options.folders, options.key, tuple(options.certificates))
         case "mcp":
             return _mcp(options.url, options.root)
     from emo_serve.offline.doctor import doctor  # noqa: PLC0415

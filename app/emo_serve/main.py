@@ -74,11 +74,7 @@ def create_app(
     """
     drain = asyncio.Event()
     metrics = Metrics()
-    keys = None
-    if settings.api_keys_file is not None:
-        limits = settings.api_key_requests_per_second, settings.api_key_concurrency
-        keys = ApiKeys(KeyFile(settings.api_keys_file), *limits)
-
+    keys = _api_keys(settings)
     tracing = _tracing(settings, metrics, os.environ)
     start_trace = tracing.start if tracing is not None else None
 
@@ -207,6 +203,14 @@ def create_grpc_app(services: Services) -> FastAPI:
         start_trace=services.start_trace,
     )
     return app
+
+
+def _api_keys(settings: Settings) -> ApiKeys | None:
+    """Who may ask; None where everybody may."""
+    if settings.api_keys_file is None:
+        return None
+    limits = settings.api_key_requests_per_second, settings.api_key_concurrency
+    return ApiKeys(KeyFile(settings.api_keys_file), *limits)
 
 
 class _Tracing(Protocol):
