@@ -123,7 +123,9 @@ def _mcp(url: str, root: Path) -> int:
     try:
         from emo_client.mcp_server import run  # noqa: PLC0415  # a package of its own
     except ModuleNotFoundError as error:
-        msg = "mcp needs the packages emo-client and mcp: pip install 'emo-client[mcp]'"
+        msg = (
+            "mcp needs the packages emo-client and mcp: pip install 'emo-client[mcp]', or './client[mcp]' in a checkout"
+        )
         raise StartupError(msg) from error
     try:
         run(url, root)

@@ -19,6 +19,7 @@ file in {root} or below. Coordinates are pixels of the upright picture."""
 
 def mcp_server(client: AsyncClient, root: Path) -> MCPServer:
     """The tools ``classify``, ``detect`` and ``list_models``; of local files they read those below ``root``."""
+    root = root.resolve()  # an assistant does not know where this process runs
     server = MCPServer("emo-serve", instructions=_INSTRUCTIONS.format(root=root))
 
     async def classify(picture: str, top_k: int = 5, model: str | None = None) -> Classification:
@@ -59,7 +60,7 @@ def _allowed(picture: str, root: Path) -> str | Path:
     if address_of(picture) is not None:
         return picture
     path = (root / picture).resolve()
-    if not path.is_relative_to(root.resolve()):
+    if not path.is_relative_to(root):
         msg = f"{picture}: only files in {root} and below may be read"
         raise ValueError(msg)
     if not path.is_file():  # a pipe or a device might never end

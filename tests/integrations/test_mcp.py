@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -30,6 +31,23 @@ def test_an_assistant_is_told_what_is_wrong_and_what_is_allowed(url: str, photo:
             missing = await assistant.call_tool("classify", {"picture": "nothing.jpg"})
             assert missing.is_error
             assert "nothing.jpg" in missing.content[0].text
+
+    anyio.run(ask)
+
+
+def test_what_might_never_end_is_not_read_for_an_assistant(url: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "device.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(1 << 30)
+
+    async def ask() -> None:
+        async with AsyncClient(url) as client, McpClient(mcp_server(client, tmp_path)) as assistant:
+            for picture in ("pipe.jpg", "device.jpg", "folder.jpg", "huge.jpg", "\0", "http://127.0.0.1:1/photo.jpg"):
+                answer = await assistant.call_tool("classify", {"picture": picture})
+                assert answer.is_error
+                assert answer.content[0].text
 
     anyio.run(ask)
 

@@ -85,7 +85,7 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, in
     try:
         from emo_client import Client, EmoError  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
-        msg = "--url needs the package emo-client: pip install emo-client"
+        msg = "--url needs the package emo-client: pip install emo-client, or ./client in a checkout"
         raise StartupError(msg) from error
     given = given_parameters(options)
     try:
