@@ -26,6 +26,9 @@ def damaged(chunk: bytes) -> bytes:
         damaged(png_chunk(b"tEXt", b"Comment\0hello")),
         damaged(png_chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(500)))),
         damaged(png_chunk(b"tRNS", bytes(6))),
+        png_chunk(b"tRNS"),
+        png_chunk(b"tRNS", bytes(2)),
+        png_chunk(b"tRNS", bytes(7)),
         damaged(png_chunk(b"eXIf", exif(6)[6:])),
         damaged(png_chunk(b"pHYs", bytes(9))),
         png_chunk(b"pHYs", bytes(2)),
@@ -46,6 +49,16 @@ def test_a_damaged_or_large_side_chunk_changes_nothing(chunk: bytes) -> None:
     np.testing.assert_array_equal(shown(with_chunks(PLAIN, chunk)), np.asarray(photo()))
     behind = PLAIN.index(b"IEND") - 4
     np.testing.assert_array_equal(shown(PLAIN[:behind] + chunk + PLAIN[behind:]), np.asarray(photo()))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
+def test_transparency_of_another_length_than_the_picture_needs_changes_nothing(mode: str) -> None:
+    source = photo().quantize(8) if mode == "P" else photo().convert(mode)
+    plain = encoded(source, "PNG")
+    for length in (257,) if mode == "P" else (0, 1, 3) if mode == "L" else (2, 6):
+        chunk = png_chunk(b"tRNS", bytes(length))
+        place = plain.index(b"IDAT") - 4
+        np.testing.assert_array_equal(shown(plain[:place] + chunk + plain[place:]), shown(plain))
 
 
 def test_a_side_chunk_that_is_cut_off_behind_the_pixels_changes_nothing() -> None:

@@ -110,6 +110,18 @@ def test_white_is_zero_with_transparency_of_eight_bits() -> None:
     np.testing.assert_array_equal(greys(data), GREY)
 
 
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("extra", [0, 2])
+def test_greys_of_eight_bits_in_planes_with_another_sample(tile: int, photometric: int, extra: int) -> None:
+    alpha = np.full_like(GREY, 255)
+    alpha[:20] = 0
+    samples = np.concatenate((GREY if photometric else 255 - GREY, alpha), axis=2)
+    image = greys(tiff_of(samples, photometric, is_planar=True, tile=tile, extra=(extra,)))
+    np.testing.assert_array_equal(image[20:], GREY[20:])
+    np.testing.assert_array_equal(image[:20], 255 if extra else GREY[:20])
+
+
 def test_negative_numbers_and_what_is_no_number_are_black() -> None:
     floats = np.array([[[0.5], [1.0], [np.nan], [np.inf], [-3.0], [-np.inf]]], np.float32)
     assert greys(tiff_of(floats)).ravel().tolist() == [128, 255, 0, 0, 0, 0]

@@ -16,11 +16,13 @@ MAX_PNG_CHUNKS = 20_000
 
 _START = 8  # bytes of the signature
 _AROUND = 12  # bytes of a chunk around its payload: length, name and checksum
+_COLOURS = 25  # offset of the colour type
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column and row of each pass of an interlaced picture, and the steps to the next ones."""
 _PIECE = 1024 * 1024
 _SIDE_CHUNKS = frozenset({b"tRNS", b"eXIf"})  # those that affect the shown picture
+_TRANSPARENT_BYTES = {0: (2, 2), 2: (6, 6), 3: (1, 256)}  # least and most in tRNS, by colour type
 
 
 class Png(NamedTuple):
@@ -67,7 +69,7 @@ def read_png(data: bytes) -> Png:
         if chunk.kind == b"CgBI":
             msg = "The PNG image is of a kind for Apple's devices only (CgBI), which is not supported; PNG itself is."
             raise UnsupportedMediaType(msg)
-        if chunk.kind[:1].isupper() or (chunk.kind in _SIDE_CHUNKS and _is_whole(data, chunk)):
+        if chunk.kind[:1].isupper() or (chunk.kind in _SIDE_CHUNKS and _is_usable(data, chunk)):
             continue
         if chunk.kind == b"iCCP" and not profile and _is_whole(data, chunk):
             profile = _unpacked(data[chunk.start + 8 : chunk.end - 4])
@@ -92,6 +94,15 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         position = end
     msg = f"The PNG image has more than {MAX_PNG_CHUNKS} chunks, which would take too long to decode."
     raise ImageTooLarge(msg)
+
+
+def _is_usable(data: bytes, chunk: _Chunk) -> bool:
+    """Whether it is whole, and as long as its picture needs it: for a shorter one Pillow refuses the picture."""
+    if chunk.kind == b"tRNS":
+        least, most = _TRANSPARENT_BYTES.get(data[_COLOURS], (1, 0))
+        if not least <= chunk.end - chunk.start - _AROUND <= most:
+            return False
+    return _is_whole(data, chunk)
 
 
 def _is_whole(data: bytes, chunk: _Chunk) -> bool:

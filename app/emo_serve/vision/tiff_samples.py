@@ -31,7 +31,9 @@ def is_deep(tiff: Tiff) -> bool:
         return False
     if tiff.bits == 16 and tiff.sample_kind == "u" and tiff.photometric in (_RGB, _INKS) and not tiff.is_planar:
         return len(tiff.extra) > 1 or (tiff.photometric == _INKS and bool(tiff.extra))
-    is_grey_with_more = tiff.photometric == _WHITE_IS_ZERO and tiff.samples > 1
+    is_grey_with_more = tiff.samples > 1 and (
+        tiff.photometric == _WHITE_IS_ZERO or (tiff.photometric == _BLACK_IS_ZERO and tiff.is_planar)
+    )
     return tiff.bits in _DEEP or (tiff.bits == 8 and (tiff.sample_kind == "i" or is_grey_with_more))
 
 
