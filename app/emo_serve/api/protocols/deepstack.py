@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from emo_serve.api.http.auth import SHOW_KEY
+from emo_serve.api.http.multipart import Form, read_form
 from emo_serve.api.http.services import services_of
-from emo_serve.api.http.uploads import Uploads, read_form
 from emo_serve.api.protocols.adapter import Adapter
 from emo_serve.api.protocols.predicting import admitted, body_of, parameters_for, parsed, predict
 from emo_serve.api.wire.problems import Problem
@@ -94,7 +94,7 @@ async def _update_available(_request: Request) -> Response:
     )
 
 
-async def _predicted(request: Request, deployment: Deployment, form: Uploads, given: dict[str, Any]) -> Prediction:
+async def _predicted(request: Request, deployment: Deployment, form: Form, given: dict[str, Any]) -> Prediction:
     with admitted(request, deployment) as model_request:
         (prediction,) = await predict(model_request, form.images, parameters_for(deployment, given))
     return prediction
@@ -124,7 +124,7 @@ def _corners(box: Sequence[float]) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def _form(request: Request, *, has_image: bool = True) -> AsyncIterator[Uploads]:
+async def _form(request: Request, *, has_image: bool = True) -> AsyncIterator[Form]:
     """The form of a request, for a block in which its bytes count as held, and its key as being used.
 
     Raises InvalidRequest, or HTTPException 401 or RateExceeded for a key in the form that is unknown or asks too often.
@@ -132,10 +132,10 @@ async def _form(request: Request, *, has_image: bool = True) -> AsyncIterator[Up
     """
     async with body_of(request) as body:
         media_type, options = parse_options_header(request.headers.get("content-type"))
-        error, form = None, Uploads((), several=False)
+        error, form = None, Form(())
         try:
             if media_type == b"application/x-www-form-urlencoded" or not body:
-                form = Uploads((), several=False, fields=tuple(_pairs(body)))
+                form = Form((), tuple(_pairs(body)))
             else:
                 boundary = options.get(b"boundary", b"")
                 take = partial(read_form, boundary=boundary, max_images=1, part_name=_PART, has_image=has_image)
@@ -164,7 +164,7 @@ def _pairs(body: bytes) -> list[tuple[str, str]]:
         raise InvalidRequest(msg) from error
 
 
-def _field(form: Uploads, name: str) -> str:
+def _field(form: Form, name: str) -> str:
     """The value of a field; '' if there is none."""
     return next((value for field, value in form.fields if field == name), "")
 

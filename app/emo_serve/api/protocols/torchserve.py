@@ -9,8 +9,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.multipart import read_form
 from emo_serve.api.http.services import services_of
-from emo_serve.api.http.uploads import Upload, read_form
+from emo_serve.api.http.uploads import Upload
 from emo_serve.api.protocols.adapter import Adapter
 from emo_serve.api.protocols.predicting import admitted, own_answer, parameters_for, parsed, predict, read_body
 from emo_serve.api.routes import health
