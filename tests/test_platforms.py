@@ -16,8 +16,9 @@ import httpx
 import pytest
 import yaml
 
+from emo_serve.api.protocols.grpc_messages import HEALTH, message_class
 from emo_serve.settings import Settings, all_settings
-from tests.protocols.grpc_calls import HEALTH, SERVICE, InferResponse, encoded, message_class, outputs_of
+from tests.protocols.grpc_calls import SERVICE, InferResponse, encoded, outputs_of
 from tests.protocols.pictures import GREEN, RED, text
 from tests.serving import free_port, settings_for
 
