@@ -45,7 +45,7 @@ LABEL org.opencontainers.image.title="emo-serve" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/venv/bin:${PATH} PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    ORT_DISABLE_TELEMETRY=1 EMO_HOST=0.0.0.0 EMO_PORT=8000 EMO_MODELS=/models
+    ORT_DISABLE_TELEMETRY=1 EMO_HOST=0.0.0.0 EMO_MODELS=/models
 # Several containers that start on one machine would disturb each other's measurements and be ready seconds later.
 ENV EMO_TUNE=false XDG_CACHE_HOME=/tmp/.cache
 # Threads share two arenas of the C library; else each of them keeps freed pages for itself.
@@ -58,7 +58,7 @@ WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os; from urllib.request import urlopen; port = os.environ['EMO_PORT']; urlopen(f'http://127.0.0.1:{port if port.isdigit() else 8000}/readyz', timeout=4)"]
+    CMD ["python", "-c", "import os; from urllib.request import urlopen; port = os.environ.get('EMO_PORT') or os.environ.get('PORT', ''); urlopen(f'http://127.0.0.1:{port if port.isdigit() else 8000}/readyz', timeout=4)"]
 # Settings and no options, so that `docker run IMAGE serve` and `docker run IMAGE tune` find the same.
 ENTRYPOINT ["emo-serve"]
 CMD ["serve"]

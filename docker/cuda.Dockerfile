@@ -40,7 +40,7 @@ LABEL org.opencontainers.image.title="emo-serve" \
       org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/venv/bin:${PATH} PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     ORT_DISABLE_TELEMETRY=1 XDG_CACHE_HOME=/tmp/.cache MALLOC_ARENA_MAX=2 \
-    EMO_HOST=0.0.0.0 EMO_PORT=8000 EMO_MODELS=/models EMO_SESSION__PROVIDER=cuda
+    EMO_HOST=0.0.0.0 EMO_MODELS=/models EMO_SESSION__PROVIDER=cuda
 # What the container toolkit is to bring in from the host's driver.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build /opt /opt
@@ -50,7 +50,7 @@ WORKDIR /tmp
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os; from urllib.request import urlopen; port = os.environ['EMO_PORT']; urlopen(f'http://127.0.0.1:{port if port.isdigit() else 8000}/readyz', timeout=4)"]
+    CMD ["python", "-c", "import os; from urllib.request import urlopen; port = os.environ.get('EMO_PORT') or os.environ.get('PORT', ''); urlopen(f'http://127.0.0.1:{port if port.isdigit() else 8000}/readyz', timeout=4)"]
 # Settings and no options, so that `docker run IMAGE serve` and `docker run IMAGE tune` find the same.
 ENTRYPOINT ["emo-serve"]
 CMD ["serve"]

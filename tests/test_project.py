@@ -239,7 +239,7 @@ def test_a_container_runs_the_command_with_settings_of_its_own(dockerfile: str) 
     image = instructions[instructions.rindex("\nFROM ") :]
     assert re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", image, flags=re.MULTILINE) == ['["emo-serve"]', '["serve"]']
     variables = dict(re.findall(r"\b(EMO_\w+)=(\S+)", image))
-    assert (variables["EMO_HOST"], variables["EMO_PORT"], variables["EMO_MODELS"]) == ("0.0.0.0", "8000", "/models")
+    assert (variables["EMO_HOST"], variables["EMO_MODELS"]) == ("0.0.0.0", "/models")
     assert set(variables) <= {variable for variable, _ in all_settings()}
 
 

@@ -146,3 +146,21 @@ def test_every_setting_is_described() -> None:
     described = {variable: field.description for variable, field in all_settings()}
     assert "EMO_BATCHING__MAX_QUEUE_DELAY_SECONDS" in described
     assert all(described.values())
+
+
+def test_a_platform_says_the_port_where_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "8080")
+    assert Settings().port == 8080
+    monkeypatch.setenv("EMO_PORT", "9000")
+    assert (Settings().port, Settings(port=9001).port) == (9000, 9001)
+    monkeypatch.setenv("EMO_PORT", "tcp://10.0.0.1:80")
+    assert Settings().port == 8080
+    monkeypatch.setenv("PORT", "")
+    assert Settings().port == 8000
+
+
+@pytest.mark.parametrize("port", ["http", "-1", "65536", "8080x", "1" * 30])
+def test_a_port_of_a_platform_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("PORT", port)
+    with pytest.raises(ValidationError, match="PORT = "):
+        Settings()

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -73,3 +74,27 @@ def unknown_names(environment: Mapping[str, str], prefix: str, valid: Collection
         if is_ours and name.upper() not in valid and name != _OF_THE_CLIENT:
             nearest = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0)
             yield f"{name} is no setting; did you mean {nearest[0]}?"
+
+
+def given_values(
+    values: Mapping[str, Any], environment: Mapping[str, str], prefix: str, valid: Collection[str]
+) -> dict[str, Any]:
+    """The values of settings without those of service links, and with the ``port`` that a platform says in ``PORT``.
+
+    Raises ValueError for a variable that is none of the ``valid`` ones, and for a PORT that is none.
+    """
+    if unknown := list(unknown_names(environment, prefix, valid)):
+        raise ValueError("; ".join(unknown))
+    linked = {name.removeprefix(prefix).lower(): environment[name] for name in service_links(environment, prefix)}
+    given = {name: value for name, value in values.items() if name not in linked or value != linked[name]}
+    return _port_of_a_platform(environment) | given
+
+
+def _port_of_a_platform(environment: Mapping[str, str]) -> dict[str, int]:
+    port = environment.get("PORT", "")
+    if not port:
+        return {}
+    if not port.isdecimal() or int(port[:9]) > 65535:
+        msg = f"PORT = {port[:100]!r}: allowed is a whole number from 0 to 65535; EMO_PORT goes before it"
+        raise ValueError(msg)
+    return {"port": int(port)}

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from emo_serve.environment import NESTED, service_links, unknown_names, variables_of
+from emo_serve.environment import NESTED, given_values, variables_of
 from emo_serve.execution_settings import (
     DEFAULT_INTRA_OP_THREADS,
     DEFAULT_MAX_BATCH_SIZE,
@@ -52,7 +52,13 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(default=8000, ge=0, le=65535, description="TCP port, 0 to 65535; 0 lets the system choose.")
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="TCP port, 0 to 65535; 0 lets the system choose. "
+        "Unset: what the variable PORT says, as platforms set it (Cloud Run), else 8000.",
+    )
     workers: int | None = Field(
         default=None,
         ge=1,
@@ -279,14 +285,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_unknown_names(cls, values: object) -> object:
-        complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
-        if complaints:
-            raise ValueError("; ".join(complaints))
-        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ, PREFIX)]
-        if isinstance(values, dict):
-            return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
-        return values
+    def _of_the_environment(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        return given_values(values, os.environ, PREFIX, [variable for variable, _ in all_settings()])
 
     @model_validator(mode="after")
     def _nobody_administers_without_a_token(self) -> Self:
@@ -305,10 +307,6 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return self
-
-
-def _set(name: str) -> str | None:
-    return os.environ.get(f"{PREFIX}{name.upper()}")
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:
