@@ -26,6 +26,7 @@ from emo_serve.api.protocols import (
     deepstack,
     hugging_face,
     open_inference,
+    roboflow,
     sagemaker,
     tensorflow_serving,
     torchserve,
@@ -74,8 +75,8 @@ def create_app(
     """
     drain = asyncio.Event()
     metrics = Metrics()
-
     tracing = _tracing(settings, metrics, os.environ)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         catalog = Catalog(settings, metrics, _stop_process, open_session, retry_sync, preflight)
@@ -94,9 +95,9 @@ def create_app(
             yield
         finally:
             await catalog.close()
-
             if tracing is not None:
                 await tracing.close()
+
     app = FastAPI(
         title="emo-serve",
         version=installed_version(),
@@ -155,7 +156,6 @@ def create_app(
     return app
 
 
-def create_admin_app(services: Services) -> FastAPI:
 class _Tracing(Protocol):
     """What traces requests until it is closed."""
 
@@ -176,6 +176,7 @@ def _tracing(settings: Settings, metrics: Metrics, environment: Mapping[str, str
     return Tracing(metrics)
 
 
+def create_admin_app(services: Services) -> FastAPI:
     """The administration, to be served on its own port; raises StartupError without a valid token."""
     token = read_token(services.settings)
     app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=_HANDLERS)
@@ -204,6 +205,7 @@ def protocol_adapters(environment: Mapping[str, str]) -> dict[ProtocolName, Adap
         "huggingface": hugging_face.ADAPTER,
         "deepstack": deepstack.ADAPTER,
         "torchserve": torchserve.ADAPTER,
+        "roboflow": roboflow.ADAPTER,
         "sagemaker": sagemaker.ADAPTER,
         "vertex": vertex.adapter(environment),
         "tfserving": tensorflow_serving.ADAPTER,
