@@ -61,7 +61,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Origins = Annotated[Words, AfterValidator(_origins)]
 Networks = Annotated[Words, AfterValidator(_networks)]
 PublicPath = Annotated[str, AfterValidator(_path)]
-ProtocolName = Literal["v2", "huggingface", "deepstack", "torchserve", "sagemaker", "vertex", "tfserving"]
+ProtocolName = Literal["v2", "huggingface", "deepstack", "torchserve", "roboflow", "sagemaker", "vertex", "tfserving"]
 """A protocol of other servers that is spoken beside the own one."""
 ProtocolNames = Annotated[tuple[ProtocolName, ...], NoDecode, BeforeValidator(_words)]
 HeaderName = Annotated[str, AfterValidator(_header)]

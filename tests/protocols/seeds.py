@@ -49,6 +49,11 @@ def _instances(image: str) -> bytes:
     return json.dumps({"instances": [{"b64": image}], "parameters": {"full_decode": True}}).encode()
 
 
+def _roboflow(image: str, kind: str = "base64") -> bytes:
+    content = {"model_id": "toy-detector", "api_key": None, "image": {"type": kind, "value": image}, "confidence": 0.5}
+    return json.dumps(content).encode()
+
+
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 SEEDS = [
@@ -63,6 +68,9 @@ SEEDS = [
     Seed("deepstack", "/v1/vision/scene", form("image", RED), FORM),
     Seed("torchserve", "/predictions/toy-classifier", RED),
     Seed("torchserve", "/predictions/toy-detector/1", form("data", RED), FORM),
+    Seed("roboflow", "/infer/object_detection", _roboflow(text(RED)), JSON, _roboflow(ADDRESS, "url")),
+    Seed("roboflow", "/toy-detector/1", text(RED).encode(), JSON, ADDRESS.encode()),
+    Seed("roboflow", "/toy-classifier/1", form("file", RED), FORM),
     Seed("sagemaker", "/invocations", RED, {"content-type": "image/png"}),
     Seed("sagemaker", "/invocations", _own(text(RED)), JSON, _own(ADDRESS)),
     Seed("vertex", "/v1/endpoints/1/deployedModels/2:predict", _instances(text(RED)), with_address=_instances(ADDRESS)),
@@ -73,6 +81,8 @@ PREFIXES = [
     ("deepstack", "/v1/vision"),
     ("deepstack", "/v1/status"),
     ("torchserve", "/predictions/x/1"),
+    ("roboflow", "/infer"),
+    ("roboflow", "/model"),
     ("sagemaker", "/invocations"),
     ("vertex", "/v1/endpoints"),
     ("tfserving", "/v1/models"),
@@ -81,16 +91,16 @@ PREFIXES = [
 
 def is_error_of(protocol: str, answer: httpx.Response) -> bool:
     """Whether the answer is an error as the clients of the protocol expect it."""
-    try:
-        content = answer.json()
-    except ValueError:
-        return False
     media_type = "application/problem+json" if protocol == "sagemaker" else "application/json"
-    if not isinstance(content, dict) or answer.headers["content-type"] != media_type:
+    if answer.headers["content-type"] != media_type:
+        return False
+    content = answer.json()
+    if not isinstance(content, dict):
         return False
     match protocol:
-        case "v2" | "huggingface" | "vertex" | "tfserving":
-            return list(content) == ["error"] and bool(content["error"])
+        case "v2" | "huggingface" | "vertex" | "tfserving" | "roboflow":
+            name = "message" if protocol == "roboflow" else "error"
+            return list(content) == [name] and bool(content[name])
         case "deepstack":
             return content["success"] is False and bool(content["error"]) and content["code"] == answer.status_code
         case "torchserve":

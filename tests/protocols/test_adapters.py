@@ -42,7 +42,7 @@ async def keyed(
 
 def filled(template: str) -> str:
     """A path of a route, its variable parts filled in."""
-    return re.sub(r"\{version\}", "1", re.sub(r"\{\w+\}", "toy-classifier", template))
+    return re.sub(r"\{version(:int)?\}", "1", re.sub(r"\{\w+\}", "toy-classifier", template))
 
 
 def test_every_protocol_has_its_adapter_and_seeds() -> None:

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import Problem, problem_for
 
+_ANY = "{}"  # stands for the first part of paths where that is variable; they are looked at last
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -47,7 +49,8 @@ class Adapters:
         self._by_segment: dict[str, list[Adapter]] = {}
         for adapter in self.all:
             paths = (*adapter.prefixes, *(route.path for route in adapter.routes))
-            for segment in dict.fromkeys(path.split("/")[1] for path in paths):
+            segments = [path.split("/")[1] for path in paths]
+            for segment in dict.fromkeys(_ANY if segment.startswith("{") else segment for segment in segments):
                 self._by_segment.setdefault(segment, []).append(adapter)
 
     @property
@@ -63,7 +66,8 @@ class Adapters:
     def find(self, scope: Scope) -> Found | None:
         """What a request is for; None if it is for no adapter."""
         path = scope["path"]
-        candidates = self._by_segment.get(path.split("/", 2)[1], ()) if path[:1] == "/" else ()
+        segment = path.split("/", 2)[1] if path[:1] == "/" else ""
+        candidates = (*self._by_segment.get(segment, ()), *self._by_segment.get(_ANY, ()))
         owner, allowed = None, dict[str, None]()
         for adapter in candidates:
             is_own = any(f"{path}/".startswith(f"{prefix}/") for prefix in adapter.prefixes)
