@@ -1,4 +1,4 @@
-"""What the cores can do without HTTP: two processes of one thread each, from the bytes of a photo to its classes.
+"""The limit of the cores without HTTP: two processes of one thread each, from the bytes of a photo to its classes.
 
     python -m bench.limit .bench/models/emo_1m/emo-1m/1 photo.jpg --processes 2 --seconds 3
 

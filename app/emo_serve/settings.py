@@ -256,7 +256,7 @@ class Settings(BaseSettings):
         default=None,
         min_length=16,
         repr=False,
-        description="What whoever administers sends as Authorization: Bearer, at least 16 characters; a file is safer.",
+        description="Token of the administration (Authorization: Bearer), at least 16 characters; a file is safer.",
     )
     admin_token_file: Path | None = Field(
         default=None, description="File that holds the token of the administration, read at start."
@@ -271,9 +271,9 @@ class Settings(BaseSettings):
         complaints = list(unknown_names(os.environ, PREFIX, [variable for variable, _ in all_settings()]))
         if complaints:
             raise ValueError("; ".join(complaints))
-        linked = [name.removeprefix(PREFIX).lower() for name in service_links(os.environ, PREFIX)]
+        linked = {name.removeprefix(PREFIX).lower(): os.environ[name] for name in service_links(os.environ, PREFIX)}
         if isinstance(values, dict):
-            return {name: value for name, value in values.items() if name not in linked or value != _set(name)}
+            return {name: value for name, value in values.items() if (name, value) not in linked.items()}
         return values
 
     @model_validator(mode="after")
@@ -293,10 +293,6 @@ class Settings(BaseSettings):
             )
             raise ValueError(msg)
         return self
-
-
-def _set(name: str) -> str | None:
-    return os.environ.get(f"{PREFIX}{name.upper()}")
 
 
 def all_settings() -> Iterator[tuple[str, FieldInfo]]:

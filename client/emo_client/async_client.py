@@ -29,7 +29,7 @@ class AsyncClient:
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """As ``Client``."""
+        """See ``Client``."""
         self._limits = Limits(timeout, retries)
         self._http = httpx.AsyncClient(base_url=url, headers=headers_for(api_key), timeout=timeout, transport=transport)
 
@@ -54,7 +54,7 @@ class AsyncClient:
         top_k: int | None = None,
         score_threshold: float | None = None,
     ) -> Classification:
-        """As ``Client.classify``."""
+        """See ``Client.classify``."""
         asked = parameters(model=model, version=version, top_k=top_k, score_threshold=score_threshold)
         return Classification.model_validate(await self.ask("classify", picture, asked))
 
@@ -70,7 +70,7 @@ class AsyncClient:
         classes: Sequence[str] | None = None,
         class_agnostic: bool | None = None,
     ) -> Detections:
-        """As ``Client.detect``."""
+        """See ``Client.detect``."""
         asked = parameters(
             model=model,
             version=version,
@@ -83,17 +83,17 @@ class AsyncClient:
         return Detections.model_validate(await self.ask("detect", picture, asked))
 
     async def segment(self, picture: Picture, *, model: str | None = None, version: str | None = None) -> Segmentation:
-        """As ``Client.segment``."""
+        """See ``Client.segment``."""
         asked = parameters(model=model, version=version)
         return Segmentation.model_validate(await self.ask("segment", picture, asked))
 
     async def ask(self, task: str, picture: Picture, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """As ``Client.ask``."""
+        """See ``Client.ask``."""
         answer: dict[str, Any] = await self._call("POST", task, asked, await self._encoded(picture))
         return answer
 
     async def models(self) -> list[ModelInfo]:
-        """As ``Client.models``."""
+        """See ``Client.models``."""
         return [ModelInfo.model_validate(entry) for entry in (await self._call("GET", "models", {}, None))["models"]]
 
     @overload
@@ -124,7 +124,7 @@ class AsyncClient:
         concurrency: int = 8,
         return_exceptions: bool = False,
     ) -> AsyncIterator[T | EmoError | OSError]:
-        """As ``Client.map``: ``async for found in client.map(client.detect, paths)``."""
+        """See ``Client.map``: ``async for found in client.map(client.detect, paths)``."""
         running: deque[asyncio.Future[T]] = deque()
         try:
             for picture in pictures:

@@ -25,7 +25,7 @@ class Drawings:
         self._seen: Counter[str] = Counter()
 
     def stem_for(self, source: Source) -> Path:
-        """Where the picture of this source goes, without suffix; a number tells those of one name apart."""
+        """Path for the picture of this source, without suffix; a number tells those of one name apart."""
         self._seen[source.stem] += 1
         number = self._seen[source.stem]
         return self._folder / (source.stem if number == 1 else f"{source.stem}-{number}")
