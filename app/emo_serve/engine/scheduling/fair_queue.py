@@ -176,7 +176,7 @@ class FairQueue:
                 self._forget(job.ticket.client, own)
                 if len(self._heap) > 2 * len(self._waiting):
                     self._heap = sorted(self._waiting)
-            else:  # it had got its slot in this very turn of the event loop
+            else:  # it got its slot in this very iteration of the event loop
                 self.release(job)
             raise
 
