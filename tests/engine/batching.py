@@ -1,4 +1,4 @@
-"""What the tests of the batcher share: a batcher over a fake session, and its clients."""
+"""Helpers of the batcher's tests: a batcher over a fake session, and its clients."""
 
 import asyncio
 import itertools

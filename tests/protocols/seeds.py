@@ -80,7 +80,7 @@ PREFIXES = [
 
 
 def is_error_of(protocol: str, answer: httpx.Response) -> bool:
-    """Whether the answer is an error as the clients of the protocol expect it."""
+    """True if the answer is an error as the clients of the protocol expect it."""
     try:
         content = answer.json()
     except ValueError:
