@@ -3,7 +3,7 @@
     python -m bench.compare photo.jpg --model emo_1m [--stock theirs.onnx] [--rounds 3] [--seconds 3] [--served-graph]
 
 All are up and answer the same photo with the same weights; those that are not measured are held still. In each round
-each is measured at every number of clients, and so is what the cores do without HTTP (``bench.limit``); the order
+each is measured at every number of clients, and so is what the cores do without HTTP (``bench.ceiling``); the order
 turns around from round to round. Then requests come by chance at half and at four fifths of what each can do, and from
 512 clients at once. Peers have a stock export (``bench.models`` says which) and plain Pillow, or, with
 ``--served-graph``, our graph and pixels. All is written to a file in ``.bench``, of which ``bench.report`` makes tables
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def about(options: argparse.Namespace, names: list[str]) -> dict[str, Any]:
-    """What was measured on what."""
+    """The setup of the measurement."""
     return {
         "model": options.model,
         "photo": f"{options.photo.name}, {options.photo.stat().st_size} bytes",
@@ -110,12 +110,12 @@ def start(name: str, port: int, options: argparse.Namespace, results: dict[str, 
 
 
 def server_of(name: str, port: int, options: argparse.Namespace) -> Server:
-    """One of them, on its way up."""
+    """The server of this name, starting."""
     return Server(name, port, options.model, options.models, options.photo, served_graph=options.served_graph)
 
 
 def models_of(options: argparse.Namespace) -> Path:
-    """Where the model is, and no other, so that nothing else is served."""
+    """A repository with this model only."""
     digest = f"-{sha256_of(options.stock)[:8]}" if options.stock else ""
     return MODELS / f"{options.model}{digest}"
 
@@ -162,9 +162,9 @@ def closed_loop(servers: list[Server], options: argparse.Namespace, results: dic
 
 
 def limit(options: argparse.Namespace) -> dict[str, float]:
-    """What ``bench.limit`` finds now."""
+    """The result of ``bench.ceiling``."""
     model = options.models / options.model.replace("_", "-") / "1"
-    command = [sys.executable, "-m", "bench.limit", str(model), str(options.photo.resolve())]
+    command = [sys.executable, "-m", "bench.ceiling", str(model), str(options.photo.resolve())]
     command += ["--seconds", str(options.seconds), "--processes", str(len(os.sched_getaffinity(0)))]
     found: dict[str, float] = json.loads(
         subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -90,7 +90,7 @@ def milliseconds(runs: Mapping[str, Callable[[], object]], rounds: int, title: s
 
 
 def session_run(path: Path, batch: np.ndarray) -> Callable[[], object]:
-    """What runs this graph once on this batch, in one thread; it has run once already."""
+    """A function that runs this graph once on this batch, in one thread; it has run once already."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

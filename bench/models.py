@@ -69,7 +69,7 @@ def fresh(name: str) -> Model:
 
 
 def write_stock(model: torch.nn.Module, side: int, path: Path) -> None:
-    """What ``torch.onnx`` makes of a model: float32 (N, 3, side, side), normalised already."""
+    """The export of a model by ``torch.onnx``: float32 (N, 3, side, side), normalised already."""
     dynamic = ({0: torch.export.Dim("batch", min=1, max=1024)},)
     example = torch.zeros(2, 3, side, side)
     torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=dynamic, verbose=False, external_data=False)

@@ -30,7 +30,7 @@ LONG_MS = 30_000
 
 
 class Answer(NamedTuple):
-    """What a request got and when."""
+    """Answer to a request, and its time."""
 
     status: int
     retry_after: int
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Target:
-    """Where a photo is sent."""
+    """The URL under load, and the photo for it."""
 
     url: str
     photo: bytes
@@ -70,7 +70,7 @@ class Target:
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of first and second tries."""
+    """Answers to first and second tries."""
 
     first: list[Answer] = field(default_factory=list)
     second: list[Answer] = field(default_factory=list)
@@ -154,7 +154,7 @@ async def fairness(target: Target, rate: float, seconds: float) -> None:
 
 
 def statuses(answers: list[Answer]) -> str:
-    """How many of each status."""
+    """Number of answers by status."""
     found = sorted({answer.status for answer in answers})
     return ", ".join(f"{sum(answer.status == status for answer in answers)} x {status}" for status in found)
 

@@ -1,4 +1,4 @@
-"""What decoding and preprocessing cost against plain Pillow, how far their pixels differ, and whether a model minds.
+"""Cost of decoding and preprocessing against plain Pillow, difference of their pixels, and its effect on a model.
 
     python -m bench.pixels
     python -m bench.pixels --agreement PHOTOS --model models/emo-1m/2
@@ -117,7 +117,7 @@ def compare_answers(photos: list[Path], model: Path) -> None:
 
 
 def agreement(files: Iterable[bytes], rule: Preprocessing, best: Callable[[Tensor], int]) -> str:
-    """How often the best class of plain pixels is that of ours, and how far these differ."""
+    """Share of pictures with the same best class for both kinds of pixels, and how far these differ."""
     same, differences, scales = [], [], []
     for data in files:
         wanted, tensor = plain(data, rule), ours(data, rule)

@@ -1,4 +1,4 @@
-"""What ``bench.compare`` wrote, as a table in Markdown and as a picture.
+"""The results of ``bench.compare`` as a table in Markdown and as a picture.
 
     python -m bench.report [.bench/results-emo_1m.json] [--picture docs/images/bench.png]
 
@@ -88,7 +88,7 @@ def cpu_ms(found: Results) -> float:
 
 
 def many(found: Results) -> str:
-    """How it does with very many clients: good answers a second, the worst wait, and what became of the others."""
+    """Result with very many clients: good answers per second, the longest wait, refusals and losses."""
     refused = sum(count for status, count in found["statuses"].items() if status != "200")
     others = [f"{refused} refused"] * bool(refused) + [f"{found['lost']} lost"] * bool(found["lost"])
     return ", ".join([f"{found['rate']:.0f}/s", f"worst {found['worst'] / 1000:.1f} s", *others])

@@ -26,7 +26,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a server is started and asked; ``{port}``, ``{bin}`` and ``{models}`` are filled in."""
+    """Commands that start a server and ask it; ``{port}``, ``{bin}`` and ``{models}`` are filled in."""
 
     command: str
     path: str
@@ -125,7 +125,7 @@ class Server:
         raise RuntimeError(msg)
 
     def answer(self) -> Any:  # noqa: ANN401  JSON
-        """What it says about the photo."""
+        """Its answer about the photo."""
         head, _, body = request_bytes(self.url, self._photo.read_bytes(), self._multipart).partition(b"\r\n\r\n")
         kind = next(line for line in head.decode().split("\r\n") if line.startswith("Content-Type")).partition(": ")[2]
         request = urllib.request.Request(self.url, body, {"Content-Type": kind})  # noqa: S310  loopback

@@ -1,4 +1,4 @@
-"""What the documentation repeats of the code: settings, the HTTP interface, the client. ``--check`` only compares.
+"""Documentation generated from the code: settings, the HTTP interface, the client. ``--check`` only compares.
 
 `make reference` writes it into pages of the repository, where it is read as well as on the site.
 """

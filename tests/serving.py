@@ -139,7 +139,7 @@ class Command:
         return [line["worker"] for line in lines if line["message"] == "a worker is ready" and runs(line["worker"])]
 
     def refuses(self) -> bool:
-        """Whether it accepts no more connections."""
+        """True if it accepts no more connections."""
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=20).close()
         except ConnectionRefusedError:
@@ -200,7 +200,7 @@ def free_port() -> int:
 
 
 def runs(process: int) -> bool:
-    """Whether there is such a process that has not ended."""
+    """True if there is such a process that has not ended."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -1,13 +1,11 @@
-"""Toy models with real ONNX graphs, and fakes at the Session seam, for the tests of the server.
+"""Toy models with real ONNX graphs, and pictures for them, for the tests of the server.
 
 The toy classifier names the strongest colour channel of the picture; the toy detector finds quadrants of pure colour;
 the toy segmenter names the strongest colour channel around each pixel.
 """
 
-import asyncio
 import base64
 import io
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -263,40 +261,10 @@ def encode_image(image: NDArray[np.uint8], image_format: Literal["PNG", "JPEG"] 
     return buffer.getvalue()
 
 
-class FakeSession:
-    """A Session that keeps the batches it was given and answers ``scores`` (N, 3): the first value of each tensor.
-
-    While the ``gate`` is not set its runs wait. A tensor whose first value is in ``poison`` fails the batch it is in.
-    """
-
-    def __init__(self, *, is_open: bool = True, poison: frozenset[int] = frozenset()) -> None:
-        """Let runs through at once, or only when the gate is set."""
-        self.batches: list[list[int]] = []  # the first value of each tensor of each batch
-        self.gate = threading.Event()
-        self.poison = poison
-        self._entered = threading.Semaphore(0)
-        if is_open:
-            self.gate.set()
-
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Answer (N, ...) with scores (N, 3)."""
-        first = batch.reshape(len(batch), -1)[:, :1]
-        values = [int(value) for value in first[:, 0]]
-        self.batches.append(values)
-        self._entered.release()
-        if not self.gate.wait(timeout=PATIENCE_SECONDS):
-            raise TimeoutError
-        if self.poison.intersection(values):
-            msg = "poisoned"
-            raise RuntimeError(msg)
-        return {"scores": np.repeat(first, 3, axis=1).astype(np.float32)}
-
-    async def entered(self, runs: int = 1) -> None:
-        """Return when so many more runs have begun."""
-        for _ in range(runs):
-            assert await asyncio.to_thread(self._entered.acquire, timeout=PATIENCE_SECONDS)
-
-    @property
-    def seen(self) -> list[int]:
-        """All that was computed, in order."""
-        return [value for batch in self.batches for value in batch]
+def oriented_jpeg(image: NDArray[np.uint8], orientation: int) -> bytes:
+    """The picture enlarged to 1601x801 pixels, as a JPEG with this EXIF orientation."""
+    metadata = PillowImage.Exif()
+    metadata[0x0112] = orientation
+    buffer = io.BytesIO()
+    PillowImage.fromarray(image).resize((1601, 801)).save(buffer, "JPEG", quality=95, subsampling=0, exif=metadata)
+    return buffer.getvalue()

@@ -39,7 +39,7 @@ MOST_SWING = 0.15
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients have seen."""
+    """Answers and errors that the clients got."""
 
     answers: int = 0
     failed: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What the processes that answer hold."""
+    """Memory, threads and descriptors of the answering processes."""
 
     mib: float
     threads: int
@@ -150,7 +150,7 @@ def count(tally: Tally, colour: str, answer: Answer) -> None:
 
 
 def is_wrong(result: dict[str, Any], colour: str) -> bool:
-    """Whether the answer is not that of the version that it names."""
+    """True if the answer is not that of the version that it names."""
     turn = int(result["model"]["version"]) % 2
     best = result["classifications"][0]
     sharp = math.exp(10 / (turn + 1))
@@ -160,7 +160,7 @@ def is_wrong(result: dict[str, Any], colour: str) -> bool:
 
 
 def footprint(processes: list[int]) -> Footprint:
-    """What they hold now."""
+    """Their present footprint."""
     kib = [int(status_of(process, "VmRSS").split()[0]) for process in processes]
     threads = sum(int(status_of(process, "Threads")) for process in processes)
     files = sum(len(list(Path(f"/proc/{process}/fd").iterdir())) for process in processes)

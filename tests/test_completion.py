@@ -1,4 +1,4 @@
-"""What a shell types after TAB: the real shell, on a terminal of its own."""
+"""Completion by a real shell, on a terminal of its own."""
 
 import contextlib
 import os
@@ -34,12 +34,12 @@ class Terminal:
         self._shown = ""
 
     def type(self, keys: str) -> None:
-        """As somebody at the keyboard; what was shown before is forgotten."""
+        """Type keys; earlier output is dropped."""
         self._shown = ""
         os.write(self._end, keys.encode())
 
     def shows(self, text: str, seconds: float = 60) -> bool:
-        """Whether it is shown in time."""
+        """True if the text is shown in time."""
         end = time.monotonic() + seconds
         while text not in self._shown and time.monotonic() < end:
             if select.select([self._end], [], [], 0.1)[0]:

@@ -1,4 +1,4 @@
-"""What docker-compose.yml and deploy/k8s say about the server agrees with the server."""
+"""docker-compose.yml and deploy/k8s agree with the server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ def composed() -> tuple[dict[str, str], float]:
 
 
 def kubernetes() -> tuple[dict[str, str], float]:
-    """The same of a pod."""
+    """The settings of a pod, and the seconds it is given to stop."""
     manifest = (ROOT / "deploy/k8s/base/deployment.yaml").read_text(encoding="utf-8")
     pod: dict[str, Any] = yaml.safe_load(manifest)["spec"]["template"]["spec"]
     variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}

@@ -35,7 +35,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def refused(tmp_path: Path, content: dict[str, Any], change: Callable[[dict[str, Any]], object]) -> str:
-    """What reading the changed manifest says."""
+    """The error message for the changed manifest."""
     changed = json.loads(json.dumps(content))
     change(changed)
     path = tmp_path / MANIFEST_FILE

@@ -1,4 +1,4 @@
-"""What is counted here is written as prometheus_client would write it."""
+"""Our counters are written as prometheus_client writes its own."""
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest

@@ -10,7 +10,7 @@ from emo_serve.metrics.merge import Snapshot, exposition, merge, snapshot
 
 
 def process(images: int, seconds: float = 0.2, queued: int = 0) -> Snapshot:
-    """What a process says that has answered so many images in so many seconds each; it has travelled as JSON."""
+    """Snapshot of a process that answered so many images in so many seconds each, after a trip through JSON."""
     metrics = Metrics()
     model = metrics.for_model("toy", "classify")
     model.served("1", "cpu", "float32")

@@ -1,4 +1,4 @@
-"""What somebody meets who comes to the repository: the README's request, the workflows, and where new things go."""
+"""The repository as newcomers meet it: the README's request, the workflows, and where new things go."""
 
 import json
 import re

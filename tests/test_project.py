@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole: documentation, lock files, containers."""
+"""The repository as a whole: documentation, lock files, containers."""
 
 import ast
 import os

@@ -24,7 +24,7 @@ async def test_on_the_inline_path_an_image_enters_at_most_fifty_functions_of_oth
     app = create_app(settings_for(tmp_path, batching=Batching(max_batch_size=1)))
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        """As by our server, which tells the application about the connection."""
+        """Call the application as our server does, with its connection."""
         await app({**scope, "extensions": {CONNECTION: Connection()}}, receive, send)
 
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(served)) as client:

@@ -10,7 +10,7 @@ from tests.support import write_classifier, write_detector
 
 
 def fixed(root: Path, goal: TuneGoal = "throughput", max_batch_size: int = 1) -> Settings:
-    """What is set is fixed, so that a search is over soon."""
+    """Fixed settings, so that a search is over soon."""
     return Settings(
         models=root / "models",
         cache_dir=root / "cache",

@@ -21,7 +21,7 @@ _MODELS: Any = {
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """What the shell has to evaluate to complete commands, options, their choices, files and names of models."""
+    """The script with which the shell completes commands, options, their choices, files and names of models."""
     for action in _actions(parser):
         if completer := _completer(action):
             action.complete = completer  # type: ignore[attr-defined]  # where shtab looks for it

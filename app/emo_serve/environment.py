@@ -32,7 +32,7 @@ def group_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def complaints(error: ValidationError | SettingsError, prefix: str, variables: Collection[str]) -> Iterator[str]:
-    """What is wrong, a line for each of the ``variables`` at fault, as a person would say it."""
+    """Readable messages, one line for each of the ``variables`` at fault."""
     if isinstance(error, SettingsError):  # it names the field of a group whose text is no JSON, and nothing else does
         groups = [name for name in variables if f'"{name.removeprefix(prefix).lower()}"' in str(error)]
         yield from (_parts(name, variables) for name in groups) if groups else [str(error)]

@@ -274,7 +274,7 @@ class Settings(BaseSettings):
         default=None,
         min_length=16,
         repr=False,
-        description="What whoever administers sends as Authorization: Bearer, at least 16 characters; a file is safer.",
+        description="Token of the administration (Authorization: Bearer), at least 16 characters; a file is safer.",
     )
     admin_token_file: Path | None = Field(
         default=None, description="File that holds the token of the administration, read at start."

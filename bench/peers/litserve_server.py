@@ -25,11 +25,11 @@ class Classify(litserve.LitAPI):
         return self.network(x)
 
     def unbatch(self, output: list[dict[str, object]]) -> list[dict[str, object]]:
-        """As they are."""
+        """Unchanged."""
         return output
 
     def encode_response(self, output: dict[str, object]) -> dict[str, object]:
-        """As it is."""
+        """Unchanged."""
         return output
 
 

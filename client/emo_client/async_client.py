@@ -30,7 +30,7 @@ class AsyncClient:
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """As ``Client``."""
+        """See ``Client``."""
         self._limits = Limits(timeout, retries)
         self._http = httpx.AsyncClient(
             base_url=checked(url), headers=headers_for(api_key), timeout=timeout, transport=transport
@@ -57,7 +57,7 @@ class AsyncClient:
         top_k: int | None = None,
         score_threshold: float | None = None,
     ) -> Classification:
-        """As ``Client.classify``."""
+        """See ``Client.classify``."""
         asked = parameters(model=model, version=version, top_k=top_k, score_threshold=score_threshold)
         return read(Classification, await self.ask("classify", picture, asked))
 
@@ -73,7 +73,7 @@ class AsyncClient:
         classes: Sequence[str] | None = None,
         class_agnostic: bool | None = None,
     ) -> Detections:
-        """As ``Client.detect``."""
+        """See ``Client.detect``."""
         asked = parameters(
             model=model,
             version=version,
@@ -86,16 +86,16 @@ class AsyncClient:
         return read(Detections, await self.ask("detect", picture, asked))
 
     async def segment(self, picture: Picture, *, model: str | None = None, version: str | None = None) -> Segmentation:
-        """As ``Client.segment``."""
+        """See ``Client.segment``."""
         asked = parameters(model=model, version=version)
         return read(Segmentation, await self.ask("segment", picture, asked))
 
     async def ask(self, task: str, picture: Picture, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """As ``Client.ask``."""
+        """See ``Client.ask``."""
         return await self._call("POST", task, asked, await self._encoded(picture))
 
     async def models(self) -> list[ModelInfo]:
-        """As ``Client.models``."""
+        """See ``Client.models``."""
         return read(Models, await self._call("GET", "models", {}, None)).models
 
     @overload
@@ -126,7 +126,7 @@ class AsyncClient:
         concurrency: int = 8,
         return_exceptions: bool = False,
     ) -> AsyncIterator[T | EmoError | OSError]:
-        """As ``Client.map``: ``async for found in client.map(client.detect, paths)``."""
+        """See ``Client.map``: ``async for found in client.map(client.detect, paths)``."""
         if concurrency < 1:
             msg = f"concurrency is {concurrency}: allowed are 1 and more"
             raise ValueError(msg)

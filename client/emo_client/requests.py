@@ -1,4 +1,4 @@
-"""What both clients ask: paths, parameters and the types of the answers."""
+"""Requests of both clients: paths, parameters and the types of the answers."""
 
 import os
 from collections.abc import Mapping, Sequence

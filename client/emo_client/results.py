@@ -81,7 +81,7 @@ class Classification(_Value):
         return self.classifications[0] if self.classifications else None
 
     def to_supervision(self) -> "supervision.Classifications":
-        """The same for the package supervision."""
+        """Convert to the package supervision."""
         return convert.classes_to_supervision(self)
 
     def to_fiftyone(self) -> "fiftyone.Classification":
@@ -106,11 +106,11 @@ class Detections(_Value):
     detections: list[DetectedObject]
 
     def to_supervision(self) -> "supervision.Detections":
-        """The same for the package supervision, with ``class_name`` in its data."""
+        """Convert to the package supervision, with ``class_name`` in its data."""
         return convert.objects_to_supervision(self)
 
     def to_fiftyone(self) -> "fiftyone.Detections":
-        """The same for FiftyOne, whose boxes are relative to the image."""
+        """Convert to FiftyOne, whose boxes are relative to the image."""
         return convert.objects_to_fiftyone(self)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:

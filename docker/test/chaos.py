@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 60
 
 
 def run(*command: str, **variables: str) -> str:
-    """What the command prints; raises RuntimeError with its complaint where it fails."""
+    """Output of the command; raises RuntimeError with its error output if it fails."""
     environment = {**os.environ, "BALANCER_PORT": PORT, **variables}
     done = subprocess.run(  # noqa: S603  the commands of this file
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -46,7 +46,7 @@ def run(*command: str, **variables: str) -> str:
 
 
 def addresses(*containers: str) -> list[str]:
-    """Where they answer, as this machine sees them."""
+    """Their addresses from this machine."""
     network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     return [f"http://{line}:8000" for line in run("docker", "inspect", "--format", network, *containers).split()]
 
@@ -70,7 +70,7 @@ class Stack:
         return self.compose("ps", "--quiet", "app").split()
 
     def addresses(self) -> list[str]:
-        """Where the running containers are, as this machine sees them."""
+        """Addresses of the running containers from this machine."""
         return addresses(*self.replicas())
 
     def scale(self, replicas: int) -> None:
@@ -155,7 +155,7 @@ EVENTS: dict[str, Callable[[Stack], None]] = {
 
 
 def observed(name: str, url: str, rate: float, event: Callable[[], None]) -> Report:
-    """What clients see of one event."""
+    """Effect of one event on clients."""
     load = CheckedLoad(url, questions(url, photos()), rate)
     load.start()
     try:

@@ -14,7 +14,7 @@ LIMITS = ["--cpus", "1", "--memory", "2g", "--read-only", "--tmpfs", "/tmp", "--
 
 
 def docker(*arguments: str) -> str:
-    """What the command prints; raises CalledProcessError where it fails."""
+    """Output of the command; raises CalledProcessError if it fails."""
     command = ["docker", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603  ours
 

@@ -49,7 +49,7 @@ KILLING_SECONDS = 10
 
 @dataclass(slots=True)
 class Story:
-    """What was seen, in seconds since the start."""
+    """Events of the run, in seconds since its start."""
 
     bursts: list[float] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Soak:
         self.bursts = Report()
 
     def run(self, seconds: float) -> Report:
-        """What became of the constant load."""
+        """Run it; returns the report of the constant load."""
         load = CheckedLoad(URL, self._asked, self._rate, may_be_refused=True)
         others = [
             partial(self._each, BURST_EVERY_SECONDS, self._burst),
@@ -175,7 +175,7 @@ class Soak:
 
 
 def growth(memory: Sequence[tuple[float, float]]) -> float:
-    """How much more the last fifth takes than that after the warm-up, by their medians."""
+    """Growth from the fifth after the warm-up to the last one, by their medians."""
     share = max(1, int(len(memory) * WARM_UP_SHARE))
     after, last = memory[share : 2 * share], memory[-share:]
     return statistics.median(size for _, size in last) / statistics.median(size for _, size in after) - 1

@@ -123,7 +123,7 @@ def wait_until(stack: Stack, otherwise: str, is_so: Callable[[set[int]], bool]) 
 
 
 def served_by(stack: Stack) -> list[set[int]]:
-    """What the replicas serve that run and answer."""
+    """Versions that the running replicas serve."""
     served = []
     for address in stack.addresses():
         try:

@@ -53,19 +53,19 @@ def build(number: int) -> str:
 
 
 def containers(service: str) -> list[str]:
-    """Those of a service that run."""
+    """Running tasks of a service."""
     label = f"label=com.docker.swarm.service.name={service}"
     return run("docker", "ps", "--quiet", "--no-trunc", "--filter", label).split()
 
 
 def settled(number: int) -> bool:
-    """Whether so many replicas run and are healthy, and no others."""
+    """True if so many replicas run and are healthy, and no others."""
     lines = run("docker", "ps", "--filter", f"label=com.docker.swarm.service.name={SERVICE}", "--format", "{{.Status}}")
     return [line.endswith("(healthy)") for line in lines.splitlines()] == [True] * number
 
 
 def balancer() -> str:
-    """Where the balancer is, seen from this machine."""
+    """Address of the balancer from this machine."""
     (network,) = json.loads(run("docker", "network", "inspect", "docker_gwbridge"))
     (container,) = containers(f"{NAME}_balancer")
     address = network["Containers"][container]["IPv4Address"].split("/")[0]
@@ -73,7 +73,7 @@ def balancer() -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether a replica is ready behind the balancer."""
+    """True if a replica is ready behind the balancer."""
     try:
         return httpx.get(f"{url}/readyz", timeout=5).is_success
     except httpx.TransportError:

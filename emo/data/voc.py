@@ -17,12 +17,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """What one XML says, its corners as they stand there."""
+    """The content of one XML file, its corners as written."""
 
     file_name: str
     size: tuple[int, int] | None
     is_tools: bool
-    """It is of labelImg or another tool that leaves the source ``Unknown``, as labelImg does."""
+    """True if written by labelImg or another tool that leaves the source ``Unknown``."""
     objects: list[tuple[str, Box, bool]]
 
 

@@ -35,15 +35,15 @@ def of_result(result: Classification | Detections | Segmentation) -> Answer:
     """The answer in a result of ``emo_serve.vision``."""
     if isinstance(result, Segmentation):
         return Answer(
-            [region.label for region in result.regions],
+            [region.class_id for region in result.regions],
             runs=[region.counts for region in result.regions],
             size=[result.image.height, result.image.width],
         )
     scores = result.scores.astype(np.float64).round(_SCORE_DIGITS).tolist()
     if isinstance(result, Classification):
         groups = None if result.groups is None else [group.name for group in result.groups]
-        return Answer(result.labels.tolist(), scores, groups=groups)
-    return Answer(result.labels.tolist(), scores, result.boxes_xyxy.astype(np.float64).round(_BOX_DIGITS).tolist())
+        return Answer(result.class_ids.tolist(), scores, groups=groups)
+    return Answer(result.class_ids.tolist(), scores, result.boxes_xyxy.astype(np.float64).round(_BOX_DIGITS).tolist())
 
 
 def of_document(task: Task, document: dict[str, Any]) -> Answer:

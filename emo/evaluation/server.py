@@ -23,7 +23,7 @@ KEY_VARIABLE = "EVALUATE_API_KEY"
 """Environment variable with the API key; not ``EMO_…``, which a server would take for a setting."""
 AT_A_TIME = 4
 PATIENCE_SECONDS = 300.0
-"""How long a request that a busy server refuses is retried."""
+"""Seconds for which a request that a busy server refuses is retried."""
 _TIMEOUT_SECONDS = 120.0
 _BUSY = {http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE}
 

@@ -13,7 +13,7 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where pictures may come from: an address such as http://labels:8080 with its token, a folder, or both."""
+    """Sources of pictures: an address such as http://labels:8080 with its token, a folder, or both."""
 
     host: str = ""
     token: str = ""

@@ -131,7 +131,7 @@ async def test_a_client_that_left_is_logged_as_499_and_gets_no_answer(caplog: py
 
 async def test_what_the_server_holds_for_a_request_is_freed_with_it() -> None:
     class Cycle(Client):
-        """As a server has one: it knows the scope, and the application receives from it."""
+        """A server's connection: it knows the scope, and the application receives from it."""
 
         def __init__(self) -> None:
             super().__init__([b""])

@@ -12,7 +12,7 @@ from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter
 from emo_serve.labels import class_names
-from tests.support import encode_image, plain, quadrants
+from tests.support import encode_image, oriented_jpeg, plain, quadrants
 
 pytestmark = pytest.mark.anyio
 PNG = {"content-type": "image/png"}
@@ -98,15 +98,9 @@ async def test_box_format_and_units_are_echoed_and_applied(client: httpx.AsyncCl
 async def test_boxes_in_a_large_jpeg_are_in_its_pixels_at_whatever_fraction_it_was_decoded(
     client: httpx.AsyncClient, orientation: int
 ) -> None:
-    metadata = PillowImage.Exif()
-    metadata[0x0112] = orientation
-    stored = PillowImage.fromarray(quadrants("red", "green", "blue", "black", side=64)).resize((1601, 801))
-    buffer = io.BytesIO()
-    stored.save(buffer, "JPEG", quality=95, subsampling=0, exif=metadata)
+    photo = oriented_jpeg(quadrants("red", "green", "blue", "black", side=64), orientation)
     for full_decode in ("false", "true"):
-        response = await post(
-            client, "/detect", {"full_decode": full_decode, "score_threshold": 0.9}, buffer.getvalue()
-        )
+        response = await post(client, "/detect", {"full_decode": full_decode, "score_threshold": 0.9}, photo)
         assert (';desc="1/8",' in response.headers["Server-Timing"]) == (full_decode == "false")
         answer = DetectAnswer.model_validate_json(response.content)
         assert (answer.image.width, answer.image.height) == ((1601, 801) if orientation == 1 else (801, 1601))

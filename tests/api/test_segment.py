@@ -12,7 +12,7 @@ from pycocotools import mask
 from emo_serve.api.wire.schemas import SegmentAnswer, SegmentAnswers
 from tests.api.test_predict import problem
 from tests.serving import in_process, settings_for
-from tests.support import encode_image, plain, quadrants, write_classifier
+from tests.support import encode_image, oriented_jpeg, plain, quadrants, write_classifier
 
 pytestmark = pytest.mark.anyio
 PNG = {"content-type": "image/png"}
@@ -44,12 +44,8 @@ async def test_every_pixel_is_told_with_areas_and_masks(client: httpx.AsyncClien
 async def test_the_map_has_the_size_and_the_frame_that_a_person_sees(
     client: httpx.AsyncClient, orientation: int
 ) -> None:
-    metadata = PillowImage.Exif()
-    metadata[0x0112] = orientation
-    stored = PillowImage.fromarray(quadrants("red", "green", "blue", "red", side=64)).resize((1601, 801))
-    buffer = io.BytesIO()
-    stored.save(buffer, "JPEG", quality=95, subsampling=0, exif=metadata)
-    response = await post(client, content=buffer.getvalue(), accept="image/png")
+    photo = oriented_jpeg(quadrants("red", "green", "blue", "red", side=64), orientation)
+    response = await post(client, content=photo, accept="image/png")
     assert response.headers["content-type"] == "image/png"
     with PillowImage.open(io.BytesIO(response.content)) as page:
         assert page.mode == "P"

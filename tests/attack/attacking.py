@@ -52,7 +52,7 @@ class Server:
         return [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
 
     def cpu_seconds(self) -> float:
-        """What all its processes have used since their start."""
+        """CPU seconds of all its processes since their start."""
         total = 0.0
         for process in self.processes():
             fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
@@ -60,7 +60,7 @@ class Server:
         return total
 
     def megabytes(self, *, most: bool = False) -> float:
-        """What all its processes have in memory, or have had at ``most``."""
+        """Memory of all its processes, now or at ``most``."""
         name = "VmHWM:" if most else "VmRSS:"
         statuses = (Path(f"/proc/{process}/status").read_text() for process in self.processes())
         return sum(int(status.partition(name)[2].split()[0]) / 1024 for status in statuses)

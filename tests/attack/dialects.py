@@ -36,7 +36,7 @@ BODIES: Mapping[str, Callable[[], bytes]] = {
 
 
 def growing_bodies(checkout: Path) -> list[Finding]:
-    """What each of them costs, and the neighbour meanwhile."""
+    """Cost of each attack, and of the neighbour's requests meanwhile."""
     findings = []
     requests = {name: make() for name, make in BODIES.items()}  # before: it would keep the neighbour's thread waiting
     with attacked(checkout) as server, Neighbour(server) as neighbour:

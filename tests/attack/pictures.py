@@ -50,7 +50,7 @@ def expensive_pictures() -> list[Found]:
 
 
 def expensive_files() -> list[Finding]:
-    """What they cost at most, of what they may."""
+    """Their largest cost, as a share of its bound, and the wrong outcomes."""
     found = expensive_pictures()
     dearest = max(found, key=lambda entry: entry.seconds / entry.bound)
     share = dearest.seconds / dearest.bound * 100

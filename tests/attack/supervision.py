@@ -1,4 +1,4 @@
-"""What one worker, or one version of a model, does to all others: it hangs, ends, or never ends its self-test.
+"""Attacks by one worker, or one version of a model, on all others: it hangs, ends, or never ends its self-test.
 
 Each scenario starts a server of its own and takes less than half a minute.
 """
@@ -120,7 +120,7 @@ def administer_in_vain(command: Command, method: str, path: str) -> None:
 
 
 def answered(connection: http.client.HTTPConnection) -> bool:
-    """Whether the answer to what was asked comes."""
+    """True if the answer comes."""
     try:
         response = connection.getresponse()
         response.read()
@@ -131,7 +131,7 @@ def answered(connection: http.client.HTTPConnection) -> bool:
 
 @dataclass(slots=True)
 class Lasting:
-    """What became of the requests of clients that keep their connections."""
+    """Outcomes of the requests of clients that keep their connections."""
 
     answers: int = 0
     lost: int = 0

@@ -33,7 +33,7 @@ make() {
 
 
 def starts_a_server(blocks: Sequence[Block]) -> bool:
-    """Whether the page serves by itself what it then asks."""
+    """True if the page starts the server that it then asks."""
     return any(re.search(r"\b(emo-serve|make) serve\b", block.code) for block in blocks)
 
 

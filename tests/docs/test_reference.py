@@ -1,4 +1,4 @@
-"""What the documentation repeats of the code is what the code says."""
+"""Generated documentation agrees with the code."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the tests of the page do and read again and again."""
+"""Steps and readings that the tests of the page share."""
 
 import base64
 import json

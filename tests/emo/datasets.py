@@ -27,7 +27,7 @@ def write_folders(root: Path, per_class: int = 4) -> Path:
 
 
 def write_sheets(root: Path) -> Path:
-    """The same as a contact sheet for each class, and one class that is marked sensitive."""
+    """The data set as one contact sheet for each class, with one class that is marked sensitive."""
     rows = []
     for label, (name, colour) in enumerate({**COLOURS, "secret": (0, 0, 0)}.items()):
         for split in ("train", "val"):

@@ -10,7 +10,7 @@ from emo.export.graph_fusion import ServedGraph
 
 
 def write_quickly(graph: ServedGraph, height: int, width: int, output_names: list[str], path: Path) -> None:
-    """What ``emo.export.exporter.write_onnx`` does, and not how: the file computes the same, in other nodes."""
+    """A stand-in for ``emo.export.exporter.write_onnx``: the file computes the same, in other nodes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is the older one; what it takes for constants are constants
         torch.onnx.export(

@@ -32,7 +32,7 @@ def varied_model() -> Model:
 
 
 def fresh_model() -> Model:
-    """As training begins: of its norms and biases many are alike, or zero."""
+    """A network as training begins: many of its norms and biases are equal, or zero."""
     torch.manual_seed(0)
     return emo.create("emo_2m", 7).eval()
 

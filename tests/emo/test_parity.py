@@ -77,7 +77,7 @@ def test_retinanet_reproduces_the_reference_anchors_head_outputs_boxes_and_detec
     # the reference keeps boxes that clipping has left without area, the server drops them
     reference = np.column_stack((wanted("detections"), wanted("labels")))
     reference = reference[(reference[:, 2:4] > reference[:, :2]).all(axis=1)]
-    ours = np.column_stack((found.boxes_xyxy, found.scores, found.labels))[: len(reference)]
+    ours = np.column_stack((found.boxes_xyxy, found.scores, found.class_ids))[: len(reference)]
     assert len(reference) == 82
     for row in reference:
         assert np.isclose(ours, row, rtol=0, atol=1e-3).all(axis=1).any()

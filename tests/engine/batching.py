@@ -1,4 +1,4 @@
-"""What the tests of the batcher share: a batcher over a fake session, and its clients."""
+"""Helpers of the batcher's tests: a batcher over a fake session, and its clients."""
 
 import asyncio
 import itertools
@@ -17,7 +17,8 @@ from emo_serve.engine.scheduling.job import Job, Priority, Ticket
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
 from emo_serve.vision.results import ClassifyParameters
-from tests.support import PATIENCE_SECONDS, FakeSession
+from tests.engine.fake_session import FakeSession
+from tests.support import PATIENCE_SECONDS
 
 
 def tensor(value: int) -> NDArray[np.uint8]:

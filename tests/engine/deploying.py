@@ -13,11 +13,8 @@ from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, Settings
-from tests.support import (
-    PATIENCE_SECONDS,
-    FakeSession,
-    encode_image,
-)
+from tests.engine.fake_session import FakeSession
+from tests.support import PATIENCE_SECONDS, encode_image
 
 
 def only_artefact(root: Path) -> Artefact:

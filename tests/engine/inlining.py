@@ -1,4 +1,4 @@
-"""What the tests of the inline executor share: one beside a batcher, over steps whose images are numbers."""
+"""Helpers of the inline executor's tests: one beside a batcher, over steps whose images are numbers."""
 
 import asyncio
 import threading

@@ -56,7 +56,7 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of some requests."""
+    """Outcomes of some requests."""
 
     seconds: list[float] = field(default_factory=list)  # of those answered in time
     late: int = 0  # accepted and not answered in time

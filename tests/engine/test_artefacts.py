@@ -23,7 +23,7 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 def failure(root: Path, path: Path) -> str:
-    """What scanning says about the only thing that is wrong, beside which a good model is found."""
+    """The one failure that scanning reports, beside a good model."""
     found = scan(root)
     assert names(found.artefacts) == [("good", "1")]
     assert list(found.failures) == [path]

@@ -6,7 +6,8 @@ import pytest
 from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.errors import DeadlineExceeded
 from tests.engine.batching import all_of, batching, now, start, turns
-from tests.support import PATIENCE_SECONDS, FakeSession
+from tests.engine.fake_session import FakeSession
+from tests.support import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from emo_serve.errors import InferenceFailed, ModelNotReady, ShuttingDown
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching
 from tests.engine.batching import all_of, batching, now, start, tensor, turns
-from tests.support import FakeSession
+from tests.engine.fake_session import FakeSession
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,7 @@ async def test_a_classifier_names_the_colour(tmp_path: Path) -> None:
         prediction = await deployment.predict(Job(encode_image(plain("green", width=70, height=50)), TOP))
     assert prediction.image == ImageSize(width=70, height=50)
     assert isinstance(prediction.result, Classification)
-    assert COLOURS[prediction.result.labels[0]] == "green"
+    assert COLOURS[prediction.result.class_ids[0]] == "green"
     assert prediction.result.scores[0] > 0.99
     stages = dict(prediction.timings.stages)
     assert all(seconds >= 0 for seconds in stages.values())
@@ -43,7 +43,7 @@ async def test_a_detector_finds_the_quadrants_in_pixels_of_the_image(tmp_path: P
     assert isinstance(prediction.result, Detections)
     found = {
         COLOURS[label]: box.tolist()
-        for label, box in zip(prediction.result.labels, prediction.result.boxes_xyxy, strict=True)
+        for label, box in zip(prediction.result.class_ids, prediction.result.boxes_xyxy, strict=True)
     }
     assert found == {"red": [0, 0, 32, 32], "blue": [32, 32, 64, 64]}
 
@@ -56,7 +56,7 @@ async def test_images_answered_together_are_answered_as_alone(tmp_path: Path) ->
     for one, other in zip(alone, together, strict=True):
         assert isinstance(one.result, Classification)
         assert isinstance(other.result, Classification)
-        assert one.result.labels.tolist() == other.result.labels.tolist()
+        assert one.result.class_ids.tolist() == other.result.class_ids.tolist()
         np.testing.assert_allclose(one.result.scores, other.result.scores, atol=1e-6)
 
 

@@ -24,14 +24,8 @@ from emo_serve.metrics.definitions import Metrics
 from emo_serve.vision.results import ClassifyParameters, DetectParameters
 from tests.engine.batching import now, turns
 from tests.engine.deploying import deployed, picture, settings_for
-from tests.support import (
-    PATIENCE_SECONDS,
-    FakeSession,
-    encode_image,
-    plain,
-    write_classifier,
-    write_detector,
-)
+from tests.engine.fake_session import FakeSession
+from tests.support import PATIENCE_SECONDS, encode_image, plain, write_classifier, write_detector
 
 pytestmark = pytest.mark.anyio
 

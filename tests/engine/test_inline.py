@@ -7,8 +7,8 @@ from emo_serve.engine.scheduling.cost_model import CostModel
 from emo_serve.engine.scheduling.job import Priority
 from emo_serve.errors import ImageUndecodable, InferenceFailed, ShuttingDown
 from tests.engine.batching import all_of, start, turns
+from tests.engine.fake_session import FakeSession
 from tests.engine.inlining import Steps, inline
-from tests.support import FakeSession
 
 pytestmark = pytest.mark.anyio
 

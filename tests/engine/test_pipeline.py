@@ -29,7 +29,8 @@ from emo_serve.vision.results import (
     ImageSize,
     Parameters,
 )
-from tests.support import PATIENCE_SECONDS, FakeSession, encode_image, plain
+from tests.engine.fake_session import FakeSession
+from tests.support import PATIENCE_SECONDS, encode_image, plain
 
 pytestmark = pytest.mark.anyio
 

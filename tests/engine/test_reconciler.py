@@ -18,9 +18,10 @@ from emo_serve.errors import ModelNotFound
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, Settings
 from emo_serve.vision.results import ClassifyParameters
+from tests.engine.fake_session import FakeSession
 from tests.engine.reconciling import NAME, RED, answering, catalog_of, root, versions
 from tests.serving import until
-from tests.support import PATIENCE_SECONDS, FakeSession, write_classifier
+from tests.support import PATIENCE_SECONDS, write_classifier
 
 __all__ = ["root"]  # a fixture
 

@@ -1,4 +1,4 @@
-"""What admission, fair queue and cost model promise together, in simulated time."""
+"""Promises of admission, fair queue and cost model together, in simulated time."""
 
 import asyncio
 from collections.abc import Callable

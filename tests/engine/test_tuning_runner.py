@@ -11,7 +11,8 @@ from emo_serve.engine.tuning.runner import ThroughputProbe, Tuner
 from emo_serve.engine.tuning.search import RunConfig
 from emo_serve.settings import Batching, SessionOptions, Settings
 from tests.engine.deploying import only_artefact
-from tests.support import FakeSession, write_classifier, write_detector
+from tests.engine.fake_session import FakeSession
+from tests.support import write_classifier, write_detector
 
 MACHINE = Machine("Example 9000", cores=2, quota=None)
 FEW = Batching(instances=1, max_batch_size=2)  # so that a search is over soon

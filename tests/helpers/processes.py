@@ -1,4 +1,4 @@
-"""What can be seen of a running command and its processes from outside."""
+"""A running command and its processes, seen from outside."""
 
 import contextlib
 import http.client

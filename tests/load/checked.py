@@ -21,13 +21,13 @@ Found = tuple[int, str, float]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and what the versions of the model answer in turn: first, second, first again and so on."""
+    """A request, and the answers of the model's versions: first, second, first again and so on."""
 
     post: Post
     right: Sequence[Sequence[Found]]
 
     def complaint(self, answer: bytes) -> str:
-        """What is wrong with the answer of the version that it names; empty where it is right."""
+        """The fault in an answer of the version that it names; empty if it is right."""
         version = version_of(answer)
         found, right = found_in(answer), self.right[(version - 1) % len(self.right)]
         if len(found) == len(right) and all(map(is_same, found, right)):
@@ -37,7 +37,7 @@ class Question:
 
 @dataclass(slots=True)
 class Report:
-    """What became of the requests; seconds count from the moment at which a request was due."""
+    """Outcomes of the requests; seconds count from the moment at which a request was due."""
 
     answers: list[tuple[float, float]] = field(default_factory=list)
     """When a request was due, in seconds since the start, and how many it took."""
@@ -76,14 +76,14 @@ def version_of(answer: bytes) -> int:
 
 
 def found_in(answer: bytes) -> list[Found]:
-    """What the answer says the photo shows."""
+    """Class ids, names and scores in the answer."""
     content = json.loads(answer)
     found = content["classifications"] if "classifications" in content else content["detections"]
     return [(one["class_id"], one["name"], one["score"]) for one in found]
 
 
 def is_same(one: Found, other: Found) -> bool:
-    """Whether they differ in no more than the last digits of the score."""
+    """True if they differ in no more than the last digits of the score."""
     return one[:2] == other[:2] and abs(one[2] - other[2]) <= MOST_DIFFERENCE
 
 

@@ -29,7 +29,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; status 0, and the reason as the body, where the connection failed."""
+    """An answer; status 0, and the reason as the body, if the connection failed."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""The same request again and again, from one thread that takes little of the cores.
+"""Load generator: one request, repeated by one thread that takes little of the cores.
 
 Clients keep their connections and have one request under way each.
 """
@@ -26,7 +26,7 @@ _CLOSE = re.compile(rb"connection: *close", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Result:
-    """What came back; seconds of the answers with status 200."""
+    """Outcomes; seconds of the answers with status 200."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0  # connections that ended, or were refused, in the middle of a request
@@ -146,7 +146,7 @@ class Load:
         self._selector.modify(client.link, wanted, client)  # costs nothing where nothing changes
 
     def _receive(self, client: _Client) -> bool:
-        """Whether the answer is whole."""
+        """True if the answer is complete."""
         assert client.link is not None
         piece = client.link.recv(65536)
         if not piece:
@@ -181,7 +181,7 @@ class Load:
 
 
 def _has_ended(link: socket.socket) -> bool:
-    """Whether the server has ended a connection on which nothing is to come."""
+    """True if the server has closed a connection on which nothing is due."""
     try:
         return not link.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

@@ -100,7 +100,7 @@ def test_a_model_is_chosen_by_name_and_version(
 ) -> None:
     write_classifier(models, version="2")
     (path,) = write_pictures(tmp_path / "photos", 1)
-    for name, version in (("toy-classifier@1", "1"), ("toy_classifier", "2")):
+    for name, version in (("toy-classifier@1", "1"), ("toy-classifier@default", "2"), ("toy_classifier", "2")):
         assert main(["predict", str(path), "--models", str(models), "--json", "--model", name]) == EXIT_OK
         assert rows(capsys)[0]["model"] == {"name": "toy-classifier", "version": version}
 

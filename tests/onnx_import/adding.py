@@ -44,7 +44,7 @@ def trials() -> TrialProcess:
 
 
 async def ask(models: Path, task: str, *pictures: NDArray[np.uint8], **query: Any) -> list[Any]:  # noqa: ANN401
-    """What the server says about each of the pictures, sent together."""
+    """The server's answers about the pictures, sent together."""
     files = [("file", ("a.png", encode_image(picture), "image/png")) for picture in pictures]
     settings = settings_for(models, tune=False)
     async with in_process(settings, preflight=PatientPreflight(settings)) as (client, _):

@@ -1,4 +1,4 @@
-"""What the tests of ``emo-serve add`` share."""
+"""Fixtures of the tests of ``emo-serve add``."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -45,7 +45,7 @@ def write_linear(
 
 
 def with_metadata(path: Path, **entries: str) -> Path:
-    """The same file, with what exporters write beside the graph."""
+    """Copy of the file with the metadata that exporters write."""
     model = onnx.load(path)
     for key, value in entries.items():
         entry = model.metadata_props.add()
@@ -55,7 +55,7 @@ def with_metadata(path: Path, **entries: str) -> Path:
 
 
 def with_ending(path: Path, output: str, *operators: tuple[str, float | None]) -> Path:
-    """The same file, with operators behind the output, each with a constant or none."""
+    """Copy of the file with operators after the output, each with a constant or none."""
     model = onnx.load(path)
     (last,) = (node for node in model.graph.node if output in node.output)
     last.output[list(last.output).index(output)] = f"{output} 0"

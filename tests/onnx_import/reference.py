@@ -1,4 +1,4 @@
-"""What the network of ``tests.onnx_import.suppressing`` finds in a picture, by NumPy alone."""
+"""The network of ``tests.onnx_import.suppressing`` in NumPy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Found:
 
 
 def expected(picture: NDArray[np.uint8], mode: Literal["stretch", "fit"], *, suppressed: bool = True) -> list[Found]:
-    """What is to be found in a picture (H, W, 3), best first."""
+    """The expected objects in a picture (H, W, 3), best first."""
     height, width = picture.shape[:2]
     wide, high = SIDE, SIDE
     if mode == "fit":

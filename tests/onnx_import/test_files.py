@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 def split(file: Path, location: str) -> Path:
-    """The same network, with its weights in another file."""
+    """Copy of the network with its weights in another file."""
     model = onnx.load(file)
     onnx.save(model, file, save_as_external_data=True, location=location, size_threshold=0)
     return file

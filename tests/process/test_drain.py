@@ -37,7 +37,7 @@ def start(tmp_path: Path, workers: int) -> Iterator[Start]:
 
 
 def ready(server: Command) -> int:
-    """What a new connection is told; several of them reach every worker."""
+    """Status of ``/readyz`` on a new connection; several of them reach every worker."""
     return httpx.get(f"{server.url}/readyz", timeout=20).status_code
 
 

@@ -96,7 +96,7 @@ def test_the_last_of_the_requests_that_came_together_ends_a_connection_that_is_t
 
 
 def closes(answers: BinaryIO) -> bool:
-    """Whether the next answer, which is a good one, is the last on its connection."""
+    """True if the next answer, which is a good one, is the last on its connection."""
     assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
     head = b"".join(iter(answers.readline, b"\r\n")).lower()
     assert answers.read(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))

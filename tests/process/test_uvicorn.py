@@ -43,7 +43,7 @@ def test_a_request_of_uvicorn_has_what_is_relied_on() -> None:
 
 
 class Parsed:
-    """What a parser tells."""
+    """Events of a parser."""
 
     def __init__(self) -> None:
         self.told: list[object] = []

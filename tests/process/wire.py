@@ -56,7 +56,7 @@ def ask(port: int, *pieces: bytes, half_closes: bool = False) -> list[Answer]:
 
 
 def answers(text: bytes) -> list[Answer]:
-    """What has come, taken apart; every answer but an interim one tells its length."""
+    """The received answers, parsed; every answer but an interim one has its length."""
     found = []
     while text:
         head, _, text = text.partition(b"\r\n\r\n")
@@ -70,7 +70,7 @@ def answers(text: bytes) -> list[Answer]:
 
 
 def trickle(connection: socket.socket, seconds: float) -> bytes:
-    """What comes until the server closes the connection, on which a byte is sent whenever nothing comes for so long."""
+    """Data until the server closes the connection, on which a byte is sent whenever nothing comes for so long."""
     connection.settimeout(seconds)
     text = b""
     while True:

@@ -19,7 +19,7 @@ def text(data: bytes) -> str:
 
 
 async def own_answer(client: httpx.AsyncClient, path: str, data: bytes) -> dict[str, Any]:
-    """What ``/classify`` and the like answer about one picture."""
+    """The answer of ``/classify`` and the like about one picture."""
     answer = await client.post(path, content=data, headers={"content-type": "application/octet-stream"})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()

@@ -90,7 +90,7 @@ PREFIXES = [
 
 
 def is_error_of(protocol: str, answer: httpx.Response) -> bool:
-    """Whether the answer is an error as the clients of the protocol expect it."""
+    """True if the answer is an error as the clients of the protocol expect it."""
     media_type = "application/problem+json" if protocol == "sagemaker" else "application/json"
     if answer.headers["content-type"] != media_type:
         return False

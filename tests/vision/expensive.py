@@ -41,7 +41,7 @@ from tests.vision.tiffs import tiff_of
 SECONDS_A_MEGAPIXEL = 0.06
 SECONDS_A_MEGABYTE = 0.04
 REFERENCE_SECONDS = 0.033
-"""What the JPEG of noise took where these were measured."""
+"""Time of the JPEG of noise on the machine where these were measured."""
 
 SIDE = 1000
 """Of most pictures that are accepted: a million pixels."""
@@ -64,7 +64,7 @@ def predicted_png(bits: int, colours: int, *, is_interlaced: bool = False, piece
 
 
 def most_scans(image: Image.Image, **options: object) -> bytes:
-    """As many as are allowed at this size, but no more bytes than that."""
+    """A JPEG of as many scans as are allowed at this size, within the limit of bytes."""
     jpeg = encoded(image, "JPEG", progressive=True, **options)
     last = jpeg.rindex(EOI) - jpeg.rindex(SOS)
     allowed = LIMITS.max_scans * LIMITS.max_pixels // (image.width * image.height)
@@ -236,7 +236,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
 
 
 class Cost(NamedTuple):
-    """What a file took: CPU seconds, and its pixels and bytes in millions; no pixels where it was refused.
+    """Cost of a file: CPU seconds, and its pixels and bytes in millions; no pixels where it was refused.
 
     Pixels of more than four bytes count as often as the limits count them.
     """

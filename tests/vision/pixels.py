@@ -1,4 +1,4 @@
-"""What came out of the decoder, and how far it is from what was put in."""
+"""Decoded pixels, and their distance from the original."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from emo_serve.vision.image import ImageLimits, decode
 
 
 def shown(data: bytes, limits: ImageLimits | None = None) -> np.ndarray:
-    """The picture as a person sees it, (H, W, 3)."""
+    """The upright picture, (H, W, 3)."""
     picture = decode(data, limits or ImageLimits())
     pixels = np.asarray(picture.upright())
     assert pixels.shape == (picture.size.height, picture.size.width, 3)

@@ -23,7 +23,7 @@ def srgb_curve() -> bytes:
 
 
 def srgb_table() -> bytes:
-    """The same in 1024 steps, as the profile that most cameras write has it."""
+    """The curve in 1024 steps, as in the profile that most cameras write."""
     values = np.arange(1024) / 1023
     light = np.where(values < 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return b"curv\0\0\0\0" + struct.pack(">I", 1024) + np.round(65535 * light).astype(">u2").tobytes()

@@ -37,7 +37,7 @@ INKS = PillowImage.fromarray(np.random.default_rng(4).integers(0, 256, (12, 16, 
 
 
 def converted(image: PillowImage.Image, icc: bytes) -> NDArray[np.uint8]:
-    """As ImageCms does it with the whole picture."""
+    """The conversion of the whole picture by ImageCms."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
     done = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert done is not None

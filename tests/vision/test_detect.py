@@ -40,37 +40,38 @@ def select(
 
 def test_objects_come_best_first_and_suppression_works_within_a_class() -> None:
     found = select()
-    assert found.labels.tolist() == [1, 2, 0]
+    assert found.class_ids.tolist() == [1, 2, 0]
     assert found.scores.tolist() == SCORES[[1, 0, 2], [1, 2, 0]].tolist()
     np.testing.assert_array_equal(found.boxes_xyxy, BOXES[[1, 0, 2]])
     assert found.boxes_xyxy.dtype == found.scores.dtype == np.float32
-    assert found.labels.dtype == np.int64
+    assert found.class_ids.dtype == np.int64
 
 
 def test_suppression_among_all_classes_leaves_the_best_box_of_each_place() -> None:
     found = select(parameters=DetectParameters(class_agnostic=True))
-    assert found.labels.tolist() == [1, 0]
+    assert found.class_ids.tolist() == [1, 0]
     assert found.scores.tolist() == pytest.approx([0.9, 0.3])
-    assert select(parameters=DetectParameters(class_agnostic=True, classes=("person", "bus"))).labels.tolist() == [2, 0]
-    assert len(select(parameters=DetectParameters(class_agnostic=True, iou_threshold=1.0)).labels) == 4
+    some = select(parameters=DetectParameters(class_agnostic=True, classes=("person", "bus")))
+    assert some.class_ids.tolist() == [2, 0]
+    assert len(select(parameters=DetectParameters(class_agnostic=True, iou_threshold=1.0)).class_ids) == 4
 
 
 def test_what_a_client_says_goes_before_the_defaults() -> None:
-    assert select(parameters=DetectParameters(score_threshold=0.7)).labels.tolist() == [1]
-    assert select(parameters=DetectParameters(iou_threshold=0.99)).labels.tolist() == [1, 1, 2, 0]
-    assert select(parameters=DetectParameters(max_detections=1)).labels.tolist() == [1]
-    assert len(select(parameters=DetectParameters(score_threshold=0.15, iou_threshold=1.0)).labels) == 5
+    assert select(parameters=DetectParameters(score_threshold=0.7)).class_ids.tolist() == [1]
+    assert select(parameters=DetectParameters(iou_threshold=0.99)).class_ids.tolist() == [1, 1, 2, 0]
+    assert select(parameters=DetectParameters(max_detections=1)).class_ids.tolist() == [1]
+    assert len(select(parameters=DetectParameters(score_threshold=0.15, iou_threshold=1.0)).class_ids) == 5
 
 
 def test_a_score_of_0_is_no_object_even_where_the_threshold_is_0() -> None:
     found = select(parameters=DetectParameters(score_threshold=0.0, iou_threshold=1.0))
-    assert len(found.labels) == 6
+    assert len(found.class_ids) == 6
     assert found.scores.min() == np.float32(0.1)
 
 
 def test_only_the_classes_asked_for_take_part() -> None:
-    assert select(parameters=DetectParameters(classes=("person", "bus"))).labels.tolist() == [2, 0]
-    assert select(parameters=DetectParameters(classes=("car", "car"), max_detections=1)).labels.tolist() == [1]
+    assert select(parameters=DetectParameters(classes=("person", "bus"))).class_ids.tolist() == [2, 0]
+    assert select(parameters=DetectParameters(classes=("car", "car"), max_detections=1)).class_ids.tolist() == [1]
 
 
 def test_an_unknown_class_is_an_error_that_lists_what_is_allowed() -> None:
@@ -100,7 +101,7 @@ def test_nothing_found_is_an_empty_result() -> None:
 
 
 def test_a_score_that_is_no_number_is_no_object() -> None:
-    assert select(scores=np.full_like(SCORES, np.nan)).labels.shape == (0,)
+    assert select(scores=np.full_like(SCORES, np.nan)).class_ids.shape == (0,)
 
 
 def test_only_the_best_of_countless_candidates_are_compared() -> None:
@@ -109,7 +110,7 @@ def test_only_the_best_of_countless_candidates_are_compared() -> None:
     boxes = np.concatenate([low, low + 0.01], axis=1).astype(np.float32)
     scores = random.uniform(0.5, 1, (5000, 3)).astype(np.float32)
     found = select(boxes, scores, DetectParameters(max_detections=5000))
-    assert len(found.labels) <= MAX_CANDIDATES
+    assert len(found.class_ids) <= MAX_CANDIDATES
     np.testing.assert_array_equal(found.scores[:50], np.sort(scores.ravel())[::-1][:50])
 
 

@@ -13,7 +13,7 @@ LIMITS = ImageLimits()
 
 
 def outcome(data: bytes, least_side: int | None) -> object:
-    """What decoding ends with: the size of the picture, or the kind of error."""
+    """Outcome of decoding: the size of the picture, or the kind of error."""
     try:
         return decode(data, LIMITS, least_side).size
     except InvalidRequest as error:

@@ -39,7 +39,7 @@ def test_every_pixel_gets_the_class_whose_interpolated_logit_is_highest(classes:
     np.testing.assert_array_equal(found.class_map[is_clear], values.argmax(axis=0)[is_clear])
 
 
-def test_the_lower_label_wins_a_draw() -> None:
+def test_the_lower_class_id_wins_a_draw() -> None:
     found = segment(np.zeros((3, 2, 2), np.float32), stretched(ImageSize(8, 8), 8, 8), 8, 8)
     assert (found.class_map == 0).all()
 
@@ -53,7 +53,7 @@ def test_a_picture_that_was_fitted_has_its_classes_where_it_lay_in_the_input() -
     assert (found.class_map[:56, :60] == 0).all()
     assert (found.class_map[:56, 68:] == 1).all()
     assert (found.class_map[63, 4:60] == 2).all()  # half-way to the next cell
-    assert {region.label for region in found.regions} == {0, 1, 2}
+    assert {region.class_id for region in found.regions} == {0, 1, 2}
 
 
 def test_the_map_of_a_large_picture_is_bounded_and_its_areas_are_those_of_all_pixels(

@@ -16,7 +16,7 @@ INKS = np.concatenate((255 - PICTURE, np.zeros_like(GREY)), axis=2)
 
 
 def deep(levels: NDArray[np.uint8], kind: str = "u2") -> NDArray[np.generic]:
-    """The same picture in samples of that type."""
+    """The picture in samples of that type."""
     if kind == "f4":
         return (levels / np.float32(255)).astype(np.float32)
     steps = {"u2": 257, "u4": 16_843_009, "i2": 1, "i4": 257}[kind]

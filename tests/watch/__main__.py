@@ -106,7 +106,7 @@ def draw_healthy(server: Command, prometheus: Prometheus, file: Path) -> list[st
 
 
 async def healthy(server: Command) -> dict[int, int]:
-    """As much as the server has time for; how often it answered with which status."""
+    """Load the server as much as it can take; returns the number of answers by status."""
     async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
         load = Traffic(client, "127.0.0.1", server.port)
         await load.steady(DRAWN_SECONDS, DRAWN_RATE, photos(40))

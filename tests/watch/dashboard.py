@@ -1,4 +1,4 @@
-"""What the Grafana dashboard asks Prometheus, and what the alerts do."""
+"""Queries of the Grafana dashboard and of the alerts."""
 
 import json
 import re

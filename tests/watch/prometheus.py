@@ -38,7 +38,7 @@ class Prometheus:
         return answer["data"]
 
     def range(self, expression: str, begin: float, end: float) -> list[Series]:
-        """What the expression was from ``begin`` to ``end``, every second; series without a number are left out."""
+        """Values of the expression from ``begin`` to ``end``, every second; series without a number are left out."""
         data = self.ask("query_range", query=expression, start=begin, end=end, step=1)
         found = []
         for entry in data["result"]:
@@ -94,7 +94,7 @@ def watching(target: str, folder: Path) -> Iterator[Prometheus]:
 
 
 def promtool(*arguments: str, given: str | None = None) -> str:
-    """What promtool says; raises RuntimeError where it finds a fault, a matter of style included."""
+    """Output of promtool; raises RuntimeError if it finds a fault, of style included."""
     done = subprocess.run(["promtool", *arguments], input=given, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)

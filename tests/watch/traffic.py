@@ -41,7 +41,7 @@ def _cut(picture: Image.Image, chance: random.Random, brightness: float) -> byte
 
 @dataclass(slots=True)
 class Traffic:
-    """What is sent to one server, and how it was answered."""
+    """Requests to one server, and the statuses of its answers."""
 
     client: httpx.AsyncClient
     host: str

@@ -66,7 +66,7 @@ class Metrics:
         )
         self.stages = histograms(
             "emo_stage_seconds",
-            "Seconds an answered image spent in a stage; stage total is the whole way.",
+            "Seconds an answered image spent in a stage; stage total is from admission to answer.",
             ["model", "stage"],
             _STAGE_BUCKETS,
             registry,
@@ -75,18 +75,18 @@ class Metrics:
             "emo_batch_size", "Images in one run of the model.", ["model"], _BATCH_BUCKETS, registry
         )
         self.queue_depth = Gauge(
-            "emo_queue_depth", "Images that wait for their turn or for a batch now.", ["model"], registry=registry
+            "emo_queue_depth", "Images that wait for a slot or for a batch now.", ["model"], registry=registry
         )
         self.queue_age = Gauge(
             "emo_queue_age_seconds",
-            "Seconds that the image which waits longest for its turn has waited.",
+            "Seconds that the longest-waiting image has waited for a slot.",
             ["model"],
             registry=registry,
         )
         self.queues: defaultdict[str, list[Queue]] = defaultdict(list)  # one for each version
         self.rejections = counters(
             "emo_rejections",
-            "Images turned away because the model could not take them, by reason.",
+            "Images refused before any work was done, by reason.",
             ["model", "reason"],
             registry,
         )

@@ -30,14 +30,14 @@ def read_answer(answer: Mapping[str, Any]) -> tuple[Result, tuple[str, ...]]:
 
 
 def _classification(entries: Sequence[Mapping[str, Any]]) -> Classification:
-    labels, scores = [entry["class_id"] for entry in entries], [entry["score"] for entry in entries]
-    return Classification(np.array(labels, np.int64), np.array(scores, np.float32))
+    class_ids, scores = [entry["class_id"] for entry in entries], [entry["score"] for entry in entries]
+    return Classification(np.array(class_ids, np.int64), np.array(scores, np.float32))
 
 
 def _detections(entries: Sequence[Mapping[str, Any]]) -> Detections:
     boxes = np.array([entry["box"] for entry in entries], np.float32).reshape(-1, 4)
     found = _classification(entries)
-    return Detections(boxes, found.labels, found.scores)
+    return Detections(boxes, found.class_ids, found.scores)
 
 
 def _segmentation(size: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Segmentation:
@@ -48,7 +48,7 @@ def _segmentation(size: Mapping[str, Any], entries: Sequence[Mapping[str, Any]])
 
 def _names(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     names = {int(entry["class_id"]): str(entry["name"]) for entry in entries}
-    if not all(0 <= label < _MOST_CLASSES for label in names):
+    if not all(0 <= class_id < _MOST_CLASSES for class_id in names):
         msg = f"class ids are 0 to {_MOST_CLASSES - 1}"
         raise ValueError(msg)
-    return tuple(names.get(label, "") for label in range(max(names, default=-1) + 1))
+    return tuple(names.get(class_id, "") for class_id in range(max(names, default=-1) + 1))

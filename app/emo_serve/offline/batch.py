@@ -109,7 +109,7 @@ def _compute(output: OutputFolder, work: Work, sources: Sequence[Source], option
 
 
 def _shards(output: OutputFolder, sources: Sequence[Source], size: int) -> Iterator[Shard]:
-    """Those that are missing."""
+    """The shards that are missing."""
     for shard in output.missing():
         yield Shard(sources[shard * size : (shard + 1) * size], shard * size, output.path(shard))
 

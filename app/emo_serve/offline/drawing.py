@@ -28,7 +28,7 @@ class Drawings:
         self._taken: set[str] = set()
 
     def stem_for(self, source: Source) -> Path:
-        """Where the picture of this source goes, without suffix; a number tells those of one name apart."""
+        """Path for the picture of this source, without suffix; a number tells those of one name apart."""
         while True:
             self._seen[source.stem] += 1
             number = self._seen[source.stem]

@@ -18,7 +18,7 @@ _NAMES = tuple(dict.fromkeys((*_CLASSIFY, *_DETECT)))
 
 
 def parameters_of(options: argparse.Namespace, task: Task, labels: tuple[str, ...]) -> Parameters:
-    """What a model for this task is asked; raises InvalidParameter for values and options that do not fit it."""
+    """The parameters for a model of this task; raises InvalidParameter for values and options that do not fit it."""
     given = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
     allowed = {"classify": _CLASSIFY, "detect": _DETECT, "segment": ()}[task]
     if strange := [name for name in given if name not in allowed]:

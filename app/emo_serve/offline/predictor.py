@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
+from emo_serve.api.wire.serialization import serialize_prediction
 from emo_serve.defaults import DEFAULTS_FILE, choose_default, parse_defaults
 from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.execution.session import Run, Session, infer, open_session
@@ -20,13 +20,13 @@ from emo_serve.engine.repository.artefacts import (
     read_artefact,
     scan_state,
 )
-from emo_serve.engine.repository.serving_config import DEFAULT, ServingConfig, parse_serving_config
+from emo_serve.engine.repository.serving_config import DEFAULT, ServingConfig, parse_serving_config, resolve_version
 from emo_serve.engine.scheduling.job import Job
 from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.manifest import MANIFEST_FILE, Task, known_as, read_manifest
 from emo_serve.settings import Settings
 from emo_serve.vision.image import ImageLimits
-from emo_serve.vision.results import Classification, Detections, Parameters, Prediction, Segmentation
+from emo_serve.vision.results import Parameters, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Predictor:
     pipeline: Pipeline
 
     def predict(self, data: bytes, parameters: Parameters) -> Prediction:
-        """The answer about an encoded picture; raises as ``Pipeline`` and InferenceFailed."""
+        """The prediction for an encoded picture; raises as ``Pipeline``, and InferenceFailed."""
         job = Job(data, parameters)
         prepared = self.pipeline.prepare(job)
         computed = infer(self.session, [prepared.tensor])
@@ -47,14 +47,7 @@ class Predictor:
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """The answer as the server writes it: ClassifyAnswer, DetectAnswer (xyxy in pixels) or SegmentAnswer."""
-        manifest, labels, result = self.artefact.manifest, self.artefact.labels, prediction.result
-        if isinstance(result, Classification):
-            return serialize_classification(manifest, labels, prediction.image, result)
-        if isinstance(result, Detections):
-            return serialize_detections(manifest, labels, prediction.image, result, "xyxy", "pixel")
-        if isinstance(result, Segmentation):
-            return serialize_segmentation(manifest, labels, result)
-        raise TypeError(result)
+        return serialize_prediction(self.artefact.manifest, self.artefact.labels, prediction)
 
 
 def load_predictor(artefact: Artefact, settings: Settings) -> Predictor:
@@ -99,7 +92,7 @@ def _versions(state: RepositoryState) -> Mapping[str, list[Path]]:
 
 
 def _default(state: RepositoryState, versions: Mapping[str, list[Path]], task: Task, settings: Settings) -> str:
-    """As set, else as the repository says."""
+    """The default model's name: from the settings, else from the repository."""
     if configured := configured_defaults(settings)[task]:
         return configured
     root = settings.models
@@ -125,8 +118,9 @@ def _version(state: RepositoryState, folder: Path, versions: list[Path], wanted:
     text = state.serving_configs.get(path)
     config = ServingConfig() if text is None else parse_serving_config(path, text)
     names = [version.name for version in versions if version.name not in config.unloaded]
-    chosen = config.aliases.get(wanted or DEFAULT, wanted or (names[-1] if names else ""))
-    if chosen not in names:
-        msg = f"{folder.name} has no version {chosen!r}; there are: {', '.join((*names, *sorted(config.aliases)))}"
+    chosen = resolve_version(wanted or None, names, config.aliases)
+    if chosen is None:
+        there_are = ", ".join((*names, *sorted(config.aliases)))
+        msg = f"{folder.name} has no version {wanted or DEFAULT!r}; there are: {there_are}"
         raise StartupError(msg)
     return chosen

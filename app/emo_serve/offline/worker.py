@@ -23,7 +23,7 @@ _REPORT_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all shards of a job share."""
+    """The settings that all shards of a job share."""
 
     folder: Path
     """Of the model's version."""

@@ -16,7 +16,7 @@ SLACK = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class ScoreHints:
-    """What is known of scores besides their values."""
+    """Facts about scores besides their values."""
 
     stated: ScoreKind | None
     """By the user, with --scores."""

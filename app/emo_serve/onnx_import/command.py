@@ -129,16 +129,16 @@ def _shown(artefact: Artefact, photo: bytes | None) -> Iterator[str]:
     result = task_for(artefact).postprocess(answer, prepared.geometry, parameters)
     match result:
         case Classification():
-            for label, score in zip(result.labels, result.scores, strict=True):
-                yield f"  {score:.4f}  {artefact.labels[label]}"
+            for class_id, score in zip(result.class_ids, result.scores, strict=True):
+                yield f"  {score:.4f}  {artefact.labels[class_id]}"
         case Detections():
             best = slice(_SHOWN)
-            for label, score, box in zip(
-                result.labels[best], result.scores[best], result.boxes_xyxy[best], strict=True
+            for class_id, score, box in zip(
+                result.class_ids[best], result.scores[best], result.boxes_xyxy[best], strict=True
             ):
                 corners = ", ".join(f"{value:.1f}" for value in box)
-                yield f"  {score:.4f}  {artefact.labels[label]}  [{corners}]"
-            yield f"  found: {len(result.labels)}, by the thresholds of the manifest"
+                yield f"  {score:.4f}  {artefact.labels[class_id]}  [{corners}]"
+            yield f"  found: {len(result.class_ids)}, by the thresholds of the manifest"
 
 
 def _hints(artefact: Artefact, network: Network, file: Path) -> Iterator[str]:

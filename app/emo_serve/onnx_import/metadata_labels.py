@@ -44,7 +44,7 @@ def strip_numbers(lines: Sequence[str], *, from_one: bool = True) -> tuple[str, 
 
 
 def _names(text: str, *, from_one: bool) -> tuple[str, ...]:
-    """What the text says, an empty tuple for no names; raises ValueError where it says that in no way known."""
+    """The names in the text, an empty tuple if there are none; raises ValueError for a format that is not known."""
     if not text or text.isdigit() or text.lower() in {"none", "null"}:  # nothing, or a number of classes
         return ()
     match _parsed(text):

@@ -10,7 +10,7 @@ Channels = Literal["rgb", "bgr", "grey"]
 ScoreKind = Literal["sigmoid", "softmax", "none", "percent", "probabilities", "logits"]
 """The kind of scores that ``--scores`` names."""
 Activation = Literal["sigmoid", "softmax", "percent"] | None
-"""What makes probabilities of scores; ``percent``: they are hundredths of such."""
+"""The function that turns scores into probabilities; ``percent``: division by 100."""
 
 
 @dataclass(frozen=True, slots=True)

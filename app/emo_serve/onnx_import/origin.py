@@ -6,8 +6,8 @@ from typing import Literal
 import onnx
 
 Origin = Literal["softmax", "sigmoid", "rescaled", "unbounded"] | None
-"""What an output comes straight from: probabilities, or such with constants applied to them; or a layer whose values
-no bounds hold; or it cannot be seen."""
+"""The kind of operator that an output comes straight from: probabilities, also with constants applied to them; a layer
+with unbounded values; None if that cannot be seen."""
 
 _BOUNDED: dict[str, Origin] = {"Softmax": "softmax", "Sigmoid": "sigmoid", "HardSigmoid": "sigmoid"}
 _UNBOUNDED = frozenset(
@@ -26,7 +26,7 @@ _SELECTING = frozenset({"NonMaxSuppression", "TopK", "ArgMax", "NonZero"})
 
 
 def origin_of(model: onnx.ModelProto, output: str) -> Origin:
-    """Where the values of this output of the graph come from, by the operators that lead to it."""
+    """The origin of this output's values, by the operators that lead to it."""
     producers = {name: node for node in model.graph.node for name in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for name, node in producers.items() if node.op_type == "Constant"}

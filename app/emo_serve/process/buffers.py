@@ -8,7 +8,7 @@ class Unparsed:
 
     def __init__(self) -> None:
         self.data = b""
-        """What came last, the parsed part included until all of it is parsed."""
+        """The latest data, kept with its parsed part until all of it is parsed."""
         self._at = 0
 
     def __len__(self) -> int:

@@ -44,7 +44,7 @@ class HeadMeter:
 
     @property
     def protocol(self) -> str:
-        """What the first line ends with: the parser lets others than HTTP pass, and says only the number behind."""
+        """The protocol that the first line names; the parser accepts others than HTTP and tells only their number."""
         found = _PROTOCOL.search(self._first)
         return found[1].decode() if found else "HTTP/0.9"
 
@@ -239,7 +239,7 @@ def origin_header(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def fault_of(error: HTTPException | httptools.HttpParserError) -> HTTPException:
-    """What the parser, or a callback of it, objects to."""
+    """The HTTP error for an error of the parser or of one of its callbacks."""
     cause = error if isinstance(error, HTTPException) else error.__context__ or error
     if isinstance(cause, HTTPException):
         return cause

@@ -59,7 +59,7 @@ class Supervisor:
         self._dispatchers = [Dispatcher(listener, self._workers)]
         if admin is not None:
             self._dispatchers.append(Dispatcher(admin, self._workers, ADMINISTRATION))
-        self._leaving = False
+        self._stop_requested = False
         self._stopping = asyncio.Event()
         self._interrupted = False
         self._first_failure = ""
@@ -109,12 +109,12 @@ class Supervisor:
 
     def _signalled(self, number: signal.Signals) -> None:
         """First signal: stop, after SIGTERM with a delay in which serving goes on. Second: exit at once."""
-        if self._leaving:
+        if self._stop_requested:
             self._interrupted = True
             self._stop()
             self._kill()
             return
-        self._leaving = True
+        self._stop_requested = True
         delay = self._settings.drain_delay_seconds if number == signal.SIGTERM else 0
         if not delay or not self._dispatchers[0].is_open:
             self._stop()
@@ -175,7 +175,7 @@ class Supervisor:
         self._workers.append(worker)
         if self._stopping.is_set():
             worker.drain()
-        elif self._leaving:
+        elif self._stop_requested:
             worker.leave()
         answers: set[asyncio.Task[None]] = set()
         async for word, content in worker.messages():

@@ -43,11 +43,11 @@ def areas(boxes_xyxy: Boxes) -> NDArray[np.float32]:
 
 
 def non_maximum_suppression(
-    boxes_xyxy: Boxes, labels: NDArray[np.int64], iou_threshold: float, max_kept: int
+    boxes_xyxy: Boxes, class_ids: NDArray[np.int64], iou_threshold: float, max_kept: int
 ) -> NDArray[np.int64]:
-    """Indices of the boxes that are kept, in order, at most ``max_kept``; (K, 4) boxes, best first, (K,) labels.
+    """Indices of the boxes that are kept, in order, at most ``max_kept``; (K, 4) boxes, best first, (K,) class ids.
 
-    Greedy: each kept box suppresses later ones of its label whose IoU with it is above the threshold.
+    Greedy: each kept box suppresses later ones of its class whose IoU with it is above the threshold.
     """
     x0, y0, x1, y1 = np.ascontiguousarray(boxes_xyxy.T)
     area = areas(boxes_xyxy)
@@ -64,5 +64,5 @@ def non_maximum_suppression(
         height = np.minimum(y1[later], y1[index]) - np.maximum(y0[later], y0[index])
         common = np.maximum(width, 0) * np.maximum(height, 0)
         overlaps = common > iou_threshold * (area[later] + area[index] - common)
-        alive[later] &= ~(overlaps & (labels[later] == labels[index]))
+        alive[later] &= ~(overlaps & (class_ids[later] == class_ids[index]))
     return np.array(kept, dtype=np.int64)

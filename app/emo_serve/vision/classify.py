@@ -31,15 +31,15 @@ class Groups:
 def top_classes(
     scores: NDArray[np.float32], parameters: ClassifyParameters, groups: Groups | None = None
 ) -> Classification:
-    """The ``top_k`` best of (C,) scores that reach ``score_threshold``, best first, ties by label.
+    """The ``top_k`` best of (C,) scores that reach ``score_threshold``, best first, ties by class id.
 
     A ``top_k`` above C gives C classes; there may be none. As many ``groups`` are returned, by the sums over all their
     classes: a group may reach the threshold although none of its classes does.
     """
-    labels = best_indices(scores, parameters.top_k)
-    labels = labels[scores[labels] >= parameters.score_threshold]
+    class_ids = best_indices(scores, parameters.top_k)
+    class_ids = class_ids[scores[class_ids] >= parameters.score_threshold]
     best_groups = None if groups is None else _top_groups(groups, scores, parameters)
-    return Classification(labels, scores[labels].astype(np.float32), best_groups)
+    return Classification(class_ids, scores[class_ids].astype(np.float32), best_groups)
 
 
 def _top_groups(groups: Groups, scores: NDArray[np.float32], parameters: ClassifyParameters) -> tuple[GroupScore, ...]:

@@ -54,27 +54,28 @@ def draw_classification(
     draw = ImageDraw.Draw(page)
     size = max(_LEAST_TEXT, round(max(page.size) * _TEXT_PER_SIDE))
     lettering, row = TextRenderer(size), round(size * _ROW_PER_TEXT)
-    for line, (label, score) in enumerate(zip(classification.labels.tolist(), classification.scores, strict=True), 1):
-        colour = colour_of(label)
-        lettering.write(draw, f"{names[label]} {score:.0%}", (0, line * row), colour, _ink(colour))
+    best = zip(classification.class_ids.tolist(), classification.scores, strict=True)
+    for line, (class_id, score) in enumerate(best, 1):
+        colour = colour_of(class_id)
+        lettering.write(draw, f"{names[class_id]} {score:.0%}", (0, line * row), colour, _ink(colour))
     return page
 
 
 def draw_detections(image: PillowImage.Image, detections: Detections, names: tuple[str, ...]) -> PillowImage.Image:
     """A copy of ``image`` (RGB) with each box, its class name and its score in percent; one colour a class.
 
-    ``names`` holds the class name of every label. Worse boxes are drawn first, so that better ones lie on top.
+    ``names`` holds the name of every class. Worse boxes are drawn first, so that better ones lie on top.
     """
     page = image.copy()
     draw = ImageDraw.Draw(page)
     side = max(page.size)
     line = max(2, round(side * _LINE_PER_SIDE))
     lettering = TextRenderer(max(_LEAST_TEXT, round(side * _TEXT_PER_SIDE)))
-    found = zip(detections.boxes_xyxy.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True)
-    for (left, top, right, bottom), label, score in reversed(list(found)):
-        colour = colour_of(label)
+    found = zip(detections.boxes_xyxy.tolist(), detections.class_ids.tolist(), detections.scores.tolist(), strict=True)
+    for (left, top, right, bottom), class_id, score in reversed(list(found)):
+        colour = colour_of(class_id)
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
-        lettering.write(draw, f"{names[label]} {score:.0%}", (left, top), colour, _ink(colour))
+        lettering.write(draw, f"{names[class_id]} {score:.0%}", (left, top), colour, _ink(colour))
     return page
 
 
@@ -89,11 +90,11 @@ def draw_segmentation(
     height, width = segmentation.class_map.shape
     for region in segmentation.regions:
         if region.pixels >= _NAMED_SHARE * page.width * page.height:
-            places = np.flatnonzero(segmentation.class_map == region.label)
+            places = np.flatnonzero(segmentation.class_map == region.class_id)
             row, column = divmod(int(places[len(places) // 2]), width)  # a pixel of the region, about in its middle
             corner = (column * page.width / width, row * page.height / height)
-            colour = colour_of(region.label)
-            lettering.write(draw, names[region.label], corner, colour, _ink(colour))
+            colour = colour_of(region.class_id)
+            lettering.write(draw, names[region.class_id], corner, colour, _ink(colour))
     return page
 
 
@@ -105,13 +106,13 @@ def encode_class_map(segmentation: Segmentation, names: tuple[str, ...]) -> byte
 def encode_masks(segmentation: Segmentation) -> list[bytes]:
     """A PNG file of the image's size for each region, in their order: white where the region is, black elsewhere."""
     class_map = enlarged(segmentation.class_map, segmentation.image)
-    masks = (np.where(class_map == region.label, np.uint8(255), np.uint8(0)) for region in segmentation.regions)
+    masks = (np.where(class_map == region.class_id, np.uint8(255), np.uint8(0)) for region in segmentation.regions)
     return [encode(PillowImage.fromarray(mask), "image/png") for mask in masks]
 
 
-def _coloured(labels: NDArray[np.uint8], count: int) -> PillowImage.Image:
-    page = PillowImage.fromarray(labels)
-    page.putpalette(bytes(value for label in range(count) for value in colour_of(label)))
+def _coloured(class_map: NDArray[np.uint8], count: int) -> PillowImage.Image:
+    page = PillowImage.fromarray(class_map)
+    page.putpalette(bytes(value for class_id in range(count) for value in colour_of(class_id)))
     return page
 
 
@@ -125,9 +126,9 @@ def encode(image: PillowImage.Image, media_type: PictureType) -> bytes:
     return buffer.getvalue()
 
 
-def colour_of(label: int) -> Colour:
+def colour_of(class_id: int) -> Colour:
     """The colour of a class; neighbouring class ids get distant hues."""
-    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.85, 0.95)
+    red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 

@@ -143,7 +143,7 @@ def _from_file(name: str, header: Header, limits: ImageLimits) -> Picture:
 
 
 def _ends_black(image: PillowImage.Image) -> bool:
-    """Whether one of the last two rows, the last ones that interlacing fills, is all zeros."""
+    """True if one of the last two rows, the last ones that interlacing fills, is all zeros."""
     rows = np.asarray(image.crop((0, max(0, image.height - 2), *image.size)))
     return not rows.reshape(len(rows), -1).any(axis=1).all()
 

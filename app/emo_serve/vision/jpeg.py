@@ -183,7 +183,7 @@ def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> PillowImage.Imag
 
 
 def _ends_grey(image: PillowImage.Image, side: int) -> bool:
-    """Whether its last block, of ``side`` pixels or what is shown of it, looks as if it were missing."""
+    """True if its last block, of ``side`` pixels or its visible part, looks as if it were missing."""
     left, top = ((length - 1) // side * side for length in image.size)
     return _MISSING.issuperset(image.crop((left, top, *image.size)).tobytes())
 

@@ -38,7 +38,7 @@ class Png(NamedTuple):
 
 
 def lacks_pixels(data: bytes) -> bool:
-    """Whether the code of the pixels ends, as if it were whole, before the last of them.
+    """True if the compressed pixels end regularly before the last of them.
 
     Pillow leaves the others black and says nothing.
     """

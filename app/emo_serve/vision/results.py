@@ -76,14 +76,14 @@ class GroupScore:
 class Classification:
     """The K best classes of one image, best first, and the best groups, if the model has groups."""
 
-    labels: NDArray[np.int64]  # (K,)
+    class_ids: NDArray[np.int64]  # (K,)
     scores: NDArray[np.float32]  # (K,) in [0, 1]
     groups: tuple[GroupScore, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError if the shapes disagree."""
-        if self.labels.ndim != 1 or self.labels.shape != self.scores.shape:
-            msg = f"labels {self.labels.shape} and scores {self.scores.shape} must both be (K,)"
+        if self.class_ids.ndim != 1 or self.class_ids.shape != self.scores.shape:
+            msg = f"class ids {self.class_ids.shape} and scores {self.scores.shape} must both be (K,)"
             raise ValueError(msg)
 
 
@@ -92,15 +92,15 @@ class Detections:
     """The K objects found in one image, best first."""
 
     boxes_xyxy: NDArray[np.float32]  # (K, 4) in pixels of the upright image
-    labels: NDArray[np.int64]  # (K,)
+    class_ids: NDArray[np.int64]  # (K,)
     scores: NDArray[np.float32]  # (K,) in [0, 1]
 
     def __post_init__(self) -> None:
         """Raise ValueError if the shapes disagree."""
-        count = self.labels.shape[0]
-        shapes = (self.boxes_xyxy.shape, self.labels.shape, self.scores.shape)
+        count = self.class_ids.shape[0]
+        shapes = (self.boxes_xyxy.shape, self.class_ids.shape, self.scores.shape)
         if shapes != ((count, 4), (count,), (count,)):
-            msg = f"boxes, labels, scores must be (K, 4), (K,), (K,), not {shapes}"
+            msg = f"boxes, class ids, scores must be (K, 4), (K,), (K,), not {shapes}"
             raise ValueError(msg)
 
 
@@ -108,7 +108,7 @@ class Detections:
 class Region:
     """All pixels of an image that have one class: their number, and their mask in COCO's compressed RLE."""
 
-    label: int
+    class_id: int
     pixels: int
     counts: str
 
@@ -121,7 +121,7 @@ class Segmentation:
     """
 
     image: ImageSize
-    class_map: NDArray[np.uint8]  # (h, w), labels
+    class_map: NDArray[np.uint8]  # (h, w), class ids
     regions: tuple[Region, ...]
 
     def __post_init__(self) -> None:
@@ -144,7 +144,7 @@ Result = Classification | Detections | Segmentation | GraphOutputs
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time of one image went: ``stages`` name -> seconds, in order, ``total`` last.
+    """Times of one image: ``stages`` name -> seconds, in order, ``total`` last.
 
     ``scale`` divided the image's sides in decoding. ``starts`` is when each stage but ``total`` began
     (``time.perf_counter()``); ``batch_size`` images were computed together.

@@ -12,26 +12,26 @@ _SIGN, _MORE, _FIRST_CHARACTER = 0x10, 0x20, 48
 
 
 def regions_of(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[Region, ...]:
-    """The region of each label in the image, the largest first; of two of equal size the lower label.
+    """The region of each class in the image, the largest first; of two of equal size the lower class id.
 
     Each pixel of a map (h, w) smaller than the image stands for as many as ``enlarged`` makes of it.
     """
-    labels, starts = _runs(class_map, image)
+    class_ids, starts = _runs(class_map, image)
     ends = np.append(starts[1:], image.width * image.height)
     regions = []
-    for label in np.unique(labels):
-        own = labels == label
+    for class_id in np.unique(class_ids):
+        own = class_ids == class_id
         edges = np.stack((starts[own], ends[own]), axis=1).ravel()
-        counts = np.diff(edges, prepend=0)  # starts with pixels of other labels, possibly 0
+        counts = np.diff(edges, prepend=0)  # starts with pixels of other classes, possibly 0
         pixels = int(counts[1::2].sum())
         if edges[-1] < ends[-1]:
             counts = np.append(counts, ends[-1] - edges[-1])
-        regions.append(Region(int(label), pixels, compressed(counts)))
-    return tuple(sorted(regions, key=lambda region: (-region.pixels, region.label)))
+        regions.append(Region(int(class_id), pixels, compressed(counts)))
+    return tuple(sorted(regions, key=lambda region: (-region.pixels, region.class_id)))
 
 
 def _runs(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The label of each run of the image's pixels, down its columns as in COCO, and its start.
+    """The class id of each run of the image's pixels, down its columns as in COCO, and its start.
 
     The work is proportional to the runs, not to the pixels, which may be many more.
     """
@@ -45,10 +45,10 @@ def _runs(class_map: NDArray[np.uint8], image: ImageSize) -> tuple[NDArray[np.ui
     lengths = (first_run[1:] - first_run[:-1])[shown]
     ends = np.cumsum(lengths)
     picked = np.arange(ends[-1]) + np.repeat(first_run[shown] - ends + lengths, lengths)
-    labels = class_map[rows[picked], columns[picked]]
+    class_ids = class_map[rows[picked], columns[picked]]
     starts = np.repeat(np.arange(image.width) * image.height, lengths) + first_rows[rows[picked]]
-    goes_on = np.append(False, labels[1:] == labels[:-1])  # from the end of a column to the start of the next
-    return labels[~goes_on], starts[~goes_on]
+    goes_on = np.append(False, class_ids[1:] == class_ids[:-1])  # from the end of a column to the start of the next
+    return class_ids[~goes_on], starts[~goes_on]
 
 
 def compressed(counts: NDArray[np.int64]) -> str:
@@ -72,14 +72,14 @@ def compressed(counts: NDArray[np.int64]) -> str:
 
 
 def class_map_of(regions: Iterable[Region], image: ImageSize) -> NDArray[np.uint8]:
-    """The label (height, width) of every pixel of the image, 0 where no region is; raises ValueError for bad counts."""
+    """The class id (height, width) of each pixel, 0 where no region is; raises ValueError for bad counts."""
     pixels = np.zeros(image.width * image.height, np.uint8)  # down the columns
     for region in regions:
         counts = decompressed(region.counts)
         if (counts < 0).any() or counts.sum() != len(pixels):
             msg = f"run lengths that do not fill {image.width}x{image.height} pixels"
             raise ValueError(msg)
-        pixels[np.repeat(np.arange(len(counts)) % 2 == 1, counts)] = region.label
+        pixels[np.repeat(np.arange(len(counts)) % 2 == 1, counts)] = region.class_id
     return pixels.reshape(image.width, image.height).T
 
 

@@ -39,7 +39,7 @@ def segment(logits: NDArray[np.float32], geometry: Geometry, height: int, width:
 
 
 def enlarged(class_map: NDArray[np.uint8], image: ImageSize) -> NDArray[np.uint8]:
-    """The label of every pixel of the image, (height, width), from a map of at most that size."""
+    """The class id of every pixel of the image, (height, width), from a map of at most that size."""
     height, width = class_map.shape
     if (height, width) == (image.height, image.width):
         return class_map
@@ -57,13 +57,13 @@ def _best_between(
     """
     lowest, highest = np.minimum(upper, lower), np.maximum(upper, lower)
     candidates = np.flatnonzero((highest >= lowest.max(axis=0)).any(axis=1))
-    labels = np.full((len(shares), upper.shape[1]), candidates[0], np.uint8)
+    class_ids = np.full((len(shares), upper.shape[1]), candidates[0], np.uint8)
     best = _between(upper[candidates[0]], lower[candidates[0]], shares)
-    for label in candidates[1:]:
-        values = _between(upper[label], lower[label], shares)
-        np.copyto(labels, np.uint8(label), where=values > best)
+    for class_id in candidates[1:]:
+        values = _between(upper[class_id], lower[class_id], shares)
+        np.copyto(class_ids, np.uint8(class_id), where=values > best)
         np.maximum(best, values, out=best)
-    return labels
+    return class_ids
 
 
 def _between(

@@ -734,7 +734,7 @@ export interface operations {
                 classes?: string[] | null;
                 /** @description Two corners; corner and size; centre and size. */
                 box_format?: "xyxy" | "xywh" | "cxcywh";
-                /** @description Pixels of the image as a person sees it, or fractions of its sides. */
+                /** @description Pixels of the upright image, or fractions of its sides. */
                 units?: "pixel" | "normalized";
                 /** @description `coco`: a list of COCO results (boxes `xywh` in pixels; `image_id` is the position of the image in the request, from 0; `category_id` is the class id). The header `X-Failed-Images` names the positions of images that could not be answered, for which the list has no room. */
                 format?: "json" | "coco";

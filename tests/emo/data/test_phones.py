@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("name", PHONES)
 
 
 def convert(path: Path, name: str, number: int = 0) -> Path:
-    """The same picture as a phone writes it, in the place of the other."""
+    """Replace a picture by its copy as a phone writes it."""
     taken = path.with_suffix(PHONES[name][number % len(PHONES[name])])
     taken.write_bytes(encoded(Image.open(path).convert("RGB"), name, quality=95))
     path.unlink()

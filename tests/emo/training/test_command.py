@@ -26,7 +26,7 @@ def options(*arguments: str) -> argparse.Namespace:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What is said about a command that cannot be done."""
+    """The error message of a command that cannot be done."""
     with pytest.raises(SystemExit) as caught:
         main(["train", *arguments])
     assert caught.value.code == 2

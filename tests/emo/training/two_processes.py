@@ -1,4 +1,4 @@
-"""What each process does in the tests of several; it gets a folder with ``data`` and writes its findings there."""
+"""Program of each process in the tests of several; it gets a folder with ``data`` and writes its results there."""
 
 import copy
 import hashlib

@@ -72,7 +72,7 @@ class ModelRequest(Request):
 
     @property
     def deployment(self) -> Deployment:
-        """What answers it, whatever is loaded or retired meanwhile; raises ModelNotFound or ModelNotReady."""
+        """The deployment that answers it, even if retired meanwhile; raises ModelNotFound or ModelNotReady."""
         if self._deployment is None:
             raise self._refusal
         return self._deployment

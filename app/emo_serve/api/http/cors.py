@@ -22,7 +22,7 @@ EXPOSED = (
 )
 """The headers of answers that a page may read beside the usual ones."""
 _USUAL = ("GET", "HEAD", "POST")
-"""Where there is no route: a page may read that."""
+"""Allowed where there is no route, so that a page can read the 404."""
 
 
 def cors_layer(origins: Collection[str], routes: Iterable[BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:

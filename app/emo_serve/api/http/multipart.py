@@ -33,7 +33,7 @@ def read_form(
 ) -> Form:
     """The images, parts called ``part_name``, and the fields of a multipart body; raises InvalidRequest.
 
-    That there is no image is allowed unless the form ``has_image``.
+    Without an image it raises too, unless ``has_image`` is False.
     """
     parts = _Parts(max_images, part_name)
     if not boundary:
@@ -72,9 +72,10 @@ def read_form(
 
 
 def _first_part(body: bytes, boundary: bytes) -> int:
-    """Where the line with the first boundary ends: what stands before is for people whose programs know no multipart.
+    """Offset of the end of the first boundary's line; the preamble before it is ignored (RFC 2046, section 5.1.1).
 
-    The parser knows neither that nor blanks there. Raises InvalidRequest where there is none, or what costs too much.
+    The parser knows neither a preamble nor blanks there. Raises InvalidRequest where there is no boundary, or
+    where they would cost too much.
     """
     first = None if body else 0
     for count, at in enumerate(_behind_boundaries(body, boundary)):
@@ -94,7 +95,7 @@ def _first_part(body: bytes, boundary: bytes) -> int:
 
 
 def _behind_boundaries(body: bytes, boundary: bytes) -> Iterator[int]:
-    """Where the boundary ends at each beginning of a line."""
+    """Offset of each end of a boundary that begins a line."""
     line = b"\n--" + boundary
     if body.startswith(line[1:]):
         yield len(line) - 1

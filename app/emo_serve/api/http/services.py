@@ -1,4 +1,4 @@
-"""What the routes work with, put together by ``emo_serve.main``."""
+"""Services of the routes, put together by ``emo_serve.main``."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ GatherStates = Callable[[bool], Awaitable[list[dict[str, Any]]]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One of each for the life of the process."""
+    """The services of one process, made once."""
 
     settings: Settings
     metrics: Metrics
@@ -40,7 +40,7 @@ class Services:
     gather_metrics: GatherMetrics | None
     """None where this process is the only one."""
     gather_states: GatherStates | None
-    """The same."""
+    """None where this process is the only one."""
     keys: ApiKeys | None
     """None where nobody needs one."""
     start_trace: StartTrace | None

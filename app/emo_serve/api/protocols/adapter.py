@@ -1,4 +1,4 @@
-"""What an adapter of another server's protocol is, and the layer that finds the one whose request has come.
+"""Adapters of other servers' protocols, and the layer that finds the one for a request.
 
 An adapter translates the requests, answers and errors of one protocol; admission, keys, limits, deadlines and metrics
 are those of every request. Requests of this server's own predicting routes are answered before they get here.
@@ -28,7 +28,7 @@ class Adapter:
     open_paths: frozenset[str] = frozenset()
     """Paths that need no key to be read: probes."""
     key_in_form: bool = False
-    """Whether a key may come as a field of a form, which the routes then check."""
+    """True if a key may come as a field of a form, which the routes then check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Adapters:
         return frozenset[str]().union(*(adapter.open_paths for adapter in self.all))
 
     def find(self, scope: Scope) -> Found | None:
-        """What a request is for; None if it is for no adapter."""
+        """The adapter and route of a request; None if no adapter is for it."""
         path = scope["path"]
         segment = path.split("/", 2)[1] if path[:1] == "/" else ""
         candidates = (*self._by_segment.get(segment, ()), *self._by_segment.get(_ANY, ()))
@@ -81,7 +81,7 @@ class Adapters:
         return None if owner is None else Found(owner, None, {}, tuple(allowed))
 
     def has_key_in_body(self, scope: Scope) -> bool:
-        """Whether the key of a request may be a field of its form."""
+        """True if the key of a request may be a field of its form."""
         found = self.find(scope)
         return found is not None and found.route is not None and found.adapter.key_in_form
 

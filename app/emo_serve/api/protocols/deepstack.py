@@ -52,10 +52,10 @@ async def _detection(request: Request) -> Response:
         predictions = [
             {"label": deployment.labels[index], "confidence": score, **_corners(box)}
             for index, score, box in zip(
-                found.labels.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True
+                found.class_ids.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True
             )
         ]
-        names = ", ".join(dict.fromkeys(deployment.labels[index] for index in found.labels.tolist()))
+        names = ", ".join(dict.fromkeys(deployment.labels[index] for index in found.class_ids.tolist()))
         message = f"Found {names}" if names else "No objects found"
         return _answer(prediction, message=message, count=len(predictions), predictions=predictions, command="detect")
 
@@ -67,7 +67,7 @@ async def _scene(request: Request) -> Response:
         found = prediction.result
         if not isinstance(found, Classification):
             raise TypeError(found)
-        label, score = deployment.labels[int(found.labels[0])], float(found.scores[0])
+        label, score = deployment.labels[int(found.class_ids[0])], float(found.scores[0])
         return _answer(prediction, label=label, confidence=score, command="scene")
 
 

@@ -102,14 +102,14 @@ def _check_masks(predictions: Sequence[Prediction], most: int) -> None:
 
 
 async def _task_answer(deployment: Deployment, prediction: Prediction, deadline: float) -> list[dict[str, Any]]:
-    """What the task's pipeline answers about one image."""
+    """The answer of the task's pipeline about one image."""
     labels = deployment.labels
     match prediction.result:
         case Classification() as found:
-            rows = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+            rows = zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)
             return [{"label": labels[index], "score": score} for index, score in rows]
         case Detections() as found:
-            boxes = zip(found.labels.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
+            boxes = zip(found.class_ids.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
             return [
                 {"label": labels[index], "score": score, "box": dict(zip(_SIDES, map(round, box), strict=True))}
                 for index, score, box in boxes
@@ -117,7 +117,7 @@ async def _task_answer(deployment: Deployment, prediction: Prediction, deadline:
         case Segmentation() as found:
             masks = await deployment.write_masks(found, deadline)
             return [
-                {"label": labels[region.label], "score": None, "mask": base64.b64encode(mask).decode()}
+                {"label": labels[region.class_id], "score": None, "mask": base64.b64encode(mask).decode()}
                 for region, mask in zip(found.regions, masks, strict=True)
             ]
     raise TypeError(prediction.result)

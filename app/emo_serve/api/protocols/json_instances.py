@@ -19,13 +19,13 @@ from emo_serve.api.http.uploads import Upload, from_base64
 from emo_serve.api.protocols.open_inference_tensors import MOST_JSON_VALUES, bytes_of_values
 from emo_serve.api.protocols.predicting import (
     member,
-    own_answer,
     parameters_for,
     parsed,
     predict,
     read_body,
     read_json,
 )
+from emo_serve.api.wire.serialization import serialize_prediction
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter, InvalidRequest
 from emo_serve.manifest import Tensor
@@ -101,6 +101,6 @@ def _prediction(deployment: Deployment, prediction: Prediction) -> object:
     """The one output of a graph by itself, several by name, else the answer of the own route."""
     result = prediction.result
     if not isinstance(result, GraphOutputs):
-        return own_answer(deployment, prediction)
+        return serialize_prediction(deployment.manifest, deployment.labels, prediction)
     outputs = {name: values.tolist() for name, values in result.tensors.items()}
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs

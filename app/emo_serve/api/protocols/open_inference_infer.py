@@ -198,7 +198,7 @@ def _written(head: Mapping[str, str], outputs: Outputs) -> Response:
 
 
 def _arrays(manifest: Manifest, predictions: Sequence[Prediction]) -> dict[str, Callable[[], Array]]:
-    """What makes each output, the batch first."""
+    """A function for each output by name, which makes its array, the batch first."""
     results = [prediction.result for prediction in predictions]
     graph = [result.tensors for result in results if isinstance(result, GraphOutputs)]
     if graph:
@@ -206,22 +206,22 @@ def _arrays(manifest: Manifest, predictions: Sequence[Prediction]) -> dict[str, 
             output.name: partial(np.stack, [tensors[output.name] for tensors in graph]) for output in manifest.outputs
         }
     found = [result for result in results if isinstance(result, Detections)]
-    count = max((len(result.labels) for result in found), default=0)
+    count = max((len(result.class_ids) for result in found), default=0)
     return {
         "scores": lambda: _scores([result for result in results if isinstance(result, Classification)], manifest),
         "detection_boxes": lambda: _padded([result.boxes_xyxy for result in found], count, np.float32),
         "detection_scores": lambda: _padded([result.scores for result in found], count, np.float32),
-        "detection_classes": lambda: _padded([result.labels for result in found], count, np.int64),
-        "num_detections": lambda: np.array([len(result.labels) for result in found], np.int64),
+        "detection_classes": lambda: _padded([result.class_ids for result in found], count, np.int64),
+        "num_detections": lambda: np.array([len(result.class_ids) for result in found], np.int64),
         "class_map": lambda: _class_maps([result for result in results if isinstance(result, Segmentation)]),
     }
 
 
 def _scores(results: Sequence[Classification], manifest: Manifest) -> Array:
-    """(N, C), each class at the place of its label."""
+    """(N, C), in the order of the class ids."""
     scores = np.zeros((len(results), manifest.num_classes), np.float32)
     for row, result in zip(scores, results, strict=True):
-        row[result.labels] = result.scores
+        row[result.class_ids] = result.scores
     return scores
 
 

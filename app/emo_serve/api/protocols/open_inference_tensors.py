@@ -48,9 +48,9 @@ class InferRequest:
     id: str | None
     parameters: Mapping[str, Any]
     outputs: tuple[RequestedOutput, ...]
-    """Those that are named; none: all."""
+    """Names of the requested outputs; empty: all."""
     is_binary: bool
-    """Whether outputs that are not named are wanted as raw bytes."""
+    """True if outputs that are not named are wanted as raw bytes."""
 
 
 def read_request(body: bytes, json_bytes: int | None, wanted: Tensor, max_images: int) -> InferRequest:

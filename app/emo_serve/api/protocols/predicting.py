@@ -19,17 +19,13 @@ from emo_serve.api.http.uploads import Upload, has_more_commas
 from emo_serve.api.routes.predict import answer_images, classify_parameters, detect_parameters
 from emo_serve.api.wire.problems import allowed_values
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
-from emo_serve.api.wire.serialization import serialize_classification, serialize_detections, serialize_segmentation
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter, InvalidRequest, QueueFull, ServiceError
 from emo_serve.manifest import Task
 from emo_serve.vision.results import (
-    Classification,
-    Detections,
     Parameters,
     Prediction,
-    Segmentation,
     SegmentParameters,
 )
 
@@ -53,7 +49,7 @@ def admitted(request: Request, deployment: Deployment) -> Iterator[ModelRequest]
 
 
 def default_deployment(catalog: Catalog) -> Deployment:
-    """What answers where a protocol names no model: the default of the first task that has models.
+    """The deployment where a protocol names no model: the default of the first task that has models.
 
     The tasks are tried in the order classify, detect, segment. Raises as ``Catalog.get``.
     """
@@ -72,7 +68,7 @@ async def read_body(request: ModelRequest) -> bytes:
 
 
 async def parsed(body: bytes, take: Callable[[bytes], T], text_bytes: int | None = None) -> T:
-    """What ``take`` makes of a body, in a thread if that is long; all but its ``text_bytes`` are copied at most."""
+    """``take(body)``, in a thread if that may be long; all but its ``text_bytes`` are copied at most."""
     text = len(body) if text_bytes is None else text_bytes
     is_short = text <= _INLINE_BYTES and len(body) <= _PIECE
     return take(body) if is_short else await asyncio.to_thread(take, body)
@@ -159,19 +155,6 @@ def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Paramete
         case SegmentQuery():
             return SegmentParameters(query.full_decode)
     raise TypeError(query)
-
-
-def own_answer(deployment: Deployment, prediction: Prediction) -> dict[str, Any]:
-    """What the own routes say about one image, boxes as two corners in pixels."""
-    manifest, labels = deployment.manifest, deployment.labels
-    match prediction.result:
-        case Classification() as found:
-            return serialize_classification(manifest, labels, prediction.image, found)
-        case Detections() as found:
-            return serialize_detections(manifest, labels, prediction.image, found, "xyxy", "pixel")
-        case Segmentation() as found:
-            return serialize_segmentation(manifest, labels, found)
-    raise TypeError(prediction.result)
 
 
 async def predict(

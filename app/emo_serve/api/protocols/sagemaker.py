@@ -39,7 +39,7 @@ async def _ping(request: Request) -> Response:
 
 
 async def _invocations(request: Request) -> Response:
-    """What the own route answers to the same body, with the attributes in the place of a query."""
+    """The answer of the own route to the same body, with the attributes as its query."""
     query = request.headers.get(_ATTRIBUTES, "").encode("latin-1")
     parameters, catalog = QueryParams(query), services_of(request).catalog
     name = request.headers.get(_MODEL) or parameters.get("model")

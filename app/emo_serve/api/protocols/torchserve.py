@@ -13,9 +13,10 @@ from emo_serve.api.http.multipart import read_form
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload
 from emo_serve.api.protocols.adapter import Adapter
-from emo_serve.api.protocols.predicting import admitted, own_answer, parameters_for, parsed, predict, read_body
+from emo_serve.api.protocols.predicting import admitted, parameters_for, parsed, predict, read_body
 from emo_serve.api.routes import health
 from emo_serve.api.wire.problems import Problem
+from emo_serve.api.wire.serialization import serialize_prediction
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidRequest
 from emo_serve.vision.results import Classification, Detections, Prediction
@@ -56,17 +57,18 @@ async def _image(request: ModelRequest) -> Upload:
 
 
 def _answer(deployment: Deployment, prediction: Prediction) -> object:
-    """What ``image_classifier`` and ``object_detector`` answer; for other tasks what the own route does."""
+    """The answer of ``image_classifier`` or ``object_detector``; for other tasks that of the own route."""
     labels = deployment.labels
     match prediction.result:
         case Classification() as found:
             return {
-                labels[index]: score for index, score in zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+                labels[index]: score
+                for index, score in zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)
             }
         case Detections() as found:
-            rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
+            rows = zip(found.class_ids.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
             return [{labels[index]: box, "score": score} for index, score, box in rows]
-    return own_answer(deployment, prediction)
+    return serialize_prediction(deployment.manifest, deployment.labels, prediction)
 
 
 ADAPTER = Adapter(

@@ -65,7 +65,7 @@ def _plan_classify(request: ModelRequest) -> ClassifyParameters:
 
 
 def classify_parameters(query: ClassifyQuery) -> ClassifyParameters:
-    """What a query asks of a prediction."""
+    """The parameters in a query."""
     return ClassifyParameters(top_k=query.top_k, score_threshold=query.score_threshold, full_decode=query.full_decode)
 
 
@@ -93,7 +93,7 @@ def _plan_detect(request: ModelRequest) -> tuple[DetectParameters, DetectQuery, 
 
 
 def detect_parameters(query: DetectQuery, labels: tuple[str, ...]) -> DetectParameters:
-    """What a query asks of a prediction; raises InvalidParameter for classes that the model does not know."""
+    """The parameters in a query; raises InvalidParameter for classes that the model does not know."""
     return DetectParameters(
         score_threshold=query.score_threshold,
         iou_threshold=query.iou_threshold,
@@ -107,9 +107,9 @@ def detect_parameters(query: DetectQuery, labels: tuple[str, ...]) -> DetectPara
 async def read_request(
     request: ModelRequest, model: type[BaseModel], plan: Callable[[ModelRequest], Plan]
 ) -> tuple[Deployment, Uploads, Plan]:
-    """What answers the request, its images, and the ``plan`` for its query, whose fields are those of ``model``.
+    """The request's deployment, its images, and the ``plan`` for its query, whose fields are those of ``model``.
 
-    What is wrong with the query is raised before the body is read. Where a form holds parameters, they are put into the
+    Errors in the query are raised before the body is read. Where a form holds parameters, they are put into the
     query, and the plan is made again.
     """
     scope, services, missing = request.scope, request.services, None
@@ -144,7 +144,7 @@ async def answer_images(
     *,
     several: bool,
 ) -> list[Outcome]:
-    """What became of each image of the request; raises where that is one error for all of them.
+    """Predictions or errors of the request's images, in order; raises an error that all of them share.
 
     An image is encoded, or pixels (H, W, 3) as the model takes them; ``several`` are answered as a list, even if one.
     """
@@ -161,7 +161,7 @@ async def answer_images(
 async def _answer(
     request: ModelRequest, deployment: Deployment, image: Upload | NDArray[np.uint8], parameters: Parameters
 ) -> Outcome:
-    """What becomes of one image; an error is its own and leaves its neighbours alone."""
+    """The prediction or the error of one image; others are not affected."""
     if isinstance(image, InvalidRequest):
         return image
     try:

@@ -74,7 +74,7 @@ class DetectQuery(_Query):
         None, max_length=1000, description="Only objects of these classes: names, repeated or separated by commas."
     )
     box_format: BoxFormat = Field("xyxy", description="Two corners; corner and size; centre and size.")
-    units: BoxUnits = Field("pixel", description="Pixels of the image as a person sees it, or fractions of its sides.")
+    units: BoxUnits = Field("pixel", description="Pixels of the upright image, or fractions of its sides.")
     format: Literal["json", "coco"] = Field(
         "json",
         description="`coco`: a list of COCO results (boxes `xywh` in pixels; `image_id` is the position of the image "

@@ -8,19 +8,31 @@ from numpy.typing import NDArray
 from emo_serve.api.wire.schemas import BoxFormat, BoxUnits
 from emo_serve.manifest import Manifest
 from emo_serve.vision.boxes import normalise, xyxy_to_cxcywh, xyxy_to_xywh
-from emo_serve.vision.results import Classification, Detections, ImageSize, Segmentation
+from emo_serve.vision.results import Classification, Detections, ImageSize, Prediction, Segmentation
 
 _SCORE_DIGITS = 6
 _BOX_DIGITS = {"pixel": 2, "normalized": 6}
 
 
+def serialize_prediction(manifest: Manifest, labels: tuple[str, ...], prediction: Prediction) -> dict[str, Any]:
+    """A ClassifyAnswer, a DetectAnswer with xyxy boxes in pixels, or a SegmentAnswer."""
+    match prediction.result:
+        case Classification() as found:
+            return serialize_classification(manifest, labels, prediction.image, found)
+        case Detections() as found:
+            return serialize_detections(manifest, labels, prediction.image, found, "xyxy", "pixel")
+        case Segmentation() as found:
+            return serialize_segmentation(manifest, labels, found)
+    raise TypeError(prediction.result)
+
+
 def serialize_classification(
     manifest: Manifest, labels: tuple[str, ...], image: ImageSize, result: Classification
 ) -> dict[str, Any]:
-    """One ClassifyAnswer."""
+    """A ClassifyAnswer."""
     classes: list[dict[str, Any]] = [
         {"class_id": class_id, "name": labels[class_id], "score": score}
-        for class_id, score in zip(result.labels.tolist(), _scores(result.scores), strict=True)
+        for class_id, score in zip(result.class_ids.tolist(), _scores(result.scores), strict=True)
     ]
     answer = {**_head(manifest, image), "classifications": classes}
     if manifest.groups is not None and result.groups is not None:
@@ -38,9 +50,9 @@ def serialize_detections(
     box_format: BoxFormat,
     units: BoxUnits,
 ) -> dict[str, Any]:
-    """One DetectAnswer."""
+    """A DetectAnswer."""
     boxes = convert_boxes(result.boxes_xyxy, image, box_format, units)
-    rows = zip(result.labels.tolist(), _scores(result.scores), boxes, strict=True)
+    rows = zip(result.class_ids.tolist(), _scores(result.scores), boxes, strict=True)
     return {
         **_head(manifest, image),
         "box_format": box_format,
@@ -53,14 +65,14 @@ def serialize_detections(
 
 
 def serialize_segmentation(manifest: Manifest, labels: tuple[str, ...], result: Segmentation) -> dict[str, Any]:
-    """One SegmentAnswer."""
+    """A SegmentAnswer."""
     image = result.image
     return {
         **_head(manifest, image),
         "classes": [
             {
-                "class_id": region.label,
-                "name": labels[region.label],
+                "class_id": region.class_id,
+                "name": labels[region.class_id],
                 "pixels": region.pixels,
                 "share": round(region.pixels / (image.width * image.height), _SCORE_DIGITS),
                 "rle": {"size": [image.height, image.width], "counts": region.counts},
@@ -75,7 +87,7 @@ def coco_results(image_id: int, image: ImageSize, result: Detections) -> list[di
     boxes = convert_boxes(result.boxes_xyxy, image, "xywh", "pixel")
     return [
         {"image_id": image_id, "category_id": class_id, "bbox": box, "score": score}
-        for class_id, score, box in zip(result.labels.tolist(), _scores(result.scores), boxes, strict=True)
+        for class_id, score, box in zip(result.class_ids.tolist(), _scores(result.scores), boxes, strict=True)
     ]
 
 

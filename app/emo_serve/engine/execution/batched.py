@@ -1,4 +1,4 @@
-"""Images that meet in batches: each step has its own threads, so that some are decoded while others are computed."""
+"""Batched executor: each step has its own threads, so that some images are decoded while others are computed."""
 
 from emo_serve.engine.execution.batcher import Batcher
 from emo_serve.engine.execution.pipeline import Pipeline, Prepared
@@ -12,7 +12,7 @@ class BatchExecutor:
     """Takes images through the pixel threads, the batcher and the pixel threads again; used from one event loop."""
 
     def __init__(self, pipeline: Pipeline, threads: PixelThreads, batcher: Batcher, admission: Admission) -> None:
-        """All of them are owned, and closed, elsewhere."""
+        """The parts are owned, and closed, by the caller."""
         self._pipeline = pipeline
         self._threads = threads
         self._batcher = batcher

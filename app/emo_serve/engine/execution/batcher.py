@@ -47,7 +47,7 @@ class Batcher:
     def __init__(self, instances: Instances, options: Batching, costs: CostModel, metrics: ModelMetrics) -> None:
         """Start to batch, as many batches at a time as there are ``instances``, until these are closed.
 
-        What the runs cost is told to ``costs`` and asked of it.
+        The ``costs`` learn from its runs and decide whether waiting for more images pays.
         """
         self.instances = instances
         self._max_batch_size = options.largest_batch
@@ -65,7 +65,7 @@ class Batcher:
     async def submit(self, tensor: NDArray[np.uint8], deadline: float | None = None) -> Run:
         """Answer one image (H, W, 3), computed together with others; cancelled while queued, it is never computed.
 
-        Nor is it where the answer would come past its ``deadline`` (loop.time()); whoever waits ends the wait itself.
+        Nor is it where the answer would come past its ``deadline`` (loop.time()); the caller ends its own wait.
         Raises ShuttingDown, ModelNotReady (the batcher died), DeadlineExceeded or InferenceFailed.
         """
         if not self.instances.alive:
@@ -93,7 +93,7 @@ class Batcher:
 
     async def _form(self) -> list[_Queued]:
         """The next images to compute; none if all that waited have left."""
-        await asyncio.sleep(0)  # what is submitted in this turn of the event loop belongs together
+        await asyncio.sleep(0)  # what is submitted in this iteration of the event loop belongs together
         await self._wait_for_batch()
         batch = self._take()
         if self.queue:
@@ -139,7 +139,7 @@ class Batcher:
         while self.queue and len(batch) < self._max_batch_size:
             image = next(iter(self.queue))
             self._leave_queue(image)
-            if not image.answer.done():  # done: cancelled in this very turn, by its client or its deadline
+            if not image.answer.done():  # done: cancelled in this very iteration, by its client or its deadline
                 batch.append(image)
         return self._in_time(batch)
 

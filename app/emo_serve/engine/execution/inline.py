@@ -1,7 +1,6 @@
-"""Images that the thread of an instance takes from their bytes to their answer in one go.
+"""Inline executor: one thread takes an image through all steps, from its bytes to its answer.
 
-Where batches do not pay, an image has nothing to gain from steps of their own: each hand-over between threads costs
-more than what it lets overlap, as every core is busy anyway.
+Where batches do not pay, a hand-over between threads costs more than it lets overlap, as every core is busy anyway.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ class InlineExecutor:
 
     @property
     def is_best(self) -> bool:
-        """Whether an image has nothing to gain from others: batches do not pay, nobody waits for one, none runs.
+        """True if an image gains nothing from others: batches do not pay, none is waited for, none runs.
 
         An instance is idle then, or takes what is ready when it has ended its image.
         """
@@ -47,9 +46,9 @@ class InlineExecutor:
         return self._at_work > 0 or not self._instances.idle.locked()
 
     async def run(self, job: Job) -> Prediction:
-        """Answer one image that has its slot, all steps in one thread; its waiter gone before a step, none follows.
+        """Answer one image that has its slot, all steps in one thread; once cancelled, no further step begins.
 
-        To be called where it ``is_best``, in the same turn of the event loop. Raises what the steps raise,
+        To be called where it ``is_best``, in the same iteration of the event loop. Raises what the steps raise,
         ShuttingDown, ModelNotReady, DeadlineExceeded or InferenceFailed.
         """
         if not self._instances.alive:
@@ -89,7 +88,7 @@ class InlineExecutor:
                 self._loop.call_soon_threadsafe(self._settle, job, prediction)
 
     def _predict(self, job: Job) -> Prediction | None:
-        """All steps of one image; None where nobody waits for it any more."""
+        """Take one image through all steps; None if its answer is no longer awaited."""
         begun = time.perf_counter()
         self._admission.check_start(job)
         if self._costs.is_heavy:

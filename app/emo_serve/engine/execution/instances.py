@@ -22,9 +22,9 @@ class Instances:
         self.idle = asyncio.Semaphore(count)
         self.threads = ThreadPoolExecutor(count, thread_name_prefix=f"infer-{name}")
         self.waiters: set[asyncio.Future[Any]] = set()
-        """What is told when the instances end: all that wait, but for the images of a batch that runs."""
+        """Futures to fail when the instances end: those of all waiting images; a running batch fails its own."""
         self.alive = True
-        """Whether images are being answered."""
+        """True while images are being answered."""
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -37,7 +37,7 @@ class Instances:
         return ModelNotReady(f"Model {self.name!r} stopped working.")
 
     def start(self, work: Coroutine[None, None, None], name: str) -> None:
-        """Start a task that is watched: the loop itself would not tell that it died."""
+        """Start a task and notice its failure, which the event loop itself would not report."""
         task = self._loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

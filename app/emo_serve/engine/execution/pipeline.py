@@ -41,8 +41,8 @@ class Prepared:
 def prepare(upload: bytes, limits: ImageLimits, rule: Preprocessing, least_side: int | None = None) -> Prepared:
     """The model's input from an encoded image; raises UnsupportedMediaType, ImageTooLarge or ImageUndecodable.
 
-    A ``least_side`` allows ``decode`` to give a fraction of the image. Both steps share one visit to a thread, so that
-    the full picture is gone when it ends.
+    A ``least_side`` allows ``decode`` to give a fraction of the image. Both steps are one call, so that the full
+    picture is freed when it ends.
     """
     started = time.perf_counter()
     picture = decode(upload, limits, least_side)
@@ -63,11 +63,11 @@ class Pipeline:
 
     @property
     def ends_quickly(self) -> bool:
-        """Whether ``finish`` is short enough for the event loop."""
+        """True if ``finish`` is short enough for the event loop."""
         return self._task.is_quick
 
     def prepare(self, job: Job) -> Prepared:
-        """What the model gets; raises as ``prepare``. Pixels that come as the model takes them stay as they are."""
+        """The model's input; raises as the function ``prepare``. Pixels of the model's size stay as they are."""
         upload = job.upload
         if not isinstance(upload, bytes):
             geometry = Geometry(ImageSize(self._rule.width, self._rule.height), 1.0, 1.0)
@@ -75,7 +75,7 @@ class Pipeline:
         return prepare(upload, self._limits, self._rule, None if job.parameters.full_decode else self._least_side)
 
     def finish(self, job: Job, prepared: Prepared, run: Run) -> Prediction:
-        """The answer, in pixels of the shown image; raises InvalidParameter."""
+        """The prediction, in pixels of the upright image; raises InvalidParameter."""
         computed = time.perf_counter()
         result = default_result = self._result(job.parameters, prepared, run)
         default = _default_parameters(job.parameters)
@@ -107,7 +107,7 @@ class Pipeline:
 
 
 def _default_parameters(parameters: Parameters) -> Parameters:
-    """Those whose result the statistics count: without what a client chose, which says more about it than the image.
+    """Parameters for prediction statistics: without a client's choices, which say more about it than about the image.
 
     Equal to ``parameters`` where these choose nothing; ``top_k`` does not change the best class.
     """

@@ -12,23 +12,23 @@ T = TypeVar("T")
 
 
 class PixelThreads:
-    """A thread pool with a queue in front of it that costs nothing to leave."""
+    """A thread pool whose queue can be left at no cost."""
 
     def __init__(self, threads: int) -> None:
         """Work on at most ``threads`` pictures at a time, which also bounds the memory for decoded ones."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
-        self._turns = asyncio.Semaphore(threads)
+        self._free = asyncio.Semaphore(threads)
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Give ``function(*args)`` when its turn has come; cancelled before that, it is never called.
+        """Return ``function(*args)``, called when a thread is free; cancelled before that, it is never called.
 
         Raises the ServiceErrors of ``function``; any other exception comes as InferenceFailed.
         """
-        async with self._turns:
+        async with self._free:
             return await self.run_first(function, *args)
 
     async def run_first(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """As ``run``, ahead of all that wait for their turn: for the short last step of an almost finished image."""
+        """Like ``run``, ahead of all that wait: for the short last step of an almost finished image."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, function, *args)
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ def guarded(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 def internal_error(error: BaseException) -> InferenceFailed:
-    """What an exception of a step comes as that is no ServiceError.
+    """The InferenceFailed for an unexpected exception of a step.
 
     BaseExceptions too: a future cannot hold StopIteration, and SystemExit must not end the server.
     """

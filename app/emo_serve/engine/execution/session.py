@@ -39,7 +39,7 @@ _PROVIDERS: Mapping[Provider, tuple[str, Mapping[str, str]]] = MappingProxyType(
 
 
 class Session(Protocol):
-    """What the batcher needs of a loaded model; called from several threads at once."""
+    """Interface of a loaded model to the executors; called from several threads at once."""
 
     def run(self, batch: NDArray[np.uint8]) -> Outputs:
         """Answer N images (N, H, W, 3), contiguous, with outputs (N, ...); any exception fails the whole batch."""
@@ -84,7 +84,7 @@ class GraphSession:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """What it answers, by name: the outputs that are arrays of numbers; raises StartupError where it fails."""
+        """Numeric outputs by name; raises StartupError if the run fails."""
         try:
             answers = zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)
         except Exception as error:  # as above
@@ -156,7 +156,7 @@ def open_session(artefact: Artefact, settings: Settings) -> Session:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One image's share of a run of the model: its rows of the outputs, without the batch axis, and its times.
+    """One image's part of a run of the model: its rows of the outputs, without the batch axis, and its times.
 
     ``started_at`` is ``time.perf_counter()``; ``batch_size`` images were run together.
     """

@@ -1,4 +1,4 @@
-"""What a model is for: how its outputs become a result. A new task is a new class here and a line in ``task_for``."""
+"""Tasks: how a model's outputs become a result. A new task is a new class here and a line in ``task_for``."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,11 +27,11 @@ class Task(Protocol):
 
     @property
     def is_quick(self) -> bool:
-        """Whether ``postprocess`` is short enough for the event loop (tens of microseconds)."""
+        """True if ``postprocess`` is short enough for the event loop (tens of microseconds)."""
         ...
 
     def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Result:
-        """Give the result in the frame of the image as a person sees it; raises InvalidParameter."""
+        """The result, in pixels of the upright image; raises InvalidParameter."""
         ...
 
 
@@ -43,7 +43,7 @@ class ClassifyTask:
     is_quick: bool = True
 
     def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Classification:
-        """Give the best classes and groups; the geometry does not matter."""
+        """The best classes and groups; the geometry does not matter."""
         del geometry
         if not isinstance(parameters, ClassifyParameters):
             msg = f"a classifier cannot be asked with {type(parameters).__name__}"
@@ -60,7 +60,7 @@ class DetectTask:
     is_quick: bool = False
 
     def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Detections:
-        """Give the objects that survive thresholds and suppression, boxes in pixels of the shown image."""
+        """The objects that survive thresholds and suppression, boxes in pixels of the upright image."""
         if not isinstance(parameters, DetectParameters):
             msg = f"a detector cannot be asked with {type(parameters).__name__}"
             raise TypeError(msg)
@@ -75,7 +75,7 @@ class SegmentTask:
     is_quick: bool = False
 
     def postprocess(self, outputs: Outputs, geometry: Geometry, parameters: Parameters) -> Segmentation:
-        """Give the class of every pixel of the shown image."""
+        """The class of every pixel of the upright image."""
         if not isinstance(parameters, SegmentParameters):
             msg = f"a segmenter cannot be asked with {type(parameters).__name__}"
             raise TypeError(msg)

@@ -18,7 +18,7 @@ from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.registry.reconciler import Reconciler
 from emo_serve.engine.registry.watcher import watch
-from emo_serve.engine.repository.serving_config import DEFAULT
+from emo_serve.engine.repository.serving_config import DEFAULT, resolve_version
 from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.errors import ModelNotFound, ModelNotReady
 from emo_serve.manifest import Task, known_as
@@ -124,7 +124,7 @@ class Catalog:
     def is_default(self, deployment: Deployment) -> bool:
         """True if it answers requests for its task that name neither model nor version."""
         name, task = deployment.manifest.name, deployment.manifest.task
-        return name == self.default(task) and deployment is self._version(name, self.versions(name, task), DEFAULT)
+        return name == self.default(task) and deployment is self._version(name, self.versions(name, task))
 
     def _canonical_name(self, name: str) -> str:
         """The model's name as the repository spells it."""
@@ -150,7 +150,7 @@ class Catalog:
 
     def _pick(self, name: str, versions: Mapping[str, Deployment], version: str | None) -> Deployment:
         """The requested version or alias, else the default; raises ModelNotFound or ModelNotReady."""
-        picked = self._version(name, versions, version or DEFAULT)
+        picked = self._version(name, versions, version)
         if picked is not None:
             return picked
         aliases = self._reconciler.configs.aliases.get(name, {})
@@ -160,11 +160,9 @@ class Catalog:
         msg = f"Model {name!r} has no version {version!r}; there are: {', '.join((*versions, *sorted(aliases)))}."
         raise ModelNotFound(msg)
 
-    def _version(self, name: str, versions: Mapping[str, Deployment], version: str) -> Deployment | None:
-        aliases = self._reconciler.configs.aliases.get(name, {})
-        if version == DEFAULT and version not in aliases:
-            return versions[max(versions, key=int)] if versions else None
-        return versions.get(aliases.get(version, version))
+    def _version(self, name: str, versions: Mapping[str, Deployment], version: str | None = None) -> Deployment | None:
+        found = resolve_version(version, versions, self._reconciler.configs.aliases.get(name, {}))
+        return None if found is None else versions[found]
 
     def _names(self, task: Task) -> list[str]:
         return [name for name in sorted(self._reconciler.deployments) if self.versions(name, task)]
@@ -176,7 +174,7 @@ class Catalog:
         )
 
     def default(self, task: Task) -> str | None:
-        """The name of the task's default model: as set, else as the repository says.
+        """The name of the task's default model: from the settings, else from the repository.
 
         Working or not, so that a broken model is not silently replaced by another. None if there is no default.
         """
@@ -214,7 +212,7 @@ class Catalog:
         for task in self._reconciler.found:
             served = self._names(task)
             default = self.default(task)
-            if default is not None and self._version(default, self.versions(default, task), DEFAULT) is None:
+            if default is not None and self._version(default, self.versions(default, task)) is None:
                 not_ready_reasons.append(f"the default model for {task}, {default!r}, is not served")
             elif not served and self._reconciler.missing and task in _EXPECTED:
                 not_ready_reasons.append(

@@ -130,13 +130,13 @@ class Deployment:
 
     @property
     def ready(self) -> bool:
-        """Whether images are accepted and answered."""
+        """True while images are accepted and answered."""
         return self._instances.alive
 
     def enter(self, client: str, request: str, deadline: float) -> Ticket:
-        """Let a request in before its body is read; ``request`` is what is the same when it comes again.
+        """Admit a request before its body is read; ``request`` is the key by which its retry is recognised.
 
-        Until ``Ticket.leave`` is called, what it sends is answered even if the model is retired. Raises QueueFull,
+        Until ``Ticket.leave`` is called, its images are answered even if the model is retired. Raises QueueFull,
         Overloaded or ShuttingDown; that counts as one image, as nobody knows how many are in it.
         """
         try:
@@ -200,13 +200,13 @@ class Deployment:
             raise
 
     def count_refused_body(self) -> None:
-        """Count a request whose body was not taken in: as one image, because nobody knows how many were in it."""
+        """Count a request whose body was refused: as one image, because their number is unknown."""
         self._metrics.finished("unavailable")
         self._metrics.rejected("inflight_bytes")
 
     async def retire(self) -> None:
-        """Answer those who were let in, as long as a request may take, then end; for a model that nobody finds now."""
-        with suppress(TimeoutError):  # whoever has not left by then has had its answer, or is never to have it
+        """Answer the admitted requests, for as long as one may take, then close; for a version that was replaced."""
+        with suppress(TimeoutError):  # a request that has not left by then is past its deadline
             async with asyncio.timeout(self._request_seconds):
                 await self._admission.left()
         await self.close()
@@ -245,7 +245,7 @@ class Deployment:
 
 
 def _queue(queue: FairQueue, batcher: Batcher) -> Queue:
-    """All places where images wait."""
+    """The gauges of all images that wait, with or without a slot."""
     ready = queue.ready
     return Queue(
         lambda: queue.waiting + len(ready) + len(batcher.queue),

@@ -7,7 +7,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
@@ -79,6 +79,18 @@ def parse_serving_config(path: Path, text: bytes) -> ServingConfig:
         faults = [fault["msg"] for fault in error.errors(include_url=False, include_input=False)]
         msg = f"{path}: {'; '.join(faults[:_MOST_FAULTS])}"
         raise InvalidManifest(msg) from error
+
+
+def resolve_version(version: str | None, versions: Collection[str], aliases: Mapping[str, str]) -> str | None:
+    """The one of the served ``versions`` that a number or an alias names; None if there is none.
+
+    No ``version`` means the alias ``default``, which without an entry is the highest version.
+    """
+    wanted = version or DEFAULT
+    if wanted == DEFAULT and DEFAULT not in aliases:
+        return max(versions, key=int, default=None)
+    found = aliases.get(wanted, wanted)
+    return found if found in versions else None
 
 
 def update_serving_config(folder: Path, change: Callable[[ServingConfig], ServingConfig]) -> None:

@@ -1,7 +1,7 @@
 """Admission: what cannot be answered in time is refused before it costs anything.
 
-An image is accepted while there is room for it and while its answer is predicted to come before its deadline, given the
-images under way and those that have their turn before it. What is refused is told when there will be room.
+An image is accepted if there is room for it and its answer is predicted to come before its deadline, given the images
+under way and those ahead of it in the queue. A refusal says when there will be room.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Admission:
         self._empty.set()
 
     def enter(self, client: str, request: str, deadline: float) -> Ticket:
-        """Let a request in, until ``Ticket.leave`` is called; raises ShuttingDown, QueueFull or Overloaded."""
+        """Admit a request, until ``Ticket.leave`` is called; raises ShuttingDown, QueueFull or Overloaded."""
         now = self._loop.time()
         ticket = Ticket(client, request, self.retry_schedule.claim(request, now), leave=self._leave)
         self._check(ticket, deadline, now)
@@ -56,7 +56,7 @@ class Admission:
             self._nobody.set()
 
     async def left(self) -> None:
-        """Wait until every request that was let in has left."""
+        """Wait until every admitted request has left."""
         while self._requests:
             await self._nobody.wait()
 

@@ -1,8 +1,7 @@
-"""What an image costs on this machine, learned from those that were answered.
+"""Cost of images on this machine, learned from those that were answered.
 
-Two questions are asked of it. How long does one run of the model take for so many images: that decides whether a fuller
-batch pays. How long does an image hold its slot, and how many images share the machine meanwhile: seconds in a slot
-divided by slots taken is the time between two answers of a busy model (Little's law), with which waits are predicted.
+The seconds of a run by batch size decide whether a fuller batch pays. The seconds that an image holds its slot, divided
+by the slots taken, are the time between two answers of a busy model (Little's law); they predict waits.
 """
 
 import math
@@ -21,24 +20,24 @@ class CostModel:
     """The cost model of one deployment; used from its event loop."""
 
     slot_seconds: float
-    """How long an image holds its slot, from its decoding to its answer; 0 while nothing was measured."""
+    """Seconds that an image holds its slot, from its decoding to its answer; 0 while nothing was measured."""
     interval: float
     """Seconds from one answer to the next while the model is busy; 0 while nothing was measured."""
     batches_pay: bool
-    """Whether full batches cost much less than single runs; so it is until they are measured.
+    """True if full batches cost much less than single runs, and until they are measured.
 
     What was measured at start decides, if anything was: of later runs one size is met by a busy machine and another by
     an idle one, and their times say more about that.
     """
     slots: int
-    """How many images are decoded and computed at a time.
+    """Number of images that are decoded and computed at a time.
 
     Where batches pay, as on an accelerator: what the threads decode, a batch in each instance and the next one. Where
     they do not, an image needs one core at a time: as many as there are cores at work, and one or some more that are
     ready, so that no core waits for the event loop. The rest would only wait inside.
     """
     is_heavy: bool
-    """Whether one image takes so long that the models beside this one should go first."""
+    """True if one image takes so long that other models should go first."""
 
     def __init__(
         self,
@@ -67,7 +66,7 @@ class CostModel:
         self._runs_changed()
 
     def run_seconds(self, size: int) -> float:
-        """How long a run over ``size`` images takes; 0 while nothing was measured.
+        """Seconds of a run over ``size`` images; 0 while nothing was measured.
 
         Between two measured sizes on the straight line, beyond them in proportion to the nearest.
         """

@@ -27,17 +27,17 @@ class Deadlines:
         return nullcontext() if deadline is None else _Deadline(self, deadline, _did_not_come)
 
     def within(self, seconds: float, late: Callable[[], Exception]) -> AbstractContextManager[None]:
-        """The same, so many seconds from now, and raise what ``late`` gives."""
+        """Like ``before``, with a deadline so many seconds from now, and raise what ``late`` returns."""
         return _Deadline(self, self._loop.time() + seconds, late)
 
     def add(self, deadline: "_Deadline") -> None:
-        """Ring for it too."""
+        """Watch this deadline."""
         self._open.add(deadline)
         if deadline.moment < self._timer_at:
             self._set_timer(deadline.moment)
 
     def discard(self, deadline: "_Deadline") -> None:
-        """Forget it; the timer goes on to the next one when it rings."""
+        """Stop watching it; the timer moves on to the next deadline when it fires."""
         self._open.discard(deadline)
 
     def _set_timer(self, moment: float) -> None:
@@ -57,7 +57,7 @@ class Deadlines:
 
 
 class _Deadline:
-    """One deadline of one task, for the time of a block."""
+    """Context manager that sets a deadline for the current task."""
 
     __slots__ = ("_cancelling", "_deadlines", "_has_passed", "_late", "_task", "moment")
 
@@ -88,7 +88,7 @@ class _Deadline:
 
 
 def too_late() -> DeadlineExceeded:
-    """What an image ends with that is not computed because its answer would come past its deadline."""
+    """The error of an image that is not computed because its answer would miss its deadline."""
     return DeadlineExceeded("The answer could not have come before the request's deadline.")
 
 

@@ -1,8 +1,8 @@
-"""The queue of a model: images wait as the bytes they came in, and clients take turns.
+"""Fair queue of a model: encoded images wait for an execution slot, round-robin over their clients.
 
-So many slots are given out at a time as keep the machine busy; who has one is decoded and computed. Whoever waits is in
-a round: a client has one image in each, so a client with many images reaches far into later rounds and delays nobody by
-more than one of them.
+There are as many slots as keep the machine busy; an image with a slot is decoded and computed. Waiting images are in
+rounds, and a client has one image in each. So a client with many images reaches far into later rounds and delays
+nobody by more than one of them.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ class ReadyQueue:
     def __init__(self) -> None:
         self._heap: list[tuple[Priority, Job]] = []
         self.begun = 0
-        """The round of what was taken last."""
+        """Round of the image that was taken last."""
 
     def put(self, job: Job) -> None:
-        """Put an image in; on the event loop."""
+        """Add an image; on the event loop."""
         heapq.heappush(self._heap, (job.priority, job))
 
     def take(self) -> Job | None:
-        """Take the first; None where there is none. In any thread."""
+        """Remove and return the first image; None if there is none. In any thread."""
         try:
             priority, job = heapq.heappop(self._heap)
         except IndexError:
@@ -41,7 +41,7 @@ class ReadyQueue:
 
     @property
     def last(self) -> Priority | None:
-        """The priority of what is taken last."""
+        """The lowest priority in the queue; None if it is empty."""
         try:
             return max(self._heap)[0]
         except ValueError:
@@ -58,7 +58,7 @@ class ReadyQueue:
 
 @dataclass(slots=True)
 class _Client:
-    """A client with images that wait or have a slot; in which round its next one has its turn at the earliest."""
+    """A client's images that wait or have a slot, and the earliest round of its next one."""
 
     waiting: int = 0
     held: int = 0
@@ -71,10 +71,10 @@ class FairQueue:
     def __init__(self, costs: CostModel) -> None:
         """Give out as many slots at a time as the cost model says at that time."""
         self.ready = ReadyQueue()
-        """What has a slot and has not begun; an image of higher priority than one of these gets a slot too."""
+        """Images with a slot that have not begun; an image of higher priority than one of these gets a slot too."""
         self.costs = costs
         self.taken = 0
-        """How many slots are taken now."""
+        """Number of slots that are taken now."""
         self._clients_waiting = 0
         self._round = 0
         self._count = 0
@@ -85,21 +85,21 @@ class FairQueue:
 
     @property
     def waiting(self) -> int:
-        """How many images wait for a slot."""
+        """Number of images that wait for a slot."""
         return len(self._waiting)
 
     @property
     def has_room(self) -> bool:
-        """Whether a new image would get a slot at once."""
+        """True if a new image would get a slot at once."""
         return not self._waiting and self.taken < self.costs.slots
 
     @property
     def is_shared(self) -> bool:
-        """Whether somebody else would use the slot that one image gives up."""
+        """True if another image would use the slot that one gives up."""
         return self.taken > 1 or bool(self._waiting)
 
     def ahead_of(self, client: str) -> int:
-        """How many waiting images have their turn before a new one of ``client``, at most."""
+        """Largest number of waiting images that go before a new one of ``client``."""
         own = self._clients[client].waiting if client in self._clients else 0
         if not own:
             return self._clients_waiting
@@ -111,7 +111,7 @@ class FairQueue:
         return 0.0 if oldest is None else time.perf_counter() - oldest
 
     async def acquire(self, job: Job) -> None:
-        """Take a slot for ``job`` when its turn has come; cancelled before that, the image has cost nothing."""
+        """Wait for a slot for ``job`` and take it; cancelled before that, the image has cost nothing."""
         client = job.ticket.client
         own = self._clients.get(client)
         if own is None:
@@ -176,7 +176,7 @@ class FairQueue:
                 self._forget(job.ticket.client, own)
                 if len(self._heap) > 2 * len(self._waiting):
                     self._heap = sorted(self._waiting)
-            else:  # it had got its slot in this very turn of the event loop
+            else:  # it got its slot in this very iteration of the event loop
                 self.release(job)
             raise
 

@@ -1,4 +1,4 @@
-"""One image as it travels: accepted -> waits for a slot -> runs -> is answered."""
+"""A job is one image on its way: accepted -> waits for a slot -> runs -> answered."""
 
 import asyncio
 import time
@@ -14,25 +14,25 @@ from emo_serve.vision.results import Parameters, Prediction
 
 @dataclass(slots=True)
 class Ticket:
-    """A request that asks a model for something; all of its images share it."""
+    """A request that was admitted to a model, shared by its images."""
 
     client: str = ""
     request: str = ""
-    """What is the same when the request comes back."""
+    """The key by which a retry of the request is recognised."""
     is_retry: bool = False
-    """It was refused before and has come back at its reserved moment."""
+    """True if it was refused before and has come back at its reserved moment."""
     retry_after_seconds: float | None = None
-    """Given in its refusal; once for all of its images."""
+    """Wait that its refusal names; one for all of its images."""
     leave: Callable[[], None] = field(default=lambda: None, compare=False)
-    """To be called when the request asks for nothing more."""
+    """To be called when the request needs the model no longer."""
 
 
 class Priority(NamedTuple):
-    """When an image has its turn, in the order of these values."""
+    """Order in which images get slots and threads; lower values go first."""
 
     round: int
     own_before: int
-    """Images of the same client that were not answered when it came: who waits for nothing else goes first."""
+    """Unanswered images of the same client at its arrival: a client that waits for nothing else goes first."""
     number: int
 
 
@@ -41,7 +41,7 @@ FIRST = Priority(0, 0, 0)
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One image, what is asked about it, and how far it has come; moments are ``time.perf_counter()``."""
+    """One image, its parameters and its progress; moments are ``time.perf_counter()``."""
 
     upload: bytes | NDArray[np.uint8]
     """Encoded, or (H, W, 3) as the model takes it."""
@@ -51,9 +51,9 @@ class Job:
     ticket: Ticket = field(default_factory=Ticket)
     accepted_at: float = field(default_factory=time.perf_counter)
     priority: Priority = FIRST
-    """Given by the queue, with which it waits."""
+    """Set by the fair queue."""
     has_slot: bool = False
     started_at: float = 0.0
     """When it got its slot."""
     answer: asyncio.Future[Prediction] = field(init=False)
-    """Where a thread puts it that takes the image through all steps; the batcher has futures of its own."""
+    """Set by the inline executor only; the batcher has futures of its own."""

@@ -22,7 +22,7 @@ _NEWEST = 0.02  # weight of the newest in the share of those that do come back
 _LEAST_SHARE = 0.1
 
 Event = Literal["reserved", "claimed"]
-"""What happens to a moment."""
+"""A change of a reservation."""
 
 
 class RetrySchedule:
@@ -92,7 +92,7 @@ class RetrySchedule:
                 del self._due[request]
 
     def expected(self, now: float, seconds: float) -> float:
-        """How many requests will probably come back within the next ``seconds``."""
+        """Expected number of requests that come back within the next ``seconds``."""
         if not self._windows:
             return 0.0
         self._forget(now)

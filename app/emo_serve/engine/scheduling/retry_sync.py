@@ -1,4 +1,4 @@
-"""What the workers of one server publish to each other of reserved moments.
+"""Shares retry reservations among the workers of one server.
 
 A refused request may come back on another connection, which may be another worker's. If that one did not know of the
 reservation, the promise of its ``Retry-After`` would hold for one worker's share of the connections only.
@@ -14,7 +14,7 @@ from emo_serve.engine.scheduling.retry_schedule import Event, RetrySchedule
 _SEND_SECONDS = 0.1  # what happens in this time is sent at once; who obeys Retry-After is away for a second at least
 
 Updates = list[tuple[str, str, float, Event]]
-"""Model and version, request, its moment by the system's monotonic clock, what happened to that."""
+"""Model and version, request, its moment by the system's monotonic clock, and the event."""
 
 Broadcast = Callable[[Updates], None]
 """Sends them to all other workers."""

@@ -1,6 +1,6 @@
-"""What the cores can do without HTTP: two processes of one thread each, from the bytes of a photo to its classes.
+"""The limit of the cores without HTTP: two processes of one thread each, from the bytes of a photo to its classes.
 
-    python -m bench.limit .bench/models/emo_1m/emo-1m/1 photo.jpg --processes 2 --seconds 3
+    python -m bench.ceiling .bench/models/emo_1m/emo-1m/1 photo.jpg --processes 2 --seconds 3
 
 The graph, the pixels and the choice of classes are those of the server. The sum of images a second and the CPU
 milliseconds of an image are printed as one JSON object.

@@ -1,6 +1,6 @@
 """Ways to a faster graph that were tried and not taken, each against the graph that is served.
 
-    python -m bench.attempts emo_1m emo_5m [--rounds 60]
+    python -m bench.graph_variants emo_1m emo_5m [--rounds 60]
 
 One thread, batch 1, random weights, all in turn; the smallest CPU time of a run counts. OpenVINO is tried where its
 package is installed (pip install openvino). docs/graph.md has what came out.

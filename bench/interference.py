@@ -1,6 +1,6 @@
 """Time a light model alone and beside a heavy one that is kept busy, over HTTP.
 
-    python -m bench.beside photo.jpg --light http://127.0.0.1:8000/classify --heavy http://127.0.0.1:8000/detect
+    python -m bench.interference photo.jpg --light http://127.0.0.1:8000/classify --heavy http://127.0.0.1:8000/detect
 
 Requests to the light model come by chance (Poisson), each on a connection of its own; the heavy one has so many
 clients that always have a request under way. The phases take turns, so that a busy machine disturbs both alike.
