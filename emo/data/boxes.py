@@ -1,5 +1,6 @@
 """Pictures with boxes around their objects: the common form of all data set layouts."""
 
+import contextlib
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from emo.data.pictures import sizes_of
 
 IGNORED = -1
 """Label of a region in which there may be an object or not, so that neither is learned."""
+_SHOWN = 40  # characters of what is no number
 _LEAST_SIDE = 1  # pixels of a learnable box
 
 
@@ -105,9 +107,10 @@ def _can_be_learned(image: BoxedImage) -> NDArray[np.bool_]:
 
 
 def size_faults(images: Iterable[BoxedImage]) -> dict[Path, str]:
-    """Faults of picture files by their headers: missing, unreadable, or not of the stated size.
+    """Faults of picture files by their headers: missing, unreadable, not of the stated size, or smaller than its boxes.
 
-    Boxes that were drawn on a picture before its EXIF orientation was applied would be at the wrong place.
+    Boxes that were drawn on a picture before its EXIF orientation was applied, or before it was resized, would be at
+    the wrong place.
     """
     faults: dict[Path, str] = {}
     for image in images:
@@ -117,6 +120,10 @@ def size_faults(images: Iterable[BoxedImage]) -> dict[Path, str]:
             faults[image.path] = str(error)
             continue
         if image.size is None or image.size == sizes.shown:
+            if (outside := _first_outside(image.boxes_xyxy, sizes.shown)) is not None:
+                corners = ", ".join(f"{value:g}" for value in outside)
+                fault = f"{image.path} has {_by(sizes.shown)} pixels, and the box from {corners} lies outside of it"
+                faults[image.path] = fault
             continue
         fault = f"{image.path} has {sizes.shown[0]} x {sizes.shown[1]} pixels, its boxes are for {_by(image.size)}"
         if image.size == sizes.stored:
@@ -126,6 +133,12 @@ def size_faults(images: Iterable[BoxedImage]) -> dict[Path, str]:
             )
         faults[image.path] = fault
     return faults
+
+
+def _first_outside(boxes_xyxy: NDArray[np.float64], size: tuple[int, int]) -> list[float] | None:
+    """The first box that has nothing in common with its picture."""
+    outside = (boxes_xyxy[:, :2] > size).any(axis=1) | (boxes_xyxy[:, 2:] < 0).any(axis=1)
+    return boxes_xyxy[outside.argmax()].tolist() if outside.any() else None
 
 
 def _by(size: tuple[int, int]) -> str:
@@ -145,7 +158,11 @@ def check_names(names: Collection[str]) -> None:
 
 def as_number(value: object, what: str) -> float:
     """A finite number; raise ValueError, which says ``what`` it should be, for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        msg = f"{what} is {value!r}, wanted is a number"
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # JSON's integers have any number of digits
+            number = float(value)
+    if not math.isfinite(number):
+        msg = f"{what} is {repr(value)[:_SHOWN]}, wanted is a number"
         raise ValueError(msg)
-    return float(value)
+    return number

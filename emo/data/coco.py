@@ -1,5 +1,6 @@
 """COCO's JSON of boxes, as written by its own tools, Roboflow, CVAT, Label Studio and scripts."""
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Hashable, Mapping
@@ -98,6 +99,8 @@ def _id(value: object) -> Hashable:
     """An id for comparison: 7, 7.0 and "7" are equal."""
     if isinstance(value, str):
         return int(value) if value.isdecimal() and str(int(value)) == value else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # as a float, those made of digests would be rounded
     number = as_number(value, "an id")
     if number != int(number):
         msg = f"an id is {value!r}, wanted is a whole number or a text"
@@ -194,10 +197,15 @@ def _object(box: Mapping[str, Any], what: str, labels: Mapping[Hashable, int]) -
     if category not in labels:
         msg = f"{what} is of category {box['category_id']!r}, which is not described"
         raise ValueError(msg)
-    area = box.get("area")
-    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 < area < float("inf"):
-        area = None
-    return Annotation((x, y, x + width, y + height), labels[category], area, box.get("iscrowd") in (1, "1"))
+    return Annotation((x, y, x + width, y + height), labels[category], _area(box), box.get("iscrowd") in (1, "1"))
+
+
+def _area(box: Mapping[str, Any]) -> float | None:
+    """The area in pixels; None if it is missing or none."""
+    with contextlib.suppress(ValueError):
+        area = as_number(box.get("area"), "an area")
+        return area if area > 0 else None
+    return None
 
 
 def _path(image: Mapping[str, Any], folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """Classification data from disk: folders of pictures, or contact sheets with a CSV index."""
 
 import csv
-import gzip
 import io
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from emo.data.pictures import open_upright, unreadable_kinds
-from emo.data.splits import class_name, held_out, split_of
+from emo.data.splits import class_name, held_out, split_of, text_of
 from emo_serve.picture_files import files_below, is_hidden, is_picture, pictures_below
 
 
@@ -142,21 +141,40 @@ def _from_folders(folders: list[Path], split: str | None) -> LabelledFiles:
 
 
 def _from_index(root: Path, index: Path, split: str) -> LabelledFiles:
-    with (root / "classes.csv").open(newline="", encoding="utf-8-sig") as file:
-        classes = [row for row in csv.DictReader(file) if row.get("sensitive", "0") != "1"]
-    label_of = {row["class_id"]: label for label, row in enumerate(classes)}
-    text = gzip.decompress(index.read_bytes()) if index.suffix == ".gz" else index.read_bytes()
-    rows = list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"))))
-    files = tuple(
-        LabelledFile(
-            root / row["file"], (int(row["x"]), int(row["y"]), int(row["w"]), int(row["h"])), label_of[row["class_id"]]
+    described = list(_rows(root / "classes.csv", ("class_id", "name")))
+    classes = [row for row in described if row.get("sensitive", "0") != "1"]
+    names = tuple(dict.fromkeys(class_name(row["name"]) for row in classes))
+    label_of = {row["class_id"]: names.index(class_name(row["name"])) for row in classes}
+    rows = list(_rows(index, ("split", "file", "x", "y", "w", "h", "class_id")))
+    try:
+        files = tuple(
+            LabelledFile(
+                root / row["file"],
+                (int(row["x"]), int(row["y"]), int(row["w"]), int(row["h"])),
+                label_of[row["class_id"]],
+            )
+            for row in rows
+            if split_of(row["split"]) == split and row["class_id"] in label_of
         )
-        for row in rows
-        if split_of(row["split"]) == split and row["class_id"] in label_of
-    )
+    except ValueError as error:
+        msg = f"{index}: x, y, w and h are whole numbers of pixels: {error}"
+        raise ValueError(msg) from error
     others = Counter(row["split"] for row in rows if split_of(row["split"]) not in {"train", "val"})
-    names = tuple(class_name(row["name"]) for row in classes)
-    return LabelledFiles(names, files, rows=tuple(f"{count} rows of split {name!r}" for name, count in others.items()))
+    left = [f"{count} rows of split {name!r}" for name, count in others.items()]
+    known = {row["class_id"] for row in described}
+    if unknown := sum(row["class_id"] not in known for row in rows):
+        left.append(f"{unknown} rows of a class that classes.csv does not have")
+    return LabelledFiles(names, files, rows=tuple(left))
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV table; what one lacks is empty. Raise ValueError, which names the file, for other columns."""
+    table = csv.DictReader(io.StringIO(text_of(path), newline=""), restval="")
+    missing = [column for column in columns if column not in (table.fieldnames or ())]
+    if missing:
+        msg = f"{path} has no column {' or '.join(missing)}; its first line must name {', '.join(columns)}"
+        raise ValueError(msg)
+    yield from table
 
 
 def load_squares(

@@ -1,5 +1,7 @@
-"""Names of splits and classes, and held-out pictures for data without splits."""
+"""Names of splits and classes, files by their names, and held-out pictures for data without splits."""
 
+import codecs
+import gzip
 import hashlib
 import unicodedata
 from collections.abc import Collection, Mapping
@@ -47,6 +49,20 @@ def existing(folder: Path, name: str) -> Path:
         return plain
     names = (name.replace("\\", "/"), unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
     return next((path for name in names if (path := folder / name).exists()), plain)
+
+
+def text_of(path: Path) -> str:
+    """The text of a file, in UTF-8 or, with a byte order mark, UTF-16; ``.gz`` is unpacked.
+
+    Raise ValueError, which names the file, for another encoding.
+    """
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path}: no text in UTF-8: {error}"
+        raise ValueError(msg) from error
 
 
 def held_out(names: Mapping[Path, str]) -> set[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from emo.data.boxes import Annotation, BoxedImage, BoxedImages, check_names
-from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
+from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder, text_of
 from emo_serve.picture_files import files_below, is_picture
 
 _ANNOTATIONS = ("annotations", "annotation")
@@ -73,7 +73,7 @@ def _listed(root: Path, everything: list[Path]) -> Voc:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for line in text_of(path).splitlines() if line.strip()]
 
 
 def _named(path: Path, line: str, by_stem: dict[str, Path]) -> Path:
@@ -159,10 +159,10 @@ def _read(path: Path) -> _Described:
             msg = f"its root is <{tree.tag}>"
             raise ValueError(msg)  # noqa: TRY301  # it gets the name of the file
         width, height = (float(tree.findtext(f"size/{key}") or 0) for key in ("width", "height"))
-        size = (int(width), int(height)) if width > 0 and height > 0 else None
+        size = (int(width), int(height)) if 0 < width < float("inf") and 0 < height < float("inf") else None
         is_tools = (tree.findtext("source/database") or "").strip() == "Unknown"
         return _Described((tree.findtext("filename") or "").strip(), size, is_tools, list(_objects(tree)))
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last for an encoding that nobody knows
         msg = f"{path}: no XML of Pascal VOC: {error}"
         raise ValueError(msg) from error
 

@@ -9,7 +9,7 @@ import yaml
 
 from emo.data.boxes import Annotation, BoxedImage, BoxedImages, check_names
 from emo.data.pictures import sizes_of
-from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder
+from emo.data.splits import SPLIT_NAMES, class_name, existing, split_apart, subfolder, text_of
 from emo_serve.picture_files import is_picture, pictures_below
 
 _SLACK = 0.01  # tolerance for numbers outside the picture, as labelling tools round
@@ -49,7 +49,7 @@ def find_yolo(root: Path) -> Yolo | None:
     has_labels = any(subfolder(folder, {"labels"}) for folder in (root, *root.glob("*")) if folder.is_dir())
     for path in (root / "classes.txt", root / "labels" / "classes.txt", root / "obj.names"):
         if path.exists() and (has_labels or any(map(_label_file, pictures_below(root)))):
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = text_of(path).splitlines()
             return Yolo(root, _names(path, [line.strip() for line in lines if line.strip()]), path, {}, root)
     if not has_labels:
         return None
@@ -61,12 +61,11 @@ def _described(path: Path) -> dict[str, Any] | None:
     """The data set in a YAML file, None if the file describes something else."""
     try:
         # all scalars are text: YAML would convert class names such as yes, no or 007
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader)  # noqa: S506  # it creates only text
+        content = yaml.load(text_of(path), yaml.BaseLoader)  # noqa: S506  # it creates only text
     except (yaml.YAMLError, ValueError) as error:
         if path.name != "data.yaml":
             return None  # of another kind
-        msg = f"{path}: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(str(error) if isinstance(error, ValueError) else f"{path}: {error}") from error
     return content if isinstance(content, dict) and "names" in content else None
 
 
@@ -157,7 +156,7 @@ def _at(data: Yolo, place: str) -> Iterator[Path]:
     elif is_picture(path):
         yield path
     else:
-        lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+        lines = (line.strip() for line in text_of(path).splitlines())
         for line in filter(None, lines):
             beside = existing(path.parent, line)
             yield beside if beside.exists() else existing(data.root, line)
@@ -175,7 +174,7 @@ def _label_file(picture: Path) -> Path | None:
 
 
 def _objects(data: Yolo, labels: Path, picture: Path) -> Iterator[Annotation]:
-    lines = labels.read_text(encoding="utf-8-sig").splitlines()
+    lines = text_of(labels).splitlines()
     if not any(line.strip() for line in lines):
         return
     width, height = _size(picture)

@@ -59,11 +59,13 @@ BROKEN = {
     box(bbox=[1, 1, float("inf"), 5]): "is inf",
     box(bbox=[1, 1, "5", 5]): "is '5', wanted is a number",
     box(bbox=[1, 1, None, 5]): "is None",
+    box(bbox=[1, 1, 10**400, 5]): "a value is 10000",
     box(bbox=[0.1, 0.1, 0.5, 0.5]): "may be fractions",
     box(image_id=7): "annotation 5 is of image 7, which is not described",
     box(image_id=None): "an id is None",
     box(image_id=1.5): "an id is 1.5",
     box(category_id=7): "annotation 5 is of category 7, which is not described",
+    box(category_id=10**400): "which is not described",
     box(category_id=[1]): r"an id is \[1\]",
 }
 

@@ -109,6 +109,7 @@ def test_the_layout_of_roboflow_is_found(tmp_path: Path) -> None:
         every("annotations", {"area": -1}),
         every("annotations", {"area": float("nan")}),
         every("annotations", {"area": "big"}),
+        every("annotations", {"area": 10**400}),
         every("annotations", {"iscrowd": None}),
         every("annotations", {"iscrowd": "0"}),
         every("annotations", {"iscrowd": False}),
@@ -138,6 +139,18 @@ def test_ids_may_be_text_and_text_of_a_number_is_that_number(tmp_path: Path) -> 
     assert [image.image_id for image in data.images] == [1, 2, 3, 4]
     assert [image.labels.tolist() for image in data.images] == [[0], [1], [0], [1]]
     assert coco_figures(data, perfect(data))["ap"] == 1.0
+
+
+@pytest.mark.parametrize("spelled", [int, str])
+def test_ids_that_are_made_of_digests_are_not_rounded(spelled: Callable[[int], object], tmp_path: Path) -> None:
+    def spell(content: Content) -> None:
+        for image in content["images"]:
+            image["id"] = 2**63 + image["id"]
+        for box in content["annotations"]:
+            box["image_id"] = spelled(2**63 + box["image_id"])
+
+    data = find_detection(changed(write_coco(tmp_path), spell), "val")
+    assert [image.labels.tolist() for image in data.images] == [[0], [1], [0], [1]]
 
 
 def test_text_ids_of_categories_have_the_order_of_the_alphabet_after_numbers(tmp_path: Path) -> None:
@@ -249,6 +262,24 @@ def test_a_size_from_before_the_exif_turn_is_named_with_what_to_do(tmp_path: Pat
             read(root)
         assert "0.png" not in str(caught.value)
     changed(root, lambda content: [content["images"][k].update(width=64, height=96) for k in (1, 2)])
+    assert len(read_ground_truth("detect", root).pictures) == 4
+
+
+@pytest.mark.parametrize(("x", "y"), [(97, 8), (8, 65), (-60, 8), (8, -60)])
+def test_boxes_for_a_larger_picture_than_there_is_are_named_where_no_size_is_stated(
+    x: int, y: int, tmp_path: Path
+) -> None:
+    root = changed(write_coco(tmp_path), every("images", {}, "width", "height"))
+    changed(root, lambda content: content["annotations"][2].update(bbox=[x, y, 50, 42]))
+    for read in (DetectionTask.load, lambda root: read_ground_truth("detect", root)):
+        with pytest.raises(
+            ValueError, match=r"1 pictures .*2\.png has 96 x 64 pixels, and the box from .* lies outside"
+        ):
+            read(root)
+
+
+def test_boxes_that_reach_over_an_edge_are_no_fault(tmp_path: Path) -> None:
+    root = changed(write_coco(tmp_path), lambda content: content["annotations"][0].update(bbox=[-5, -5, 200, 200]))
     assert len(read_ground_truth("detect", root).pictures) == 4
 
 

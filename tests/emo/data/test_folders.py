@@ -221,3 +221,42 @@ def test_an_index_of_something_else_does_not_hide_the_folders(tmp_path: Path) ->
     root = write_plain(tmp_path)
     (root / "index.csv").write_text("file,label\n")
     assert find_classification(root, "train").names == ("blue", "green", "red")
+
+
+def test_names_of_an_index_are_the_same_class_however_their_letters_are_composed(tmp_path: Path) -> None:
+    root = write_sheets(tmp_path)
+    table = root / "classes.csv"
+    table.write_text(table.read_text().replace("blue", "f\xf6n").replace("green", "fo\u0308n"), encoding="utf-8")
+    found = find_classification(root, "train")
+    assert found.names == ("f\xf6n", "red")
+    assert [file.label for file in found.files] == [0, 0, 0, 0, 1, 1]
+
+
+def test_rows_of_a_class_that_is_not_described_are_counted(tmp_path: Path) -> None:
+    root = write_sheets(tmp_path)
+    table = root / "classes.csv"
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if "red" not in line))
+    found = find_classification(root, "train")
+    assert found.names == ("blue", "green")
+    assert found.rows == ("4 rows of a class that classes.csv does not have",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        (
+            "index.csv",
+            "split,file,class_id\n",
+            r"index\.csv has no column x or y or w or h; its first line must name split",
+        ),
+        ("index.csv", "", r"index\.csv has no column split"),
+        ("classes.csv", "class_id,label\n0,a\n", r"classes\.csv has no column name"),
+        ("index.csv", "split,file,x,y,w,h,class_id\nval,a.png,left,0,4,4,0\n", r"index\.csv: .*whole numbers.*'left'"),
+        ("index.csv", "split,file\xe9\n", r"index\.csv: no text in UTF-8"),
+    ],
+)
+def test_an_index_that_cannot_be_followed_is_named(name: str, text: str, reason: str, tmp_path: Path) -> None:
+    root = write_sheets(tmp_path)
+    (root / name).write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=reason):
+        find_classification(root, "val")

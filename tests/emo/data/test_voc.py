@@ -145,6 +145,14 @@ def test_what_is_difficult_need_not_be_found_and_is_not_learned(tmp_path: Path) 
     assert coco_figures(task.validation, [Answer([], [], []), *found[1:]])["ap"] == 1.0
 
 
+@pytest.mark.parametrize("width", ["inf", "nan", "0", "-1"])
+def test_a_size_that_is_none_is_not_compared(width: str, tmp_path: Path) -> None:
+    root = write_voc(tmp_path)
+    for path in (root / "Annotations").iterdir():
+        path.write_text(path.read_text().replace("<width>96", f"<width>{width}"))
+    assert len(read_ground_truth("detect", root).pictures) == 2
+
+
 def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_voc(tmp_path, {"train": range(6), "val": range(6, 9)})
     (root / "SegmentationClass").mkdir()
@@ -167,6 +175,7 @@ def test_a_size_from_before_the_exif_turn_is_named(tmp_path: Path) -> None:
     ("old", "new", "reason"),
     [
         ("<annotation>", "<annotation", "no XML of Pascal VOC"),
+        ("<annotation>", "<?xml version='1.0' encoding='none'?><annotation>", "no XML of Pascal VOC: unknown encoding"),
         ("annotation>", "kml>", "its root is <kml>"),
         ("<xmin>11", "<xmin>left", "corners of 'red box' are"),
         ("<xmin>11", "<xmin>nan", "corners of 'red box' are nan"),

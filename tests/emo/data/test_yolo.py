@@ -84,6 +84,24 @@ def test_without_yaml_the_classes_are_those_of_classes_txt(tmp_path: Path) -> No
     check(root)
 
 
+def test_files_of_windows_are_read_in_utf_16(tmp_path: Path) -> None:
+    root = write_splits(tmp_path, None)
+    (root / "classes.txt").write_text("red box\r\nblue box\r\n", encoding="utf-16")
+    label = root / "labels" / "val" / "0.txt"
+    label.write_text(label.read_text(), encoding="utf-16")
+    check(root)
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "labels/val/0.txt", "val.txt"])
+def test_a_file_that_is_no_text_is_named(name: str, tmp_path: Path) -> None:
+    root = write_splits(tmp_path, f"train: images/train\nval: val.txt\n{NAMES}")
+    (root / "val.txt").write_text("images/val/0.png\n")
+    with (root / name).open("ab") as file:
+        file.write(b" # \xe9\n")
+    with pytest.raises(ValueError, match=rf"^{root}/{name}: no text in UTF-8"):
+        find_detection(root, "val")
+
+
 def test_names_that_yaml_takes_for_something_else_stay_what_they_are(tmp_path: Path) -> None:
     root = write_splits(tmp_path, "train: images/train\nval: images/val\nnames: [no, 007]\n")
     assert find_detection(root, "val").names == ("no", "007")
