@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from emo_serve.api.http.services import Services
+from emo_serve.api.protocols.grpc_inference import ADAPTER, STREAM_PATH
 from emo_serve.api.protocols.grpc_messages import Message
 from emo_serve.process.grpc_server import GrpcServer
 from emo_serve.settings import Batching
@@ -286,6 +287,25 @@ async def test_a_key_is_needed_as_over_http_and_counts_on_both_ports(tmp_path: P
         assert (await client.get("/models", headers={"X-API-Key": KEY})).status_code == 200
         error = await refused(infer(channel, encoded(RED), metadata=(("x-api-key", KEY),)))
         assert error.code() == Code.RESOURCE_EXHAUSTED
+
+
+async def test_every_method_but_probes_needs_a_key(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "keys").write_text(f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}\n", encoding="utf-8")
+    settings = settings_for(tmp_path / "models", api_keys_file=tmp_path / "keys", grpc_port=free_port())
+    async with in_process(settings) as (_, services), grpc_channel(services) as channel:
+        for route in ADAPTER.routes:
+            if route.path == STREAM_PATH:
+                continue
+            asked = channel.unary_unary(route.path)(b"", timeout=20)
+            if route.path in ADAPTER.open_paths:
+                await asked
+            else:
+                assert (await refused(asked)).code() == Code.UNAUTHENTICATED, route.path
+        stream = channel.stream_stream(STREAM_PATH)(timeout=20)
+        await stream.write(encoded(RED).SerializeToString())
+        assert "API key" in StreamResponse.FromString(await stream.read()).error_message
+        stream.cancel()
 
 
 async def test_a_stream_ends_where_the_server_stops(tmp_path: Path) -> None:
