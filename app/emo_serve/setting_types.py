@@ -64,4 +64,6 @@ PublicPath = Annotated[str, AfterValidator(_path)]
 ProtocolName = Literal["v2", "huggingface", "deepstack", "torchserve", "roboflow", "sagemaker", "vertex", "tfserving"]
 """A protocol of other servers that is spoken beside the own one."""
 ProtocolNames = Annotated[tuple[ProtocolName, ...], NoDecode, BeforeValidator(_words)]
+MetricNames = Annotated[tuple[Literal["triton", "kserve"], ...], NoDecode, BeforeValidator(_words)]
+"""Servers whose names of metrics are given beside the own ones."""
 HeaderName = Annotated[str, AfterValidator(_header)]

@@ -23,7 +23,7 @@ from emo_serve.execution_settings import (
     SessionOptions,
 )
 from emo_serve.limits import HttpLimits
-from emo_serve.setting_types import HeaderName, Networks, Origins, ProtocolNames, PublicPath
+from emo_serve.setting_types import HeaderName, MetricNames, Networks, Origins, ProtocolNames, PublicPath
 
 __all__ = [
     "DEFAULT_INTRA_OP_THREADS",
@@ -211,7 +211,12 @@ class Settings(BaseSettings):
     protocols: ProtocolNames | None = Field(
         default=None,
         description="Protocols of other servers that are spoken beside the own one, separated by commas: v2, "
-        "huggingface, deepstack, torchserve, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
+        "huggingface, deepstack, torchserve, roboflow, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
+    )
+    metric_names: MetricNames | None = Field(
+        default=None,
+        description="Servers whose names of metrics /metrics has beside the own ones, separated by commas: triton, "
+        "kserve. Unset: none.",
     )
     grpc_port: int | None = Field(
         default=None,

@@ -244,12 +244,12 @@ def _answer(deployment: Deployment, prediction: Prediction) -> dict[str, Any]:
     labels = deployment.labels
     match prediction.result:
         case Classification() as found:
-            rows = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+            rows = zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)
             classes = [{"class": labels[index], "class_id": index, "confidence": score} for index, score in rows]
             best = classes[0] if classes else {"class": "", "confidence": 0.0}
             return answer | {"predictions": classes, "top": best["class"], "confidence": best["confidence"]}
         case Detections() as found:
-            objects = zip(found.labels.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
+            objects = zip(found.class_ids.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True)
             return answer | {"predictions": [_object(labels, *entry) for entry in objects]}
     msg = f"Model {deployment.manifest.name!r} is no classifier or detector; ask it by its own route."
     raise InvalidRequest(msg)

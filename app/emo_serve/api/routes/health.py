@@ -11,6 +11,7 @@ from emo_serve.api.wire.model_schemas import State
 from emo_serve.api.wire.negotiation import negotiate
 from emo_serve.errors import ModelNotReady, ShuttingDown, Unavailable
 from emo_serve.metrics.merge import exposition, open_metrics, snapshot
+from emo_serve.metrics.others import with_names
 
 _TEXT, _OPEN_METRICS = "text/plain", "application/openmetrics-text"
 _OPEN_METRICS_1 = f"{_OPEN_METRICS}; version=1.0.0; charset=utf-8"
@@ -51,6 +52,7 @@ async def metrics(request: Request) -> Response:
     services = services_of(request)
     gather = services.gather_metrics
     gathered = snapshot(services.metrics.registry) if gather is None else await gather()
+    gathered = with_names(gathered, services.settings.metric_names or ())
     # 10 ms if a model has predicted a thousand classes
     body = await asyncio.to_thread(open_metrics if is_open else exposition, gathered)
     return Response(body, media_type=_OPEN_METRICS_1 if is_open else CONTENT_TYPE_LATEST)
