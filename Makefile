@@ -21,7 +21,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript protos \
-  docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check swap-test watch-test attack clean cut-off
+  docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check helm-check swap-test watch-test attack clean cut-off
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +131,10 @@ lint-docker: ## lint all Dockerfiles; needs hadolint
 
 k8s-check: ## build and validate deploy/k8s; needs kustomize and kubernetes-validate
 	deploy/k8s/check
+
+helm-check: setup-dev ## lint, render and validate deploy/helm, and compare it with deploy/k8s; needs helm, kustomize and kubernetes-validate
+	deploy/helm/check
+	$(BIN)/python -m pytest tests/test_chart.py $(ARGS)
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

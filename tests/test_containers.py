@@ -42,3 +42,11 @@ def test_a_replica_has_the_time_that_it_may_take_to_stop(
     settings = Settings()
     assert settings.drain_delay_seconds > 0
     assert settings.drain_delay_seconds + 2 * settings.drain_seconds <= seconds
+
+
+@pytest.mark.parametrize(
+    ("manifest", "selector"), [("poddisruptionbudget", "selector"), ("networkpolicy", "podSelector")]
+)
+def test_what_protects_pods_selects_those_of_the_server_and_no_others(manifest: str, selector: str) -> None:
+    spec = yaml.safe_load((ROOT / f"deploy/k8s/base/{manifest}.yaml").read_text(encoding="utf-8"))["spec"]
+    assert spec[selector] == {"matchLabels": {"app.kubernetes.io/name": "emo-serve"}}

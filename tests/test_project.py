@@ -155,6 +155,8 @@ def test_one_version_is_named_everywhere() -> None:
     assert image == f"${{EMO_IMAGE:-emo-serve:{version}}}"
     (image,) = yaml.safe_load(read("deploy/k8s/base/kustomization.yaml"))["images"]
     assert image == {"name": "emo-serve", "newTag": version}
+    chart = yaml.safe_load(read("deploy/helm/emo-serve/Chart.yaml"))
+    assert (chart["version"], chart["appVersion"]) == (version, version)
 
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
