@@ -108,6 +108,17 @@ async def test_the_default_is_unloaded_and_loaded_again(server: Server) -> None:
     assert await server.serves() == "2"
 
 
+async def test_a_model_is_known_in_both_spellings_of_its_name(server: Server) -> None:
+    model = f"/models/{NAME.replace('-', '_')}"
+    assert (await server.admin.put(f"{model}/aliases/canary?version=1")).status_code == 200
+    assert await server.serves("?version=canary") == "1"
+    assert (await server.admin.delete(f"{model}/aliases/canary")).status_code == 200
+    assert (await server.admin.delete(f"{model}/2")).status_code == 200
+    assert await server.serves() == "1"
+    assert (await server.admin.post(f"{model}/2")).status_code == 200
+    assert await server.serves() == "2"
+
+
 async def test_what_is_pinned_or_the_last_is_not_unloaded(server: Server) -> None:
     await server.admin.put(f"/models/{NAME}/aliases/default?version=2")
     assert_problem(await server.admin.delete(f"/models/{NAME}/2"), 409, "named by the alias 'default'")

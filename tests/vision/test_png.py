@@ -12,6 +12,7 @@ from emo_serve.errors import ImageUndecodable
 from emo_serve.vision.image import ImageLimits, decode
 from tests.vision.files import encoded, exif, photo, png_chunk, with_chunks
 from tests.vision.pixels import shown
+from tests.vision.profiles import DISPLAY_P3, rgb_profile, srgb_curve
 
 PLAIN = encoded(photo(), "PNG")
 
@@ -59,6 +60,17 @@ def test_transparency_of_another_length_than_the_picture_needs_changes_nothing(m
         chunk = png_chunk(b"tRNS", bytes(length))
         place = plain.index(b"IDAT") - 4
         np.testing.assert_array_equal(shown(plain[:place] + chunk + plain[place:]), shown(plain))
+
+
+def test_what_has_to_stand_before_the_pixels_counts_only_there() -> None:
+    behind = PLAIN.index(b"IEND") - 4
+    colour = struct.pack(">3H", *np.asarray(photo())[5, 5])
+    icc = rgb_profile(DISPLAY_P3, srgb_curve())
+    for chunk in (png_chunk(b"tRNS", colour), png_chunk(b"iCCP", b"p\0\0" + zlib.compress(icc))):
+        assert (shown(with_chunks(PLAIN, chunk)) != np.asarray(photo())).any()
+        np.testing.assert_array_equal(shown(PLAIN[:behind] + chunk + PLAIN[behind:]), np.asarray(photo()))
+    turned = PLAIN[:behind] + png_chunk(b"eXIf", exif(6)[6:]) + PLAIN[behind:]
+    assert shown(turned).shape == (64, 48, 3)
 
 
 def test_a_side_chunk_that_is_cut_off_behind_the_pixels_changes_nothing() -> None:

@@ -64,14 +64,16 @@ class _Chunk(NamedTuple):
 
 def read_png(data: bytes) -> Png:
     """The picture in ``data``; raises ImageTooLarge for too many chunks, UnsupportedMediaType for Apple's variant."""
-    kept, profile, position = [], b"", 0
+    kept, profile, position, has_begun = [], b"", 0, False
     for chunk in _chunks(data):
         if chunk.kind == b"CgBI":
             msg = "The PNG image is of a kind for Apple's devices only (CgBI), which is not supported; PNG itself is."
             raise UnsupportedMediaType(msg)
-        if chunk.kind[:1].isupper() or (chunk.kind in _SIDE_CHUNKS and _is_usable(data, chunk)):
+        has_begun |= chunk.kind == b"IDAT"
+        is_late = has_begun and chunk.kind != b"eXIf"  # decoders pass it over, so no viewer obeys it
+        if chunk.kind[:1].isupper() or (chunk.kind in _SIDE_CHUNKS and not is_late and _is_usable(data, chunk)):
             continue
-        if chunk.kind == b"iCCP" and not profile and _is_whole(data, chunk):
+        if chunk.kind == b"iCCP" and not profile and not is_late and _is_whole(data, chunk):
             profile = _unpacked(data[chunk.start + 8 : chunk.end - 4])
         kept.append(data[position : chunk.start])
         position = chunk.end
