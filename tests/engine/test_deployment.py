@@ -65,7 +65,7 @@ async def test_the_picture_comes_back_with_its_boxes_drawn(tmp_path: Path) -> No
     async with deployed(write_detector(tmp_path)) as deployment:
         prediction = await deployment.predict(Job(upload, DetectParameters()))
         assert isinstance(prediction.result, Detections)
-        drawn = await deployment.draw(upload, prediction.result, "image/png")
+        drawn = await deployment.draw(upload, prediction.result, "image/png", None)
     assert drawn.startswith(b"\x89PNG")
     assert drawn != upload
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from emo_serve.api.http.admission import TIMEOUT_HEADER
 from emo_serve.api.http.auth import KEY_HEADER, OPEN_PATHS
-from emo_serve.api.wire.problems import HTTP_PROBLEMS, MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType
+from emo_serve.api.wire.problems import MEDIA_TYPE, SERVICE_PROBLEMS, ProblemType, problem_types
 from emo_serve.api.wire.query import query_parameters
 from emo_serve.api.wire.schemas import (
     ClassifyAnswer,
@@ -91,8 +91,7 @@ _COCO = [{"image_id": 0, "category_id": 1, "bbox": [12.5, 80.25, 287.5, 160.5], 
 
 def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route for these statuses, each with its problem types as examples."""
-    kinds = sorted({*SERVICE_PROBLEMS.values(), *HTTP_PROBLEMS.values()}, key=lambda kind: kind.name)
-    return {status: _problem_answer([kind for kind in kinds if kind.status == status]) for status in statuses}
+    return {status: _problem_answer([kind for kind in problem_types() if kind.status == status]) for status in statuses}
 
 
 def declare_keys(document: dict[str, Any]) -> None:

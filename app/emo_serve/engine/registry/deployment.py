@@ -170,24 +170,18 @@ class Deployment:
         self._metrics.answered(prediction.timings.stages, found, self.labels)
         return prediction
 
-    async def draw(
-        self,
-        upload: bytes,
-        result: Result,
-        media_type: PictureType,
-        deadline: float | None = None,
-    ) -> bytes:
+    async def draw(self, upload: bytes, result: Result, media_type: PictureType, deadline: float | None) -> bytes:
         """The picture with what was found drawn on it, as ``image/png`` or ``image/jpeg``.
 
         Part of a request that was admitted, so it is never refused for want of room.
         """
         return await self._finish(deadline, draw_result, upload, self._limits, result, self.labels, media_type)
 
-    async def write_class_map(self, result: Segmentation, deadline: float | None = None) -> bytes:
+    async def write_class_map(self, result: Segmentation, deadline: float | None) -> bytes:
         """The PNG file whose pixels are class ids; as ``draw``."""
         return await self._finish(deadline, encode_class_map, result, self.labels)
 
-    async def write_masks(self, result: Segmentation, deadline: float | None = None) -> list[bytes]:
+    async def write_masks(self, result: Segmentation, deadline: float | None) -> list[bytes]:
         """A PNG file for each region, white where it is; as ``draw``."""
         return await self._finish(deadline, encode_masks, result)
 
