@@ -18,8 +18,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from emo_serve.api.http.auth import SHOW_KEY
+from emo_serve.api.http.multipart import read_form
 from emo_serve.api.http.services import services_of
-from emo_serve.api.http.uploads import Upload, from_base64, read_form
+from emo_serve.api.http.uploads import Upload, from_base64
 from emo_serve.api.protocols.adapter import Adapter
 from emo_serve.api.protocols.predicting import admitted, body_of, member, parameters_for, parsed, predict, read_json
 from emo_serve.api.wire.problems import Problem
