@@ -41,7 +41,7 @@ def verify_signature(folder: Path, trusted: Path) -> None:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InvalidSignature(msg) from error
     _check_regular(folder)
-    config = verifying.Config()
+    config = verifying.Config()  # type: ignore[no-untyped-call]
     if kind == "CERTIFICATE":
         config.use_certificate_verifier(certificate_chain=[trusted])
     else:
@@ -65,7 +65,7 @@ def sign(folder: Path, key: Path, certificates: tuple[Path, ...] = ()) -> Path:
         raise StartupError(_MISSING) from error
     path = folder / SIGNATURE_FILE
     _check_regular(folder)
-    config = signing.Config().set_hashing_config(_everything_else())
+    config = signing.Config().set_hashing_config(_everything_else())  # type: ignore[no-untyped-call]
     try:
         if certificates:
             leaf, *others = certificates
@@ -83,7 +83,8 @@ def _everything_else() -> "hashing.Config":
     """All files of a folder but its signature."""
     from model_signing import hashing  # noqa: PLC0415  # as above
 
-    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+    everything = hashing.Config()  # type: ignore[no-untyped-call]
+    return everything.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
 
 
 def _kind_of(trusted: Path) -> str:
