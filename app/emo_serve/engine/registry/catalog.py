@@ -6,7 +6,7 @@ that failure leaves a configured default, or a whole task, without a model.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Literal
 
 from emo_serve.defaults import DEFAULTS_FILE
@@ -148,7 +148,7 @@ class Catalog:
             return ModelNotReady(f"{name!r}, the default for {task}, is not served; {there_are}")
         return ModelNotFound(f"There is no model {name!r} for {task}; {there_are}")
 
-    def _pick(self, name: str, versions: Mapping[str, Deployment], version: str | None) -> Deployment:
+    def _pick(self, name: str, versions: dict[str, Deployment], version: str | None) -> Deployment:
         """The requested version or alias, else the default; raises ModelNotFound or ModelNotReady."""
         picked = self._version(name, versions, version)
         if picked is not None:
@@ -160,8 +160,11 @@ class Catalog:
         msg = f"Model {name!r} has no version {version!r}; there are: {', '.join((*versions, *sorted(aliases)))}."
         raise ModelNotFound(msg)
 
-    def _version(self, name: str, versions: Mapping[str, Deployment], version: str | None = None) -> Deployment | None:
-        found = resolve_version(version, versions, self._reconciler.configs.aliases.get(name, {}))
+    def _version(self, name: str, versions: dict[str, Deployment], version: str | None = None) -> Deployment | None:
+        aliases = self._reconciler.configs.aliases.get(name)
+        if version is None and not aliases:  # as most requests: without a call
+            return next(reversed(versions.values()), None)
+        found = resolve_version(version, versions, aliases or {})
         return None if found is None else versions[found]
 
     def _names(self, task: Task) -> list[str]:
