@@ -50,3 +50,13 @@ def test_a_replica_has_the_time_that_it_may_take_to_stop(
 def test_what_protects_pods_selects_those_of_the_server_and_no_others(manifest: str, selector: str) -> None:
     spec = yaml.safe_load((ROOT / f"deploy/k8s/base/{manifest}.yaml").read_text(encoding="utf-8"))["spec"]
     assert spec[selector] == {"matchLabels": {"app.kubernetes.io/name": "emo-serve"}}
+
+
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "docker/cuda.Dockerfile"])
+def test_the_builder_gets_whatever_an_image_is_made_of(dockerfile: str) -> None:
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").split() if line.startswith("!")}
+    text = (ROOT / dockerfile).read_text(encoding="utf-8").replace("\\\n", " ")
+    copies = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY") and "--from" not in line]
+    assert copies
+    missing = {source for sources in copies for source in sources if not source.startswith("--")} - sent
+    assert not missing
