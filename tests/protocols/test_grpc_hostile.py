@@ -139,46 +139,23 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
+OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+
+
+def call_head(flags: int, path: bytes, name: bytes, value: bytes) -> bytes:
+    """A connection that begins with the head of a call, one header of which is given."""
+    headers = {b":method": b"POST", b":scheme": b"http", b":path": path, b"content-type": b"application/grpc"}
+    return OPENING + frame(1, flags, 1, b"".join(literal(*header) for header in [*headers.items(), (name, value)]))
+
+
 @pytest.mark.parametrize(
     "sent",
     [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         bytes(1000),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(99, 255, 7, bytes(100)),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        + frame(4, 0, 0, b"")
-        + frame(
-            1,
-            4,
-            1,
-            b"".join(
-                literal(*header)
-                for header in (
-                    (b":method", b"POST"),
-                    (b":scheme", b"http"),
-                    (b":path", b"/\xff\xfe/\xc3"),
-                    (b"content-type", b"application/grpc"),
-                    (b"te", b"trailers"),
-                )
-            ),
-        ),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        + frame(4, 0, 0, b"")
-        + frame(
-            1,
-            5,
-            1,
-            b"".join(
-                literal(*header)
-                for header in (
-                    (b":method", b"POST"),
-                    (b":scheme", b"http"),
-                    (b":path", f"/{SERVICE}/ModelInfer".encode()),
-                    (b"content-type", b"application/grpc"),
-                    (b"x-name", b"\xff\x00"),
-                )
-            ),
-        ),
+        OPENING + frame(99, 255, 7, bytes(100)),
+        call_head(4, b"/\xff\xfe/\xc3", b"te", b"trailers"),
+        call_head(5, f"/{SERVICE}/ModelInfer".encode(), b"x-name", b"\xff\x00"),
     ],
     ids=["HTTP/1.1", "zeros", "unknown frames", "a path that is no text", "metadata that is no text"],
 )

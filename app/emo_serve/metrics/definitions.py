@@ -156,15 +156,14 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
         """Count one HTTP request; ``route`` is a template, ``status`` None if the client had gone."""
-        key = method if method in METHODS else OTHER, route, (status or 0) // 100
+        key = _http_key(method, route, status)
         if key not in self._http_series:
             self._http_series[key] = self._http.labels(key[0], route, f"{key[2]}xx" if status else "none")
         self._http_series[key].observe(seconds)
 
     def exemplify_http(self, method: str, route: str, status: int | None, seconds: float, trace_id: str) -> None:
         """Let a trace stand as an example for a request that was counted as ``answered``."""
-        key = method if method in METHODS else OTHER, route, (status or 0) // 100
-        self._http_series[key].exemplify(seconds, trace_id)
+        self._http_series[_http_key(method, route, status)].exemplify(seconds, trace_id)
 
     def exemplify_stages(self, model: str, stages: Mapping[str, float], trace_id: str) -> None:
         """Let a trace stand as an example for an image of the model that was answered."""
@@ -185,6 +184,10 @@ class Metrics:
             due = time.perf_counter() + _LAG_INTERVAL_SECONDS
             await asyncio.sleep(_LAG_INTERVAL_SECONDS)
             self.event_loop_lag.observe(max(0.0, time.perf_counter() - due))
+
+
+def _http_key(method: str, route: str, status: int | None) -> tuple[str, str, int]:
+    return method if method in METHODS else OTHER, route, (status or 0) // 100
 
 
 class SupervisorMetrics:

@@ -21,6 +21,7 @@ from emo_serve.api.http.exchange import CONNECTION
 from emo_serve.api.http.services import Services
 from emo_serve.api.protocols.grpc_inference import ADAPTER, PUSHBACK_HEADER, STATUS_HEADER, STREAM_PATH, stream_error
 from emo_serve.main import create_grpc_app
+from emo_serve.process.listeners import authority
 from emo_serve.settings import Settings
 
 Context = Any
@@ -47,8 +48,7 @@ class GrpcServer:
     def __init__(self, services: Services) -> None:
         settings = services.settings
         self._app = create_grpc_app(services)
-        self._address = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self._port = settings.grpc_port
+        self._address = authority(settings.host, settings.grpc_port or 0)
         # As many messages arrive at a time as have room even if each is as large as is allowed.
         self._arriving = asyncio.Semaphore(max(1, settings.max_inflight_bytes // settings.max_request_bytes))
         self._stopping = asyncio.Event()
@@ -60,11 +60,10 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Listen; raises OSError, which names the unavailable address."""
-        address = f"{self._address}:{self._port}"
         try:
-            self._server.add_insecure_port(address)
+            self._server.add_insecure_port(self._address)
         except RuntimeError as error:
-            msg = f"cannot listen on {address} for gRPC"
+            msg = f"cannot listen on {self._address} for gRPC"
             raise OSError(msg) from error
         await self._server.start()
 

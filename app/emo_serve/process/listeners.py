@@ -96,8 +96,7 @@ def welcome(models: str, listener: socket.socket, admin: socket.socket | None, s
     if admin is not None:
         sys.stdout.write(f"Administration at {_url(admin)}\n")
     if settings.grpc_port is not None:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        sys.stdout.write(f"gRPC at {host}:{settings.grpc_port}\n")
+        sys.stdout.write(f"gRPC at {authority(settings.host, settings.grpc_port)}\n")
     sys.stdout.flush()
 
 
@@ -106,4 +105,9 @@ def _url(listener: socket.socket, *, is_for_here: bool = False) -> str:
     host, port = listener.getsockname()[:2]
     if is_for_here:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{authority(host, port)}"
+
+
+def authority(host: str, port: int) -> str:
+    """``host:port``, an IPv6 address in brackets (RFC 3986, section 3.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -14,11 +14,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.multipart import Form, read_form
 from emo_serve.api.http.services import services_of
 from emo_serve.api.protocols.adapter import Adapter
-from emo_serve.api.protocols.predicting import admitted, body_of, parameters_for, parsed, predict
+from emo_serve.api.protocols.predicting import admitted, body_of, key_shown, parameters_for, parsed, predict
 from emo_serve.api.wire.problems import Problem
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidRequest
@@ -142,18 +141,13 @@ async def _form(request: Request, *, has_image: bool = True) -> AsyncIterator[Fo
                 form = await parsed(body, take)
         except InvalidRequest as invalid:
             error = invalid
-        show_key = request.scope["state"].get(SHOW_KEY)
-        limiter = None if show_key is None else show_key(_field(form, "api_key").encode().decode("latin-1"))
-        try:
+        with key_shown(request, _field(form, "api_key")):
             if error is not None:
                 raise error
             if has_image and not form.images:
                 msg = f"There is no picture: send multipart/form-data with a part named {_PART!r}."
                 raise InvalidRequest(msg)
             yield form
-        finally:
-            if limiter is not None:
-                limiter.release()
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:

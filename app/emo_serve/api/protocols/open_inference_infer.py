@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from emo_serve.api.http.admission import ModelRequest
+from emo_serve.api.http.multipart import PIECE
 from emo_serve.api.http.services import services_of
 from emo_serve.api.protocols.open_inference_tensors import (
     Array,
@@ -36,7 +37,6 @@ from emo_serve.vision.results import (
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 _WINDOWS: Mapping[str, int] = {"gzip": 31, "deflate": 15}  # of zlib: with gzip's head, with its own
-_PIECE = 1024 * 1024
 _LARGE = 100_000  # values of outputs that are written in a thread
 _RESERVED = frozenset({"priority", "timeout", "headers", "binary_data_output"})
 _RESERVED_PREFIXES = ("sequence_", "triton_")
@@ -112,11 +112,11 @@ async def _decoded(request: ModelRequest, body: bytes) -> bytes:
     inflater, most = zlib.decompressobj(_WINDOWS[encoding]), request.services.settings.max_request_bytes
     pieces: list[bytes] = []
     size = 0
-    for start in range(0, len(body), _PIECE):
-        left = body[start : start + _PIECE]
+    for start in range(0, len(body), PIECE):
+        left = body[start : start + PIECE]
         while left and not inflater.eof:
             try:
-                pieces.append(await asyncio.to_thread(inflater.decompress, left, _PIECE))
+                pieces.append(await asyncio.to_thread(inflater.decompress, left, PIECE))
             except zlib.error as error:
                 msg = f"The body is not {encoding}: {error}."
                 raise InvalidRequest(msg) from error
@@ -125,7 +125,7 @@ async def _decoded(request: ModelRequest, body: bytes) -> bytes:
             if size > most:
                 raise HTTPException(413, f"The request body is larger than the {most} bytes that are allowed.")
             request.reservation.hold(len(body) + size)
-        if inflater.unused_data or (inflater.eof and start + _PIECE < len(body)):
+        if inflater.unused_data or (inflater.eof and start + PIECE < len(body)):
             msg = f"The body is not {encoding}: something follows its end."
             raise InvalidRequest(msg)
     if not inflater.eof:

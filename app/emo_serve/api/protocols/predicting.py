@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.body_budget import Reservation
+from emo_serve.api.http.multipart import PIECE
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload, has_more_commas
 from emo_serve.api.routes.predict import answer_images, classify_parameters, detect_parameters
@@ -30,7 +31,6 @@ from emo_serve.vision.results import (
 )
 
 _INLINE_BYTES = 64 * 1024  # longer bodies are read in a thread, so as not to block the event loop
-_PIECE = 1024 * 1024
 _SHOWN = 100  # characters of a client's value that an error repeats
 _QUERIES: Mapping[Task, type[BaseModel]] = {"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}
 _OF_THE_ROUTES = frozenset({"model", "version", "box_format", "units", "format"})
@@ -67,10 +67,25 @@ async def read_body(request: ModelRequest) -> bytes:
     return b"".join(pieces)
 
 
+@contextmanager
+def key_shown(request: Request, key: str) -> Iterator[None]:
+    """Show the key that a body holds, '' for none, where the request has none in a header; a block counts as its use.
+
+    Raises HTTPException 401 or RateExceeded for a key that is unknown or asks too often.
+    """
+    show_key = request.scope["state"].get(SHOW_KEY)
+    limiter = None if show_key is None else show_key(key.encode("utf-8", "replace").decode("latin-1"))
+    try:
+        yield
+    finally:
+        if limiter is not None:
+            limiter.release()
+
+
 async def parsed(body: bytes, take: Callable[[bytes], T], text_bytes: int | None = None) -> T:
     """``take(body)``, in a thread if that may be long; all but its ``text_bytes`` are copied at most."""
     text = len(body) if text_bytes is None else text_bytes
-    is_short = text <= _INLINE_BYTES and len(body) <= _PIECE
+    is_short = text <= _INLINE_BYTES and len(body) <= PIECE
     return take(body) if is_short else await asyncio.to_thread(take, body)
 
 

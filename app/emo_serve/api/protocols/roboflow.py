@@ -6,7 +6,7 @@ then the request is admitted.
 
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -17,12 +17,20 @@ from python_multipart.multipart import parse_options_header
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.multipart import read_form
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload, from_base64
 from emo_serve.api.protocols.adapter import Adapter
-from emo_serve.api.protocols.predicting import admitted, body_of, member, parameters_for, parsed, predict, read_json
+from emo_serve.api.protocols.predicting import (
+    admitted,
+    body_of,
+    key_shown,
+    member,
+    parameters_for,
+    parsed,
+    predict,
+    read_json,
+)
 from emo_serve.api.wire.problems import Problem
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
@@ -101,7 +109,7 @@ async def _infer(request: Request, task: Task) -> Response:
 async def _infer_legacy(request: Request) -> Response:
     """One image, as base64 or as a part of a form; parameters in the query."""
     async with body_of(request) as body:
-        with _with_key(request, None):
+        with key_shown(request, _key_of(request, None)):
             name, version = request.path_params["name"], str(request.path_params["version"])
             deployment = services_of(request).catalog.find(name, version)
             query: dict[str, Any] = dict(request.query_params)
@@ -158,24 +166,16 @@ async def _json_of(request: Request) -> AsyncIterator[dict[str, Any]]:
             content = await parsed(body, partial(read_json, max_values=_MOST_VALUES)) if body.strip() else {}
         except InvalidRequest as invalid:
             error = invalid
-        with _with_key(request, content.get("api_key")):
+        with key_shown(request, _key_of(request, content.get("api_key"))):
             if error is not None:
                 raise error
             yield content
 
 
-@contextmanager
-def _with_key(request: Request, in_body: object) -> Iterator[None]:
-    """Show the key of a request that has none in a header; clients send ``None`` as a text where they have none."""
+def _key_of(request: Request, in_body: object) -> str:
+    """The key in the body or else in the query; clients send ``None`` as a text where they have none."""
     key = in_body or request.query_params.get("api_key")
-    text = key if isinstance(key, str) and key != "None" else ""
-    show_key = request.scope["state"].get(SHOW_KEY)
-    limiter = None if show_key is None else show_key(text.encode("utf-8", "replace").decode("latin-1"))
-    try:
-        yield
-    finally:
-        if limiter is not None:
-            limiter.release()
+    return key if isinstance(key, str) and key != "None" else ""
 
 
 def _image(entry: object) -> Upload:

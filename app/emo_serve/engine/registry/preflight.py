@@ -20,7 +20,6 @@ from emo_serve.engine.execution.session import RUNTIME_VERSION
 from emo_serve.engine.host import this_machine
 from emo_serve.engine.registry.trial_process import BAD_FILES, GOOD, UNFIT, TrialProcess, Verdict, ending, spawned
 from emo_serve.engine.repository.artefacts import Artefact, manifest_of, read_artefact
-from emo_serve.engine.repository.signature import verify_signature
 from emo_serve.engine.tuning.cache import cache_folder
 from emo_serve.errors import InvalidManifest, StartupError
 from emo_serve.manifest import Manifest
@@ -68,9 +67,7 @@ class Preflight:
     def artefact(self, folder: Path) -> Artefact:
         """The model in the folder, after a successful trial; raises InvalidSignature, InvalidManifest or Unfit."""
         trusted = self._settings.require_signature
-        if trusted is not None:
-            verify_signature(folder, trusted)
-        manifest = manifest_of(folder)
+        manifest = manifest_of(folder, trusted)
         word, reason = self._verdict(folder, manifest)
         if word == BAD_FILES:
             raise InvalidManifest(reason)

@@ -153,8 +153,13 @@ def _by_version(folder: Path) -> tuple[str, int, str]:
     return folder.parent.name, number, folder.name
 
 
-def manifest_of(folder: Path) -> Manifest:
-    """The manifest in this folder, which must match its name and version; raises InvalidManifest."""
+def manifest_of(folder: Path, trusted: Path | None = None) -> Manifest:
+    """The manifest in this folder, which must match its name and version; raises InvalidManifest.
+
+    With ``trusted``, a key or certificates, the folder's signature is checked first; raises InvalidSignature.
+    """
+    if trusted is not None:
+        verify_signature(folder, trusted)
     manifest = read_manifest(folder / MANIFEST_FILE)
     if (manifest.name, manifest.version) != (folder.parent.name, folder.name):
         msg = f"{folder}: its manifest is of {manifest.name}/{manifest.version}; folder and manifest must agree"
@@ -165,11 +170,9 @@ def manifest_of(folder: Path) -> Manifest:
 def read_artefact(folder: Path, trusted: Path | None = None) -> Artefact:
     """The model in this folder, all its files checked; raises StartupError, which names the faulty file.
 
-    With ``trusted``, a key or certificates, the folder's signature is checked before anything else of it is read.
+    With ``trusted`` its signature is checked before anything else of it is read, see ``manifest_of``.
     """
-    if trusted is not None:
-        verify_signature(folder, trusted)
-    manifest = manifest_of(folder)
+    manifest = manifest_of(folder, trusted)
     for name, wanted in manifest.sha256.items():
         _check_digest(folder / name, wanted)
     labels = read_labels(folder / LABELS_FILE)

@@ -6,13 +6,9 @@ every other file there. It is checked before any of these files is parsed.
 
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from emo_serve.errors import InvalidSignature, StartupError
 from emo_serve.files import read_regular
-
-if TYPE_CHECKING:
-    from model_signing import hashing
 
 SIGNATURE_FILE = "model.sig"
 MAX_SIGNATURE_BYTES = 1024 * 1024
@@ -60,12 +56,14 @@ def sign(folder: Path, key: Path, certificates: tuple[Path, ...] = ()) -> Path:
     that of the key, the others lead from it to a root. Raises StartupError.
     """
     try:
-        from model_signing import signing  # noqa: PLC0415  # an extra, slow to import
+        from model_signing import hashing, signing  # noqa: PLC0415  # an extra, slow to import
     except ModuleNotFoundError as error:
         raise StartupError(_MISSING) from error
     path = folder / SIGNATURE_FILE
     _check_regular(folder)
-    config = signing.Config().set_hashing_config(_everything_else())  # type: ignore[no-untyped-call]
+    everything_else = hashing.Config()  # type: ignore[no-untyped-call]
+    everything_else.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+    config = signing.Config().set_hashing_config(everything_else)  # type: ignore[no-untyped-call]
     try:
         if certificates:
             leaf, *others = certificates
@@ -77,14 +75,6 @@ def sign(folder: Path, key: Path, certificates: tuple[Path, ...] = ()) -> Path:
         msg = f"{folder}: cannot be signed with {key}: {_reason(error)}"
         raise StartupError(msg) from error
     return path
-
-
-def _everything_else() -> "hashing.Config":
-    """All files of a folder but its signature."""
-    from model_signing import hashing  # noqa: PLC0415  # as above
-
-    everything = hashing.Config()  # type: ignore[no-untyped-call]
-    return everything.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
 
 
 def _kind_of(trusted: Path) -> str:
