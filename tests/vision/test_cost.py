@@ -29,6 +29,7 @@ def test_a_million_pixels_take_little_time_however_they_are_coded(name: str, sca
         assert tries[-1].megapixels, "it was refused"
         if tries[-1].seconds < MARGIN * scale * bound(tries[-1]):
             return
+        scale = max(scale, slowness())  # a neighbour may have come since
     pytest.fail(f"{tries} are all above {MARGIN * scale * bound(tries[0]):.3f} s")
 
 
