@@ -4,7 +4,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,8 @@ from emo_serve.process.supervisor import supervise
 from emo_serve.settings import PREFIX, Settings, all_settings
 
 SHIPPED_MODELS = Path(__file__).with_name("models")
+_OFFLINE = {"predict": "predict", "batch": "batch", "models": "list_models", "doctor": "doctor", "rollout": "rollout"}
+"""Commands whose modules in ``emo_serve.offline`` have their names, and the functions there."""
 _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
 
 
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         _print([completion_script(parser, options.shell)])
         return EXIT_OK
-    names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal", "api_keys_file")
+    names = ("host", "port", "models", "workers", "log_level", "tune", "tune_goal", "api_keys_file", "admin_token_file")
     given = {name: getattr(options, name, None) for name in names}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -96,27 +99,15 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _offline(options: argparse.Namespace, settings: Settings) -> int:
-    """Commands that need no server; serving needs none of their imports."""
+    """Commands beside the server; serving needs none of their imports."""
     match options.command:
-        case "predict":
-            from emo_serve.offline.predict import predict  # noqa: PLC0415
-
-            return predict(options, settings)
-        case "batch":
-            from emo_serve.offline.batch import batch  # noqa: PLC0415
-
-            return batch(options, settings)
-        case "models":
-            from emo_serve.offline.models import list_models  # noqa: PLC0415
-
-            return list_models(options, settings)
         case "sign":
             return _sign(options.folders, options.key, tuple(options.certificates))
         case "mcp":
             return _mcp(options.url, options.root)
-    from emo_serve.offline.doctor import doctor  # noqa: PLC0415
-
-    return doctor(options, settings)
+    module = import_module(f"emo_serve.offline.{options.command}")
+    run: Callable[[argparse.Namespace, Settings], int] = getattr(module, _OFFLINE[options.command])
+    return run(options, settings)
 
 
 def _mcp(url: str, root: Path) -> int:

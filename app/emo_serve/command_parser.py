@@ -9,6 +9,7 @@ from emo_serve.offline.arguments import (
     add_mcp_arguments,
     add_models_arguments,
     add_predict_arguments,
+    add_rollout_arguments,
 )
 from emo_serve.onnx_import.options import add_arguments
 from emo_serve.version import installed_version
@@ -101,6 +102,14 @@ def command_parser() -> argparse.ArgumentParser:
         type=Path,
         default=[],
         help="PEM file: first that of the key, then those up to the root",
+    )
+    add_rollout_arguments(
+        commands.add_parser(
+            "rollout",
+            help="have all replicas serve a version, one after another, or none of them",
+            description="Has each server load the version and try it. The first that cannot ends the command, and "
+            "those before it stop serving it. At the end all serve the same content, which its digest shows.",
+        )
     )
     keys = commands.add_parser("key", help="make an API key").add_subparsers(dest="action", required=True)
     new = keys.add_parser(

@@ -152,7 +152,7 @@ class Segmentation(_Value):
 
 
 class ModelInfo(_Value):
-    """A model that the server has; ``labels`` is the number of its classes."""
+    """A model that the server has; ``labels`` is the number of its classes, ``digest`` the SHA-256 of its manifest."""
 
     name: str
     version: str
@@ -163,6 +163,7 @@ class ModelInfo(_Value):
     aliases: list[str] = []
     metrics: dict[str, float] = {}
     intended_use: str = ""
+    digest: str = ""
 
 
 class Models(_Value):

@@ -372,6 +372,11 @@ export interface components {
              */
             task: "classify" | "detect" | "segment";
             /**
+             * Digest
+             * @description SHA-256 of its manifest, which lists those of its files.
+             */
+            digest: string;
+            /**
              * Default
              * @description Whether it answers where the client names no model.
              */

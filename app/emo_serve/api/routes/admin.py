@@ -35,6 +35,7 @@ def state_of(catalog: Catalog) -> State:
                 "name": deployment.manifest.name,
                 "version": deployment.manifest.version,
                 "task": deployment.manifest.task,
+                "digest": deployment.digest,
                 "aliases": catalog.aliases(deployment),
                 "default": catalog.is_default(deployment),
                 "ready": deployment.ready,

@@ -48,6 +48,7 @@ def _summary(catalog: Catalog, deployment: Deployment) -> ModelSummary:
         name=manifest.name,
         version=manifest.version,
         task=manifest.task,
+        digest=deployment.digest,
         default=catalog.is_default(deployment),
         ready=deployment.ready,
         aliases=catalog.aliases(deployment),

@@ -21,6 +21,7 @@ class ModelSummary(Schema):
     name: str
     version: str
     task: Task
+    digest: str = Field(description="SHA-256 of its manifest, which lists those of its files.")
     default: bool = Field(description="Whether it answers where the client names no model.")
     ready: bool
     aliases: list[str] = Field(description="Words that `version` may give for this version.")
@@ -61,6 +62,7 @@ class LoadedVersion(Schema):
     name: str
     version: str
     task: Task
+    digest: str = Field(description="SHA-256 of its manifest, which lists those of its files.")
     aliases: list[str]
     default: bool = Field(description="Whether it answers where the client names no model.")
     ready: bool

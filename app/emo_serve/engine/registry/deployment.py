@@ -77,6 +77,7 @@ class Deployment:
         ``batch_seconds`` is what a measurement before found: batch size -> seconds of one run.
         """
         self.manifest: Manifest = artefact.manifest
+        self.digest = artefact.digest
         self.labels = artefact.labels
         self.batch_seconds = batch_seconds
         self._metrics: ModelMetrics = metrics.for_model(self.manifest.name, self.manifest.task)

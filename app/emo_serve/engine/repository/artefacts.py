@@ -3,6 +3,7 @@
 Only the files are checked here; the deployment checks that the graph fits the manifest and answers its golden pair.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,11 @@ class Artefact:
     def sha256(self) -> str:
         """Digest of the graph."""
         return self.manifest.sha256[MODEL_FILE]
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hex digest of all that the manifest says, and so of the files that it lists."""
+        return f"sha256:{hashlib.sha256(self.manifest.model_dump_json(exclude_none=True).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

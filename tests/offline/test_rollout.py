@@ -1,0 +1,158 @@
+"""A version for several replicas: real servers with folders of their own."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emo_serve.__main__ import main
+from tests.load.clients import Clients, Post
+from tests.serving import Command, commanded
+from tests.support import encode_image, plain, write_classifier
+
+NAME = "toy-classifier"
+TOKEN = "a token for tests"  # noqa: S105  # as it says
+RED = encode_image(plain("red"))
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n", encoding="ascii")
+    return file
+
+
+@contextlib.contextmanager
+def replica(folder: Path, workers: int = 1) -> Iterator[Command]:
+    """A server with version 1 of the classifier."""
+    models = folder / "models"
+    models.mkdir(parents=True)
+    write_classifier(models)
+    with commanded(models, folder / "log", workers, EMO_ADMIN_PORT="0", EMO_ADMIN_TOKEN=TOKEN) as server:
+        yield server
+
+
+@pytest.fixture
+def replicas(tmp_path: Path) -> Iterator[list[Command]]:
+    with replica(tmp_path / "a") as first, replica(tmp_path / "b") as second:
+        yield [first, second]
+
+
+def admin_url(server: Command) -> str:
+    return f"http://127.0.0.1:{server.admin_port}"
+
+
+def roll_out(servers: list[Command], token_file: Path, version: str = "2") -> int:
+    addresses = [argument for server in servers for argument in ("--replica", admin_url(server))]
+    return main(["rollout", NAME, version, *addresses, "--token-file", str(token_file)])
+
+
+def versions(server: Command) -> list[str]:
+    listed = httpx.get(f"{server.url}/models", timeout=20).json()["models"]
+    return [entry["version"] for entry in listed if entry["name"] == NAME]
+
+
+def test_all_workers_of_all_replicas_serve_the_version_and_no_request_fails_meanwhile(
+    tmp_path: Path, token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with replica(tmp_path / "a") as first, replica(tmp_path / "b", 2) as second:
+        assert_rolled_out_under_load(tmp_path, [first, second], token_file, capsys)
+
+
+def assert_rolled_out_under_load(
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write_classifier(tmp_path / name / "models", version="2", turn=1)
+    statuses: list[int] = []
+    lock = threading.Lock()
+
+    def note(status: int) -> None:
+        with lock:
+            statuses.append(status)
+
+    with contextlib.ExitStack() as load:
+        for server in replicas:
+            post = Post("/classify", RED, "image/png")
+            load.enter_context(Clients(server.url, 2, lambda _n, p=post: p, lambda _n, _p, answer: note(answer.status)))
+        assert roll_out(replicas, token_file) == 0
+    first, second, proof = capsys.readouterr().out.splitlines()
+    assert "toy-classifier 2 is served by 1 worker, sha256:" in first
+    assert "toy-classifier 2 is served by 2 workers, sha256:" in second
+    assert proof.startswith("all 2 serve toy-classifier 2, sha256:")
+    assert statuses
+    assert set(statuses) == {200}
+    digests = [httpx.get(f"{server.url}/models", timeout=20).json()["models"] for server in replicas]
+    served = [{entry["version"]: entry["digest"] for entry in models if entry["name"] == NAME} for models in digests]
+    assert served[0] == served[1]
+    assert served[0]["2"] == proof.split(", ")[1]
+    assert served[0]["1"] != served[0]["2"]
+
+
+def test_the_first_replica_that_cannot_serve_it_ends_the_command_and_none_serves_it_then(
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classifier(tmp_path / "a" / "models", version="2", turn=1)
+    broken = write_classifier(tmp_path / "b" / "models", version="2", turn=1)
+    manifest = json.loads((broken / "manifest.json").read_text(encoding="utf-8"))
+    manifest["golden"]["outputs"][0]["values"] = [0.5]
+    (broken / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert roll_out(replicas, token_file) == 1
+    halted, back, broken_back = capsys.readouterr().err.splitlines()
+    assert halted.startswith(f"emo-serve: halted: {admin_url(replicas[1])}: 409: Version 2 of model 'toy-classifier'")
+    assert "golden" in halted or "self-test" in halted
+    assert back == f"emo-serve: taken back: {admin_url(replicas[0])}"
+    assert admin_url(replicas[1]) in broken_back
+    assert [versions(server) for server in replicas] == [["1"], ["1"]]
+
+
+def test_replicas_with_different_content_under_one_version_are_named(
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classifier(tmp_path / "a" / "models", version="2", turn=1)
+    write_classifier(tmp_path / "b" / "models", version="2", turn=2)
+    assert roll_out(replicas, token_file) == 1
+    assert f"halted: {admin_url(replicas[1])} serves sha256:" in capsys.readouterr().err
+    assert [versions(server) for server in replicas] == [["1"], ["1"]]
+
+
+def test_nothing_is_changed_while_a_replica_is_away(
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write_classifier(tmp_path / name / "models", version="2", turn=1)
+    replicas[1].stop()
+    assert roll_out(replicas, token_file) == 1
+    assert f"halted: {admin_url(replicas[1])}: " in capsys.readouterr().err
+    assert versions(replicas[0]) == ["1"]
+
+
+def test_a_version_that_was_served_before_stays_when_another_replica_cannot_serve_it(
+    tmp_path: Path, replicas: list[Command], token_file: Path
+) -> None:
+    write_classifier(tmp_path / "a" / "models", version="2", turn=1)
+    assert roll_out(replicas[:1], token_file) == 0
+    assert roll_out(replicas, token_file) == 1  # the second has no such folder
+    assert versions(replicas[0]) == ["1", "2"]
+
+
+@pytest.mark.parametrize("url", ["10.0.0.4:8001", "ftp://10.0.0.4", "http://"])
+def test_what_is_no_url_is_refused(url: str, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollout", NAME, "2", "--replica", url, "--token-file", str(token_file)]) == 1
+    assert f"--replica {url}: allowed are URLs such as http://10.0.0.4:8001" in capsys.readouterr().err
+
+
+def test_a_wrong_token_and_a_port_of_the_public_side_are_said(
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("another token for tests", encoding="ascii")
+    assert roll_out(replicas, other) == 1
+    assert f"halted: {admin_url(replicas[0])}: 401: " in capsys.readouterr().err
+    arguments = ["rollout", NAME, "2", "--replica", replicas[0].url, "--token-file", str(token_file)]
+    assert main(arguments) == 1
+    assert "is this the administration (EMO_ADMIN_PORT)?" in capsys.readouterr().err
