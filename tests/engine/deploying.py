@@ -10,6 +10,7 @@ import numpy as np
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import Session
 from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.registry.load_thread import LoadThread
 from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Batching, Settings
@@ -38,8 +39,9 @@ async def deployed(
     metrics = metrics or Metrics()
     artefact = only_artefact(root)
     pixel_threads = PixelThreads(threads=1)
+    load_thread = LoadThread()
     deployment = (
-        await Deployment.start(artefact, settings, metrics, pixel_threads)
+        await Deployment.start(artefact, settings, metrics, pixel_threads, load_thread)
         if session is None
         else Deployment(artefact, session, settings, metrics, pixel_threads)
     )
@@ -50,6 +52,7 @@ async def deployed(
         if isinstance(session, FakeSession):
             session.gate.set()
         await deployment.close()
+        load_thread.close()
         pixel_threads.close()
 
 

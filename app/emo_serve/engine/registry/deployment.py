@@ -16,6 +16,7 @@ from emo_serve.engine.execution.prediction_stats import prediction_stats
 from emo_serve.engine.execution.session import OpenSession, Session, open_session
 from emo_serve.engine.execution.tasks import task_for
 from emo_serve.engine.host import usable_cores
+from emo_serve.engine.registry.load_thread import LoadThread
 from emo_serve.engine.registry.self_test import self_test
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.engine.scheduling.admission import Admission
@@ -115,18 +116,19 @@ class Deployment:
         settings: Settings,
         metrics: Metrics,
         pixel_threads: PixelThreads,
+        load_thread: LoadThread,
         on_death: Callable[[], None] = lambda: None,
         open_session: OpenSession = open_session,
         batch_seconds: Mapping[int, float] = NOTHING_MEASURED,
     ) -> "Deployment":
-        """Load the model, check and warm it up, all in a thread, then serve it; raises StartupError."""
+        """Load the model, check and warm it up, all in that thread, then serve it; raises StartupError."""
 
         def load() -> tuple[Session, Mapping[int, float]]:
             session = open_session(artefact, settings)
             seconds = self_test(artefact, session, image_limits(settings), settings.batching.largest_batch)
             return session, batch_seconds or seconds
 
-        session, batch_seconds = await asyncio.to_thread(load)
+        session, batch_seconds = await load_thread.run(load)
         return cls(artefact, session, settings, metrics, pixel_threads, on_death, batch_seconds)
 
     @property

@@ -18,6 +18,7 @@ from emo_serve.engine.execution.session import OpenSession
 from emo_serve.engine.host import trim_heap
 from emo_serve.engine.registry.default_models import DefaultModels
 from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.registry.load_thread import LoadThread
 from emo_serve.engine.registry.preflight import Preflight, Unfit
 from emo_serve.engine.registry.serving_configs import ServingConfigs
 from emo_serve.engine.repository.artefacts import (
@@ -68,6 +69,7 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._pixel_threads = pixel_threads
+        self._load_thread = LoadThread()
         self._on_death = on_death
         self._open_session = open_session
         self._retry_sync = retry_sync
@@ -195,6 +197,7 @@ class Reconciler:
                     tuning.setting.applied_to(self._settings),
                     self._metrics,
                     self._pixel_threads,
+                    self._load_thread,
                     self._on_death,
                     self._open_session,
                     tuning.batch_seconds,
@@ -258,6 +261,7 @@ class Reconciler:
         """Drain and end all deployments at the same time; loading is given up."""
         self._closed = True
         self._preflight.close()
+        self._load_thread.close()
         if self._work is not None:
             self._work.cancel()
         async with self._reconciling:
