@@ -55,6 +55,8 @@ class Catalog:
         self._reconciler = Reconciler(
             settings, metrics, self._pixel_threads, self._died, open_session, retry_sync, preflight
         )
+        self.routes = self._reconciler.traffic.routes
+        """Model and alias -> what becomes of the requests that name it."""
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
         self._tasks: list[asyncio.Task[None]] = []
