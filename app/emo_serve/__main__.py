@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     return status
 
 
-def _offline(options: argparse.Namespace, settings: Settings) -> int:
+def _offline(options: argparse.Namespace, settings: Settings) -> int:  # noqa: PLR0911  one for each command
     """Commands that need no server; serving needs none of their imports."""
     match options.command:
         case "predict":
@@ -110,6 +110,10 @@ def _offline(options: argparse.Namespace, settings: Settings) -> int:
             from emo_serve.offline.models import list_models  # noqa: PLC0415
 
             return list_models(options, settings)
+        case "promote":
+            from emo_serve.offline.promote import promote  # noqa: PLC0415
+
+            return promote(options, settings)
         case "sign":
             return _sign(options.folders, options.key, tuple(options.certificates))
         case "mcp":

@@ -75,6 +75,23 @@ class ServingConfig(BaseModel):
             *(f"the shadow of the alias {alias!r}" for alias, own in self.shadows.items() if own.version == version),
         ]
 
+    def with_traffic(self, alias: str, *, split: Split | None, shadow: Shadow | None) -> "ServingConfig":
+        """A copy in which the alias, which names a version, has this split and shadow, or none.
+
+        Raises Conflict where one of their versions is unloaded.
+        """
+        splits, shadows = _without(self.splits, alias), _without(self.shadows, alias)
+        if split is not None:
+            splits[alias] = split
+        if shadow is not None:
+            shadows[alias] = shadow
+        after = self.model_copy(update={"splits": splits, "shadows": shadows})
+        for version in sorted(self.unloaded, key=int):
+            if after.users(version):
+                msg = f"Version {version} is unloaded; load it first."
+                raise Conflict(msg)
+        return after
+
     def promoted(self, alias: str, version: str) -> "ServingConfig":
         """A copy in which the alias names the version that shared its requests, or was its shadow; it answers alone.
 
@@ -156,6 +173,12 @@ def resolve_version(version: str | None, versions: Collection[str], aliases: Map
     return found if found in versions else None
 
 
+def read_serving_config(folder: Path) -> ServingConfig:
+    """The config of the model in ``folder``; raises InvalidManifest, or OSError if it cannot be read."""
+    path = folder / SERVING_CONFIG_FILE
+    return parse_serving_config(path, read_regular(path, MAX_SERVING_CONFIG_BYTES) if path.exists() else b"{}")
+
+
 def update_serving_config(
     folder: Path, change: Callable[[ServingConfig], ServingConfig]
 ) -> tuple[ServingConfig, ServingConfig]:
@@ -166,8 +189,7 @@ def update_serving_config(
     path = folder / SERVING_CONFIG_FILE
     try:
         with _locked(folder):
-            text = read_regular(path, MAX_SERVING_CONFIG_BYTES) if path.exists() else b"{}"
-            before = parse_serving_config(path, text)
+            before = read_serving_config(folder)
             after = change(before)
             if after != before:
                 atomic_write(path, _written(after))
