@@ -52,6 +52,11 @@ def copies(services: Services, outcome: str) -> float:
     return metric(services, "emo_shadow_copies_total", version="2", outcome=outcome)
 
 
+async def copied(services: Services, outcome: str, count: int) -> None:
+    """Wait until so many copies have ended so."""
+    await until(lambda: copies(services, outcome) == count)
+
+
 # ---- split -----------------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +158,7 @@ async def test_a_shadow_computes_copies_of_answered_images_and_answers_nobody(ro
     async with in_process(Settings(models=root, batching=Batching(max_batch_size=batch))) as (client, services):
         for number in range(1, 6):
             assert await asked(client) == "1"
-            await until(lambda number=number: copies(services, "compared") == number)
+            await copied(services, "compared", number)
         assert metric(services, "emo_shadow_agreement_sum", version="2") == 5  # names agree, numbers of classes do not
         means = {of: metric(services, "emo_shadow_score_sum", version="2", of=of) / 5 for of in ("answer", "shadow")}
         assert means["answer"] > means["shadow"] + 0.001
@@ -192,7 +197,7 @@ async def test_a_copy_that_finds_no_room_is_dropped_and_counted_and_no_answer_wa
         await until(lambda: gated[-1].waiting)
         for number in range(1, 4):  # the shadow hangs, and nobody notices
             assert await asked(client) == "1"
-            await until(lambda number=number: copies(services, "dropped") == number)
+            await copied(services, "dropped", number)
         gated[-1].gate.set()
         await until(lambda: copies(services, "compared") == 1)
 
@@ -225,7 +230,7 @@ async def test_a_shadow_that_fails_is_counted_and_reaches_no_client(root: Path) 
         broken[-1].is_broken = True
         for number in range(1, 4):
             assert await asked(client) == "1"
-            await until(lambda number=number: copies(services, "failed") == number)
+            await copied(services, "failed", number)
         assert (await client.get("/readyz")).status_code == 200
         broken[-1].is_broken = False
         assert await asked(client) == "1"
