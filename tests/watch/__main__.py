@@ -6,6 +6,7 @@ seen. With ``--draw FILE`` a healthy time comes first, whose answers are drawn a
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import httpx
 
 from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
 from emo_serve.settings import MIB
+from tests.diverting import two_versions
 from tests.serving import Command, commanded, eventually
 from tests.watch.dashboard import ROOT, Panel, filled, panels
 from tests.watch.picture import draw
@@ -38,6 +40,7 @@ SERVER = {
     "EMO_MAX_REQUEST_BYTES": str(MIB),
     "EMO_MAX_INFLIGHT_BYTES": str(2 * MIB),
 }
+CLASSIFIER = "emo-1m"
 RATE = 15  # images a second of calm traffic
 DRAWN_RATE, DRAWN_SECONDS = 8, 75
 MAX_PICTURE_BYTES = 200_000
@@ -63,7 +66,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            commanded(ROOT / "models", folder / "log", workers=2, **SERVER) as server,
+            commanded(tried_models(folder / "models"), folder / "log", workers=2, **SERVER) as server,
             watching(f"127.0.0.1:{server.port}", folder) as prometheus,
         ):
             if options.draw:
@@ -81,6 +84,19 @@ def main() -> int:
         say(f"FAULT: {fault}")
     say("failed" if faults else "passed")
     return bool(faults)
+
+
+def tried_models(folder: Path) -> Path:
+    """The shipped models in ``folder``; another version of the classifier has a share of its requests, and copies."""
+    shutil.copytree(ROOT / "models/ssdlite-emo-1m", folder / "ssdlite-emo-1m")
+    own, other = two_versions(folder, CLASSIFIER)
+    config = {
+        "aliases": {"default": own},
+        "splits": {"default": {"shares": {own: 0.8, other: 0.2}, "by": "request"}},
+        "shadows": {"default": {"version": other, "share": 0.5}},
+    }
+    (folder / CLASSIFIER / "serving.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def say(text: str) -> None:
