@@ -37,7 +37,7 @@ SEEN = 24  # answers in which both halves of a split are seen
 BOTH, FIRST, SECOND = {"1", "2"}, {"1"}, {"2"}
 STEPS = (("split", BOTH), ("shadow", BOTH), ("promote", SECOND), ("back", FIRST), ("shadow", FIRST), ("whole", FIRST))
 MOST_DELAY = 1.1  # times the 99th percentile without a shadow
-BLOCK_SECONDS = 5.0
+BLOCK_SECONDS = 2.0  # short ones see the same noise
 
 
 class Administration:
@@ -227,7 +227,7 @@ def main() -> int:
     good = []
     if "delay" not in sys.argv[1:]:
         good += [run(workers, administered=administered, cycles=15) for workers, administered in ways]
-    good += [measure(case, pairs=8) for case in CASES]
+    good += [measure(case, pairs=24) for case in CASES]
     return 0 if all(good) else 1
 
 

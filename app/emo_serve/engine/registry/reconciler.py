@@ -141,9 +141,9 @@ class Reconciler:
         return unresolved
 
     def _has_room(self) -> bool:
-        """True if fewer images are under way than this process has cores."""
+        """True if more than half of the cores of this process are idle, so that images may come."""
         served = (deployment for versions in self.deployments.values() for deployment in versions.values())
-        return sum(deployment.under_way for deployment in served) < self._cores
+        return 2 * sum(deployment.under_way for deployment in served) < self._cores
 
     # ---- loading ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Shadows: another version computes copies of images that were answered, and only what both say is compared.
 
-A copy begins after its answer was sent, and only if the process has a core to spare at that moment; else it is dropped.
+A copy begins after its answer was sent, and only if the process has cores to spare at that moment; else it is dropped.
 So no copy waits, delays an answer or is in anybody's way in a queue, and whatever happens to it reaches no client. The
 one thread that computes copies has a low priority, for images that come while it is at work.
 """
@@ -28,7 +28,7 @@ class SpareThread:
     """The thread of a process that computes copies, one at a time; used from one event loop."""
 
     def __init__(self, has_room: Callable[[], bool]) -> None:
-        """``has_room`` is true while the process has a core that no image needs."""
+        """``has_room`` is true while the process has more cores than its images need."""
         self._has_room = has_room
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="shadow", initializer=lower_priority)
         self._loop = asyncio.get_running_loop()
