@@ -160,10 +160,10 @@ class Case:
 
 
 CASES = (
-    Case("/classify", "emo-1m", 60, 1),
-    Case("/classify", "emo-1m", 60, 2),
-    Case("/detect", "ssdlite-emo-1m", 15, 1),
-    Case("/detect", "ssdlite-emo-1m", 15, 2),
+    Case("/classify", "emo-1m", 30, 1),
+    Case("/classify", "emo-1m", 30, 2),
+    Case("/detect", "ssdlite-emo-1m", 8, 1),
+    Case("/detect", "ssdlite-emo-1m", 8, 2),
 )
 
 

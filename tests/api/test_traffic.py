@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -108,6 +109,20 @@ async def test_by_client_each_of_them_keeps_its_version(root: Path) -> None:
         for name in ("a", "b", "c", "d", "e", "f", "g", "h"):
             assert len({await asked(client, **{"X-Client": name}) for _ in range(3)}) == 1
         assert {await asked(client, **{"X-Client": str(number)}) for number in range(30)} == {"1", "2"}
+
+
+async def test_by_client_the_owner_of_an_api_key_keeps_its_version_whatever_the_address(root: Path) -> None:
+    owners = [f"owner{number}" for number in range(24)]
+    lines = [f"{owner}:{hashlib.sha256(owner.encode()).hexdigest()}" for owner in owners]
+    (root / ".keys").write_text("\n".join(lines), encoding="utf-8")
+    choose(root, aliases=PINNED, splits={"default": HALVES})
+    settings = Settings(models=root, api_keys_file=root / ".keys", client_header="X-Client")
+    async with in_process(settings) as (client, _):
+        got = {
+            owner: {await asked(client, **{"X-API-Key": owner, "X-Client": name}) for name in "ab"} for owner in owners
+        }
+        assert {len(versions) for versions in got.values()} == {1}
+        assert set.union(*got.values()) == {"1", "2"}
 
 
 async def test_by_request_the_id_that_a_client_gives_decides(root: Path) -> None:
