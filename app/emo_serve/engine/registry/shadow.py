@@ -39,8 +39,8 @@ class SpareThread:
         """Run ``work`` in the thread, and what it returns on the event loop; False if there is no room for it now."""
         if self._is_busy or self._is_closed or not self._has_room():
             return False
-        self._is_busy = True
         self._threads.submit(self._run, work)
+        self._is_busy = True
         return True
 
     def close(self) -> None:
