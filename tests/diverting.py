@@ -226,8 +226,8 @@ def main() -> int:
     ways = [(workers, administered) for workers in (1, 2) for administered in (True, False)]
     good = []
     if "delay" not in sys.argv[1:]:
-        good += [run(workers, administered=administered, cycles=15) for workers, administered in ways]
-    good += [measure(case, pairs=24) for case in CASES]
+        good += [run(workers, administered=administered, cycles=4) for workers, administered in ways]
+    good += [measure(case, pairs=60) for case in CASES]
     return 0 if all(good) else 1
 
 

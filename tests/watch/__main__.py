@@ -41,7 +41,7 @@ SERVER = {
     "EMO_MAX_INFLIGHT_BYTES": str(2 * MIB),
 }
 CLASSIFIER = "emo-1m"
-RATE = 15  # images a second of calm traffic
+RATE, IDLE_RATE = 15, 2  # images a second of calm traffic, and where cores are idle
 DRAWN_RATE, DRAWN_SECONDS = 8, 75
 MAX_PICTURE_BYTES = 200_000
 
@@ -135,6 +135,8 @@ async def traffic(server: Command) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(base_url=server.url, timeout=30, limits=limits) as client:
         load = Traffic(client, "127.0.0.1", server.port)
+        say("a time with idle cores, for copies")
+        await load.steady(10, IDLE_RATE, bright)
         say("a calm time")
         await load.steady(15, RATE, bright)
         await asyncio.gather(load.steady(10, RATE, bright), load.mistakes(bright[0]), load.leave(bright[0], 10))
