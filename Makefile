@@ -99,8 +99,9 @@ typescript: setup-dev client/typescript/node_modules/.ready ## check and test th
 	npm --prefix client/typescript run --silent build
 	$(BIN)/python -m tests.typescript $(or $(ARGS),check test)
 
-swap-test: setup-dev ## 100 swaps of a model under load, in four ways: nothing may fail, be mixed up or stay in memory
+swap-test: setup-dev ## 100 swaps of a model under load, in four ways, then splits, shadows and promotions: nothing may fail, be mixed up or slowed down
 	$(BIN)/python -m tests.swapping
+	$(BIN)/python -m tests.diverting
 
 attack: setup-dev ## hostile clients against a real server on loopback, each with what it costs, 2 minutes (ARGS="NAME …")
 	$(BIN)/python -m tests.attack $(ARGS)

@@ -12,7 +12,7 @@ from emo_serve.settings import Batching
 from tests.api.connections import Connection
 from tests.helpers.entries import counting
 from tests.serving import settings_for
-from tests.support import encode_image, plain
+from tests.support import encode_image, plain, write_classifier
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +20,9 @@ MOST = 50
 PHOTO = encode_image(plain("red", 640, 480), "JPEG")
 
 
-async def test_on_the_inline_path_an_image_enters_at_most_fifty_functions_of_other_files(tmp_path: Path) -> None:
-    app = create_app(settings_for(tmp_path, batching=Batching(max_batch_size=1)))
+async def entered(models: Path) -> set[tuple[str, str]]:
+    """The functions that answering a photo enters from other files, as (file, name)."""
+    app = create_app(settings_for(models, batching=Batching(max_batch_size=1)))
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application as our server does, with its connection."""
@@ -35,6 +36,21 @@ async def test_on_the_inline_path_an_image_enters_at_most_fifty_functions_of_oth
                     "http://server/classify", content=PHOTO, headers={"Content-Type": "image/jpeg"}
                 )
                 assert response.json()["classifications"][0]["name"] == "red"
-    entered = entries.functions
-    assert {"Deployment.predict", "InlineExecutor._work", "infer", "decode"} <= {name for _, name in entered}
-    assert len(entered) <= MOST, sorted(entered)
+    return set(entries.functions)
+
+
+async def test_on_the_inline_path_an_image_enters_at_most_fifty_functions_of_other_files(tmp_path: Path) -> None:
+    found = await entered(tmp_path)
+    assert {"Deployment.predict", "InlineExecutor._work", "infer", "decode"} <= {name for _, name in found}
+    assert len(found) <= MOST, sorted(found)
+
+
+async def test_a_split_adds_one_function_and_only_where_it_is_configured(tmp_path: Path) -> None:
+    write_classifier(tmp_path)
+    write_classifier(tmp_path, version="2")
+    config = tmp_path / "toy-classifier/serving.json"
+    config.write_text('{"aliases": {"default": "1"}}')
+    pinned = await entered(tmp_path)
+    assert "Route.choose" not in {name for _, name in pinned}
+    config.write_text('{"aliases": {"default": "1"}, "splits": {"default": {"shares": {"1": 0.5, "2": 0.5}}}}')
+    assert {name for _, name in await entered(tmp_path) - pinned} == {"Route.choose"}

@@ -27,7 +27,14 @@ from emo_serve.process.supervisor import supervise
 from emo_serve.settings import PREFIX, Settings, all_settings
 
 SHIPPED_MODELS = Path(__file__).with_name("models")
-_OFFLINE = {"predict": "predict", "batch": "batch", "models": "list_models", "doctor": "doctor", "rollout": "rollout"}
+_OFFLINE = {
+    "predict": "predict",
+    "batch": "batch",
+    "models": "list_models",
+    "doctor": "doctor",
+    "promote": "promote",
+    "rollout": "rollout",
+}
 """Commands whose modules in ``emo_serve.offline`` have their names, and the functions there."""
 _MAX_DEFAULT_WORKERS = 8  # each takes some 200 MB
 

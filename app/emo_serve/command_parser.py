@@ -9,6 +9,7 @@ from emo_serve.offline.arguments import (
     add_mcp_arguments,
     add_models_arguments,
     add_predict_arguments,
+    add_promote_arguments,
     add_rollout_arguments,
 )
 from emo_serve.onnx_import.options import add_arguments
@@ -59,6 +60,13 @@ def command_parser() -> argparse.ArgumentParser:
     )
     add_batch_arguments(batching)
     add_models_arguments(commands.add_parser("models", help="list the models of the repository, or show one"))
+    add_promote_arguments(
+        commands.add_parser(
+            "promote",
+            help="let a version that was tried by a split or as a shadow answer all requests of its alias",
+            description="Changes <models>/<name>/serving.json in one step; the split and the shadow of the alias end.",
+        )
+    )
     add_doctor_arguments(
         commands.add_parser(
             "doctor",

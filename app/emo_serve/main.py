@@ -33,7 +33,7 @@ from emo_serve.api.protocols import (
     vertex,
 )
 from emo_serve.api.protocols.adapter import Adapter, AdapterMiddleware, Adapters
-from emo_serve.api.routes import admin, health, predict, segment
+from emo_serve.api.routes import admin, admin_traffic, health, predict, segment
 from emo_serve.api.routes import models as catalog_routes
 from emo_serve.api.routes.openapi import declare_keys
 from emo_serve.api.routes.playground import FILES, PATH, PlaygroundFiles, playground
@@ -168,11 +168,11 @@ def create_admin_app(services: Services) -> FastAPI:
     adapters = Adapters((open_inference.ADMIN_ADAPTER,) if _speaks(services.settings, "v2") else ())
     answer_error = adapters.error_response
     guarded = AdminTokenMiddleware(AdapterMiddleware(app.build_middleware_stack(), adapters), token, answer_error)
-    app.include_router(admin.router)
-    max_bytes, cors = (
-        services.settings.max_request_bytes,
-        _cors(services.settings, [*adapters.routes, *admin.router.routes]),
-    )
+    routers = (admin.router, admin_traffic.router)
+    for router in routers:
+        app.include_router(router)
+    own_routes = [route for router in routers for route in router.routes]
+    max_bytes, cors = services.settings.max_request_bytes, _cors(services.settings, [*adapters.routes, *own_routes])
     app.middleware_stack = RequestMiddleware(
         guarded, services.metrics, services.drain, max_bytes, wrap=cors, error_response=answer_error
     )

@@ -6,6 +6,7 @@ seen. With ``--draw FILE`` a healthy time comes first, whose answers are drawn a
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import httpx
 
 from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
 from emo_serve.settings import MIB
+from tests.diverting import two_versions
 from tests.serving import Command, commanded, eventually
 from tests.watch.dashboard import ROOT, Panel, filled, panels
 from tests.watch.picture import draw
@@ -38,7 +40,8 @@ SERVER = {
     "EMO_MAX_REQUEST_BYTES": str(MIB),
     "EMO_MAX_INFLIGHT_BYTES": str(2 * MIB),
 }
-RATE = 15  # images a second of calm traffic
+CLASSIFIER = "emo-1m"
+RATE, IDLE_RATE = 15, 2  # images a second of calm traffic, and where cores are idle
 DRAWN_RATE, DRAWN_SECONDS = 8, 75
 MAX_PICTURE_BYTES = 200_000
 
@@ -63,7 +66,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            commanded(ROOT / "models", folder / "log", workers=2, **SERVER) as server,
+            commanded(tried_models(folder / "models"), folder / "log", workers=2, **SERVER) as server,
             watching(f"127.0.0.1:{server.port}", folder) as prometheus,
         ):
             if options.draw:
@@ -81,6 +84,19 @@ def main() -> int:
         say(f"FAULT: {fault}")
     say("failed" if faults else "passed")
     return bool(faults)
+
+
+def tried_models(folder: Path) -> Path:
+    """The shipped models in ``folder``; another version of the classifier has a share of its requests, and copies."""
+    shutil.copytree(ROOT / "models/ssdlite-emo-1m", folder / "ssdlite-emo-1m")
+    own, other = two_versions(folder, CLASSIFIER)
+    config = {
+        "aliases": {"default": own},
+        "splits": {"default": {"shares": {own: 0.8, other: 0.2}, "by": "request"}},
+        "shadows": {"default": {"version": other, "share": 0.5}},
+    }
+    (folder / CLASSIFIER / "serving.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def say(text: str) -> None:
@@ -119,6 +135,8 @@ async def traffic(server: Command) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(base_url=server.url, timeout=30, limits=limits) as client:
         load = Traffic(client, "127.0.0.1", server.port)
+        say("a time with idle cores, for copies")
+        await load.steady(10, IDLE_RATE, bright)
         say("a calm time")
         await load.steady(15, RATE, bright)
         await asyncio.gather(load.steady(10, RATE, bright), load.mistakes(bright[0]), load.leave(bright[0], 10))

@@ -1,6 +1,7 @@
 """All Prometheus metrics, declared once, in a registry of their own.
 
-Label values come from manifests and from the fixed words below, never from requests, so their number is bounded.
+Label values come from manifests, serving configs and the fixed words below, never from requests, so their number is
+bounded.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from prometheus_client import (
 )
 
 from emo_serve.metrics.counters import Histogram, Total, counters, histograms
+from emo_serve.metrics.traffic import TrafficMetrics
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
 Ending = Literal["failed", "exited", "crashed", "killed", "hung"]
@@ -153,6 +155,7 @@ class Metrics:
             _DETECTION_BUCKETS,
             registry,
         )
+        self.traffic = TrafficMetrics(registry, _STAGE_BUCKETS, _SCORE_BUCKETS)
 
     def answered(self, method: str, route: str, status: int | None, seconds: float) -> None:
         """Count one HTTP request; ``route`` is a template, ``status`` None if the client had gone."""

@@ -48,6 +48,17 @@ def add_models_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON; of one model its manifest")
 
 
+def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emo-serve promote``."""
+    parser.add_argument("name", metavar="NAME", help="model")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("version", nargs="?", metavar="VERSION", help="version that is to answer alone")
+    what.add_argument("--back", action="store_true", help="let the version answer that was promoted away from")
+    parser.add_argument("--alias", default="default", help="whose version it becomes (default)")
+    parser.add_argument("--dry-run", action="store_true", help="check, and say what would change")
+    _add_repository_argument(parser)
+
+
 def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emo-serve doctor``."""
     parser.add_argument("--host", help="address that a server would listen on (EMO_HOST)")

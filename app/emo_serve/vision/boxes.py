@@ -42,6 +42,16 @@ def areas(boxes_xyxy: Boxes) -> NDArray[np.float32]:
     return sides[..., 0] * sides[..., 1]
 
 
+def pairwise_iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
+    """(N, M) intersections over unions of (N, 4) and (M, 4) boxes, both xyxy; 0 where neither has an area."""
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    common = areas(np.concatenate([low, high], axis=-1))
+    union = areas(one)[:, None] + areas(other)[None] - common
+    overlaps: NDArray[np.float32] = common / np.maximum(union, np.finfo(np.float32).tiny)
+    return overlaps
+
+
 def non_maximum_suppression(
     boxes_xyxy: Boxes, class_ids: NDArray[np.int64], iou_threshold: float, max_kept: int
 ) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.http.services import Services
 from emo_serve.api.wire.problems import ANSWERED, answer_error, problem_for
 from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.repository.serving_config import DEFAULT
 from emo_serve.engine.scheduling.job import Ticket
 from emo_serve.errors import ModelNotFound, ModelNotReady, Unavailable
 from emo_serve.manifest import Task
@@ -54,8 +55,12 @@ class ModelRequest(Request):
         receive: Receive,
         send: Send,
         deployment: Deployment | None = None,
+        version: str | None = None,
     ) -> None:
-        """Let it in to ``deployment``, else by path and query; raises HTTPException 400 or what ``enter`` raises."""
+        """Let it in to ``deployment``, found by the ``version`` that it names, else by path and query.
+
+        If that is an alias, or nothing, another version may answer. Raises HTTPException 400 or what ``enter`` raises.
+        """
         super().__init__(scope, receive, send)
         self.exchange = exchange
         self.services: Services = scope["app"].state.services
@@ -66,7 +71,7 @@ class ModelRequest(Request):
         self.ticket = Ticket()
         self._arrived_at = asyncio.get_running_loop().time()
         try:
-            self._enter(deployment)
+            self._enter(deployment, version)
         except (ModelNotFound, ModelNotReady) as error:
             self._refusal = error  # the route says so, if its parameters are right
 
@@ -92,19 +97,26 @@ class ModelRequest(Request):
         self.ticket.leave()
         self.ticket, self._deployment = Ticket(), None
 
-    def _enter(self, deployment: Deployment | None = None) -> None:
+    def _enter(self, deployment: Deployment | None = None, version: str | None = None) -> None:
         scope, headers = self.scope, self.exchange.headers
         if deployment is None:
             model, version = _wanted(scope["query_string"])
             deployment = self.services.catalog.get(_TASKS[scope["path"]], model, version)
         if _TIMEOUT_HEADER in headers:
             self.seconds = seconds_to_answer(self, self.services.settings.request_timeout_seconds)
-        self.exchange.manifest = deployment.manifest
         client = scope["state"].get("key") or client_of(self, self.services.settings.client_header)
+        route = self.services.catalog.routes.get((deployment.manifest.name, version or DEFAULT))
+        if route is not None:
+            if route.is_split:
+                deployment = route.choose(deployment, client, self.exchange.request_id, headers)
+            route.requests[deployment.manifest.version].value += 1
+        self.exchange.manifest = deployment.manifest
         # Who comes back is known by its address and the length of its body, which is that of its images.
         size = headers.get(b"content-length", b"").decode("latin-1")
         self.deadline = self._arrived_at + self.seconds
         self.ticket = deployment.enter(client, f"{client} {size}", self.deadline)
+        if route is not None and route.shadow is not None:
+            self.ticket.answered = route.shadow.of(deployment)
         self._deployment = deployment
 
 

@@ -42,19 +42,19 @@ async def _detection(request: Request) -> Response:
     async with _form(request) as form:
         deployment = services_of(request).catalog.get("detect", request.path_params.get("name"))
         confidence = _field(form, "min_confidence") or _LEAST_CONFIDENCE
-        prediction = await _predicted(
+        prediction, labels = await _predicted(
             request, deployment, form, {"score_threshold": confidence, "max_detections": _MOST_OBJECTS}
         )
         found = prediction.result
         if not isinstance(found, Detections):
             raise TypeError(found)
         predictions = [
-            {"label": deployment.labels[index], "confidence": score, **_corners(box)}
+            {"label": labels[index], "confidence": score, **_corners(box)}
             for index, score, box in zip(
                 found.class_ids.tolist(), found.scores.tolist(), found.boxes_xyxy.tolist(), strict=True
             )
         ]
-        names = ", ".join(dict.fromkeys(deployment.labels[index] for index in found.class_ids.tolist()))
+        names = ", ".join(dict.fromkeys(labels[index] for index in found.class_ids.tolist()))
         message = f"Found {names}" if names else "No objects found"
         return _answer(prediction, message=message, count=len(predictions), predictions=predictions, command="detect")
 
@@ -62,11 +62,11 @@ async def _detection(request: Request) -> Response:
 async def _scene(request: Request) -> Response:
     async with _form(request) as form:
         deployment = services_of(request).catalog.get("classify")
-        prediction = await _predicted(request, deployment, form, {"top_k": 1})
+        prediction, labels = await _predicted(request, deployment, form, {"top_k": 1})
         found = prediction.result
         if not isinstance(found, Classification):
             raise TypeError(found)
-        label, score = deployment.labels[int(found.class_ids[0])], float(found.scores[0])
+        label, score = labels[int(found.class_ids[0])], float(found.scores[0])
         return _answer(prediction, label=label, confidence=score, command="scene")
 
 
@@ -93,10 +93,14 @@ async def _update_available(_request: Request) -> Response:
     )
 
 
-async def _predicted(request: Request, deployment: Deployment, form: Form, given: dict[str, Any]) -> Prediction:
+async def _predicted(
+    request: Request, deployment: Deployment, form: Form, given: dict[str, Any]
+) -> tuple[Prediction, tuple[str, ...]]:
+    """The prediction and the names of its classes."""
     with admitted(request, deployment) as model_request:
+        deployment = model_request.deployment
         (prediction,) = await predict(model_request, form.images, parameters_for(deployment, given))
-    return prediction
+    return prediction, deployment.labels
 
 
 def _answer(prediction: Prediction, **members: object) -> Response:

@@ -75,7 +75,8 @@ async def _infer(request: Request) -> Response:
     async with body_of(request) as body:
         size = size_of(body)
         message = await parsed(body, partial(read_message, _INFER), size)
-        with admitted(request, _deployment(request, message.model_name, message.model_version)) as model_request:
+        version = message.model_version
+        with admitted(request, _deployment(request, message.model_name, version), version) as model_request:
             wanted = model_request.deployment.manifest.input
             most = model_request.services.settings.max_images_per_request
             asked = await parsed(body, lambda _: read_request(message, wanted, most), size)

@@ -56,11 +56,11 @@ async def _infer(request: Request) -> Response:
     name = request.path_params.get("name")
     deployment = default_deployment(catalog) if name is None else catalog.find(name)
     with admitted(request, deployment) as model_request:
-        return await _answer(model_request, deployment)
+        return await _answer(model_request)
 
 
-async def _answer(request: ModelRequest, deployment: Deployment) -> Response:
-    body = await read_body(request)
+async def _answer(request: ModelRequest) -> Response:
+    body, deployment = await read_body(request), request.deployment
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         images, given, several = await parsed(body, partial(_read, task=deployment.manifest.task))
     else:

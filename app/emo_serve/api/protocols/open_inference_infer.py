@@ -60,8 +60,8 @@ WriteOutputs = Callable[[Mapping[str, str], Outputs], Response]
 async def infer(request: Request) -> Response:
     """The outputs for the images of a request: for pixels those of the graph, for encoded ones what was found."""
     catalog = services_of(request).catalog
-    deployment = catalog.find(request.path_params["name"], request.path_params.get("version"))
-    with admitted(request, deployment) as model_request:
+    version = request.path_params.get("version")
+    with admitted(request, catalog.find(request.path_params["name"], version), version) as model_request:
         return await _infer(model_request)
 
 

@@ -38,10 +38,14 @@ T = TypeVar("T")
 
 
 @contextmanager
-def admitted(request: Request, deployment: Deployment) -> Iterator[ModelRequest]:
-    """The request, let in to the deployment before its body is read; raises as ``ModelRequest``."""
-    exchange = request.scope["state"]["exchange"]
-    model_request = ModelRequest(exchange, request.scope, request.receive, request._send, deployment)  # noqa: SLF001  passed on
+def admitted(request: Request, deployment: Deployment, version: str | None = None) -> Iterator[ModelRequest]:
+    """The request, let in to the deployment before its body is read; raises as ``ModelRequest``.
+
+    ``version`` is what the request named; without a number, another version than ``deployment`` may be the one that
+    answers: that of the request that this gives.
+    """
+    exchange, scope, send = request.scope["state"]["exchange"], request.scope, request._send  # noqa: SLF001  passed on
+    model_request = ModelRequest(exchange, scope, request.receive, send, deployment, version)
     try:
         yield model_request
     finally:

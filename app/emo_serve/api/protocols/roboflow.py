@@ -102,7 +102,7 @@ async def _infer(request: Request, task: Task) -> Response:
         entries = given if isinstance(given, list) else [given]
         images = [_image(entry) for entry in entries]
         values = {key: value for key, value in content.items() if key not in {"image", "model_id"}}
-        answers = await _answers(request, deployment, images, values)
+        answers = await _answers(request, deployment, version, images, values)
         return _written(answers if isinstance(given, list) else answers[0])
 
 
@@ -125,7 +125,7 @@ async def _infer_legacy(request: Request) -> Response:
             classes = query.pop("classes", "")
             values = query | ({"classes": classes.split(",")} if classes else {})
             images = [await _legacy_image(request, body)]
-            return _written((await _answers(request, deployment, images, values))[0])
+            return _written((await _answers(request, deployment, version, images, values))[0])
 
 
 async def _registry(request: Request) -> Response:
@@ -228,9 +228,10 @@ def _parameters(deployment: Deployment, given: Mapping[str, Any]) -> dict[str, A
 
 
 async def _answers(
-    request: Request, deployment: Deployment, images: list[Upload], given: Mapping[str, Any]
+    request: Request, deployment: Deployment, version: str, images: list[Upload], given: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    with admitted(request, deployment) as model_request:
+    with admitted(request, deployment, version) as model_request:
+        deployment = model_request.deployment
         parameters = parameters_for(deployment, _parameters(deployment, given))
         predictions = await predict(model_request, images, parameters)
     return [_answer(deployment, prediction) for prediction in predictions]

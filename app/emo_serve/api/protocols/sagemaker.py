@@ -43,10 +43,12 @@ async def _invocations(request: Request) -> Response:
     query = request.headers.get(_ATTRIBUTES, "").encode("latin-1")
     parameters, catalog = QueryParams(query), services_of(request).catalog
     name = request.headers.get(_MODEL) or parameters.get("model")
-    deployment = catalog.find(name, parameters.get("version")) if name else default_deployment(catalog)
+    version = parameters.get("version") if name else None
+    deployment = catalog.find(name, version) if name else default_deployment(catalog)
     path, route = _OWN[deployment.manifest.task]
     scope = {**request.scope, "path": path, "query_string": query, "route": Route(path, route)}
-    with admitted(Request(scope, request.receive, request._send), deployment) as model_request:  # noqa: SLF001  passed on
+    own_request = Request(scope, request.receive, request._send)  # noqa: SLF001  passed on
+    with admitted(own_request, deployment, version) as model_request:
         try:
             return await route(model_request)
         except ANSWERED as error:

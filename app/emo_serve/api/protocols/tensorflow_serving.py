@@ -32,7 +32,7 @@ def _deployment(request: Request) -> Deployment:
 
 
 async def _predict(request: Request) -> Response:
-    with admitted(request, _deployment(request)) as model_request:
+    with admitted(request, _deployment(request), request.path_params.get("version")) as model_request:
         return await answer_instances(model_request)
 
 

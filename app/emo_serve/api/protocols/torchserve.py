@@ -37,9 +37,10 @@ async def _ping(request: Request) -> Response:
 
 
 async def _predictions(request: Request) -> Response:
-    deployment = services_of(request).catalog.find(request.path_params["name"], request.path_params.get("version"))
-    with admitted(request, deployment) as model_request:
-        image = await _image(model_request)
+    version = request.path_params.get("version")
+    found = services_of(request).catalog.find(request.path_params["name"], version)
+    with admitted(request, found, version) as model_request:
+        image, deployment = await _image(model_request), model_request.deployment
         (prediction,) = await predict(model_request, [image], parameters_for(deployment, {}))
         return Response(to_json(_answer(deployment, prediction)), media_type="application/json")
 

@@ -37,6 +37,8 @@ def state_of(catalog: Catalog) -> State:
                 "task": deployment.manifest.task,
                 "digest": deployment.digest,
                 "aliases": catalog.aliases(deployment),
+                "shares": catalog.shares(deployment),
+                "shadows": catalog.shadows(deployment),
                 "default": catalog.is_default(deployment),
                 "ready": deployment.ready,
             }
@@ -64,11 +66,11 @@ async def load(request: Request, name: str, version: str, _query: Annotated[NoQu
     services = services_of(request)
     name = await _canonical_name(services, name)
     await asyncio.to_thread(_require_version, services, name, version)
-    return await _apply_change(
+    return await apply_change(
         services,
         name,
         lambda config: config.with_loaded(version),
-        lambda state: any(entry["version"] == version for entry in _entries(state, name)),
+        lambda state: any(entry["version"] == version for entry in entries_of(state, name)),
         f"Version {version} of model {name!r} is not served",
     )
 
@@ -84,11 +86,11 @@ async def unload(request: Request, name: str, version: str, _query: Annotated[No
     elif len(served) == 1:
         msg = f"Version {version} is the last of model {name!r}; load another before, or remove the model's folder."
         raise Conflict(msg)
-    return await _apply_change(
+    return await apply_change(
         services,
         name,
         lambda config: config.with_unloaded(version),
-        lambda state: all(entry["version"] != version for entry in _entries(state, name)),
+        lambda state: all(entry["version"] != version for entry in entries_of(state, name)),
         f"Version {version} of model {name!r} is still served",
     )
 
@@ -105,12 +107,12 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
     if query.version not in served:
         msg = f"version = {query.version!r}: allowed are the versions that are served: {', '.join(served)}."
         raise InvalidParameter(msg)
-    return await _apply_change(
+    return await apply_change(
         services,
         name,
         lambda config: config.with_alias(alias, query.version or ""),
         lambda state: any(
-            entry["version"] == query.version and alias in entry["aliases"] for entry in _entries(state, name)
+            entry["version"] == query.version and alias in entry["aliases"] for entry in entries_of(state, name)
         ),
         f"The alias {alias!r} of model {name!r} does not name version {query.version}",
     )
@@ -128,11 +130,11 @@ async def remove_alias(request: Request, name: str, alias: str, _query: Annotate
             raise ModelNotFound(msg)
         return config.without_alias(alias)
 
-    return await _apply_change(
+    return await apply_change(
         services,
         name,
         change,
-        lambda state: all(alias not in entry["aliases"] for entry in _entries(state, name)),
+        lambda state: all(alias not in entry["aliases"] for entry in entries_of(state, name)),
         f"Model {name!r} still has the alias {alias!r}",
     )
 
@@ -158,7 +160,7 @@ def _require_version(services: Services, name: str, version: str) -> None:
     raise ModelNotFound(msg)
 
 
-async def _apply_change(
+async def apply_change(
     services: Services,
     name: str,
     change: Callable[[ServingConfig], ServingConfig],
@@ -184,5 +186,6 @@ async def _states(services: Services, *, rescan: bool) -> list[State]:
     return [state_of(services.catalog)]
 
 
-def _entries(state: State, name: str) -> Iterator[dict[str, Any]]:
+def entries_of(state: State, name: str) -> Iterator[dict[str, Any]]:
+    """The versions of a model that a worker serves."""
     return (entry for entry in state["models"] if entry["name"] == name)

@@ -64,6 +64,8 @@ class LoadedVersion(Schema):
     task: Task
     digest: str = Field(description="SHA-256 of its manifest, which lists those of its files.")
     aliases: list[str]
+    shares: dict[str, float] = Field(description="Alias -> its share of the requests, where that is split.")
+    shadows: list[str] = Field(description="Aliases whose images it gets copies of.")
     default: bool = Field(description="Whether it answers where the client names no model.")
     ready: bool
 

@@ -52,6 +52,22 @@ class AliasQuery(Schema):
     version: str | None = Field(None, max_length=16, description="The version that it is to name.")
 
 
+class SplitQuery(Schema):
+    """Query parameters of the split of an alias."""
+
+    version: str = Field(max_length=16, description="The other version.")
+    share: Score = Field(description="Its share of the requests.")
+    by: Literal["client", "header", "request"] = Field("client", description="What decides who answers a request.")
+    header: str | None = Field(None, max_length=64, description="With by=header: its name.")
+
+
+class ShadowQuery(Schema):
+    """Query parameters of the shadow of an alias."""
+
+    version: str = Field(max_length=16, description="The version that computes copies.")
+    share: Score = Field(1.0, description="Of the images, those that are copied.")
+
+
 class ClassifyQuery(_Query):
     """Query parameters of /classify."""
 

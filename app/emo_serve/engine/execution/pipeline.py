@@ -78,7 +78,7 @@ class Pipeline:
         """The prediction, in pixels of the upright image; raises InvalidParameter."""
         computed = time.perf_counter()
         result = default_result = self._result(job.parameters, prepared, run)
-        default = _default_parameters(job.parameters)
+        default = default_parameters(job.parameters)
         if default != job.parameters:
             default_result = self._result(default, prepared, run)
         ended = time.perf_counter()
@@ -106,8 +106,8 @@ class Pipeline:
         return self._task.postprocess(run.outputs, prepared.geometry, parameters)
 
 
-def _default_parameters(parameters: Parameters) -> Parameters:
-    """Parameters for prediction statistics: without a client's choices, which say more about it than about the image.
+def default_parameters(parameters: Parameters) -> Parameters:
+    """Parameters for statistics and comparisons: without a client's choices, which say more about it than the image.
 
     Equal to ``parameters`` where these choose nothing; ``top_k`` does not change the best class.
     """

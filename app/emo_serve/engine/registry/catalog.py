@@ -55,6 +55,8 @@ class Catalog:
         self._reconciler = Reconciler(
             settings, metrics, self._pixel_threads, self._died, open_session, retry_sync, preflight
         )
+        self.routes = self._reconciler.traffic.routes
+        """Model and alias -> what becomes of the requests that name it."""
         self._state: Literal["loading", "started", "closed"] = "loading"
         self._alive = True
         self._tasks: list[asyncio.Task[None]] = []
@@ -120,6 +122,19 @@ class Catalog:
         """The aliases of this deployment."""
         named = self._reconciler.configs.aliases.get(deployment.manifest.name, {})
         return sorted(alias for alias, version in named.items() if version == deployment.manifest.version)
+
+    def shares(self, deployment: Deployment) -> dict[str, float]:
+        """Alias -> the share of its requests that this deployment gets, for aliases that are split."""
+        targets = self._reconciler.configs.targets.get(deployment.manifest.name, {}).items()
+        splits = {alias: target.split.shares for alias, target in targets if target.split is not None}
+        version = deployment.manifest.version
+        return {alias: shares[version] for alias, shares in sorted(splits.items()) if version in shares}
+
+    def shadows(self, deployment: Deployment) -> list[str]:
+        """The aliases whose shadow this deployment is."""
+        targets = self._reconciler.configs.targets.get(deployment.manifest.name, {}).items()
+        version = deployment.manifest.version
+        return sorted(alias for alias, target in targets if target.shadow and target.shadow.version == version)
 
     def is_default(self, deployment: Deployment) -> bool:
         """True if it answers requests for its task that name neither model nor version."""

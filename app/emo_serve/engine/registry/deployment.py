@@ -13,7 +13,7 @@ from emo_serve.engine.execution.instances import Instances
 from emo_serve.engine.execution.pipeline import Pipeline
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.prediction_stats import prediction_stats
-from emo_serve.engine.execution.session import OpenSession, Session, open_session
+from emo_serve.engine.execution.session import OpenSession, Run, Session, infer, open_session
 from emo_serve.engine.execution.tasks import task_for
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.load_thread import LoadThread
@@ -101,7 +101,7 @@ class Deployment:
         self._admission = Admission(self.manifest.name, settings.batching.max_queue_size, self._fair_queue)
         self._deadlines = Deadlines()
         self.retry_schedule = self._admission.retry_schedule
-        pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact))
+        self._pipeline = pipeline = Pipeline(self.manifest.preprocessing, self._limits, task_for(artefact))
         self._instances = Instances(self.manifest.name, session, count, on_death)
         batcher = Batcher(self._instances, settings.batching, costs, self._metrics)
         self._batched = BatchExecutor(pipeline, pixel_threads, batcher, self._admission)
@@ -171,7 +171,24 @@ class Deployment:
             raise
         found = prediction_stats(prediction.default_result)
         self._metrics.answered(prediction.timings.stages, found, self.labels)
+        if job.ticket.answered is not None:
+            job.ticket.answered(job, prediction)
         return prediction
+
+    @property
+    def under_way(self) -> int:
+        """Number of images that were accepted and are not answered yet."""
+        return self._admission.under_way
+
+    def compute(self, job: Job) -> Prediction:
+        """The prediction of one image, by the calling thread and past the queue; nothing is counted or learned.
+
+        Raises what the steps raise. It may be called after ``close``, too.
+        """
+        prepared = self._pipeline.prepare(job)
+        computed = infer(self._instances.session, [prepared.tensor])
+        run = Run(computed.outputs[0], 0.0, computed.started_at, computed.seconds)
+        return self._pipeline.finish(job, prepared, run)
 
     async def draw(self, upload: bytes, result: Result, media_type: PictureType, deadline: float | None) -> bytes:
         """The picture with what was found drawn on it, as ``image/png`` or ``image/jpeg``.

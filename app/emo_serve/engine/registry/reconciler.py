@@ -15,12 +15,14 @@ from pathlib import Path
 from emo_serve.defaults import DEFAULTS_FILE
 from emo_serve.engine.execution.pixel_threads import PixelThreads
 from emo_serve.engine.execution.session import OpenSession
-from emo_serve.engine.host import trim_heap
+from emo_serve.engine.host import trim_heap, usable_cores
 from emo_serve.engine.registry.default_models import DefaultModels
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.engine.registry.load_thread import LoadThread
 from emo_serve.engine.registry.preflight import Preflight, Unfit
 from emo_serve.engine.registry.serving_configs import ServingConfigs
+from emo_serve.engine.registry.shadow import SpareThread
+from emo_serve.engine.registry.traffic import Traffic
 from emo_serve.engine.repository.artefacts import (
     SERVING_CONFIG_FILE,
     Artefact,
@@ -75,12 +77,15 @@ class Reconciler:
         self._retry_sync = retry_sync
         self._preflight = preflight or Preflight(settings)
         self.configs = ServingConfigs()
+        self._spare_thread = SpareThread(self._has_room)
+        self.traffic = Traffic(metrics, self._spare_thread)
         self._fingerprints: dict[Path, Fingerprint] = {}  # of the served versions
         self._broken: dict[Path, tuple[Fingerprint, str]] = {}
         self._tunings: dict[str, Tuning] = {}  # name -> tuning of its last loaded version
         self._retiring: set[asyncio.Task[None]] = set()
         self._reconciling = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None  # the running reconciliation, for ``close`` to cancel
+        self._cores = settings.batching.instances or usable_cores()
         self._started = False
         self._closed = False
 
@@ -120,16 +125,27 @@ class Reconciler:
 
     async def _serve(self, seen: RepositoryState, failures: dict[Path, str], *, again: bool) -> None:
         self.configs.read(seen, failures, self.deployments)
-        self.configs.resolve(self.deployments)  # before a new version can answer instead of a pinned one
+        self._resolve()  # before a new version can answer instead of a pinned one
         wanted = [path for path in seen.versions if path.name not in self.configs.of(path.parent.name).unloaded]
         await self._load(await self._to_load(wanted, seen, failures, again=again), seen, failures)
-        for name, alias in self.configs.resolve(self.deployments):
-            path, version = self._root / name / SERVING_CONFIG_FILE, self.configs.of(name).aliases[alias]
-            failures[path] = f"{path}: the alias {alias!r} names version {version}, which is not served"
+        for name, fault in self._resolve():
+            path = self._root / name / SERVING_CONFIG_FILE
+            failures[path] = f"{path}: {fault}"
         self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
         self.defaults.update(seen.defaults, self.found, self.deployments, failures)
+
+    def _resolve(self) -> list[tuple[str, str]]:
+        """Let the aliases name what is configured, as far as it is served; as ``ServingConfigs.resolve``."""
+        unresolved = self.configs.resolve(self.deployments)
+        self.traffic.update(self.configs.targets, self.deployments)
+        return unresolved
+
+    def _has_room(self) -> bool:
+        """True if more than half of the cores of this process are idle, so that images may come."""
+        served = (deployment for versions in self.deployments.values() for deployment in versions.values())
+        return 2 * sum(deployment.under_way for deployment in served) < self._cores
 
     # ---- loading ---------------------------------------------------------------------------------------------------
 
@@ -238,8 +254,7 @@ class Reconciler:
     def _stays(self, name: str, version: str, seen: RepositoryState, failures: dict[Path, str]) -> bool:
         """True if an unwanted version has to stay; that is listed as a failure."""
         path = self._root / name / version
-        aliases = [alias for alias, named in self.configs.aliases.get(name, {}).items() if named == version]
-        if aliases:
+        if aliases := self.configs.users(name, version):
             failures.setdefault(path, f"{path}: is gone, and stays loaded because {aliases[0]!r} names it")
         elif len(self.deployments[name]) == 1 and name in seen.names:
             failures.setdefault(path, f"{path}: is gone or unloaded, and stays loaded as the last of its model")
@@ -260,6 +275,7 @@ class Reconciler:
     async def close(self) -> None:
         """Drain and end all deployments at the same time; loading is given up."""
         self._closed = True
+        self._spare_thread.close()
         self._preflight.close()
         self._load_thread.close()
         if self._work is not None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emo_serve.engine.registry.deployment import Deployment
+from emo_serve.engine.registry.traffic import Target
 from emo_serve.engine.repository.artefacts import SERVING_CONFIG_FILE, RepositoryState
 from emo_serve.engine.repository.serving_config import ServingConfig, parse_serving_config
 from emo_serve.errors import StartupError
@@ -16,8 +17,10 @@ class ServingConfigs:
     """The last readable config of each model, and its aliases; used on one event loop."""
 
     def __init__(self) -> None:
+        self.targets: dict[str, dict[str, Target]] = {}
+        """Name -> alias -> what it names: as configured if all of that is served, else as before."""
         self.aliases: dict[str, dict[str, str]] = {}
-        """Name -> alias -> version: the configured one if it is served, else the one before."""
+        """Name -> alias -> version of its target."""
         self._configs: dict[str, ServingConfig] = {}
 
     def of(self, name: str) -> ServingConfig:
@@ -42,16 +45,27 @@ class ServingConfigs:
                 configs[name] = ServingConfig.model_construct(aliases={}, unloaded=versions)
         self._configs = configs
 
+    def users(self, name: str, version: str) -> list[str]:
+        """The aliases that need this version: that name it, are split with it or have it as a shadow."""
+        return [alias for alias, target in self.targets.get(name, {}).items() if version in target.versions]
+
     def resolve(self, deployments: Deployments) -> list[tuple[str, str]]:
-        """Point aliases at the configured versions that are served; returns the (name, alias) that cannot be."""
+        """Point aliases at what is configured and served; returns the names, and what is wrong, where that cannot be.
+
+        There everything about the alias stays as it was; where it was nothing, the configured version answers alone.
+        """
         unresolved = []
-        aliases: dict[str, dict[str, str]] = {}
+        targets: dict[str, dict[str, Target]] = {}
         for name, config in self._configs.items():
-            served, before = deployments.get(name, {}), self.aliases.get(name, {})
+            served, before = deployments.get(name, {}), self.targets.get(name, {})
             for alias, version in config.aliases.items():
-                if version not in served:
-                    unresolved.append((name, alias))
-                now = version if version in served else before.get(alias, version)
-                aliases.setdefault(name, {})[alias] = now
-        self.aliases = aliases
+                target = Target(version, config.splits.get(alias), config.shadows.get(alias))
+                if (fault := target.fault(alias, served)) is not None:
+                    unresolved.append((name, fault))
+                    target = before.get(alias, Target(version))
+                targets.setdefault(name, {})[alias] = target
+        self.targets = targets
+        self.aliases = {
+            name: {alias: target.version for alias, target in named.items()} for name, named in targets.items()
+        }
         return unresolved

@@ -40,6 +40,11 @@ class Admission:
         self._empty = asyncio.Event()
         self._empty.set()
 
+    @property
+    def under_way(self) -> int:
+        """Number of images that were accepted and are not answered yet."""
+        return self._count
+
     def enter(self, client: str, request: str, deadline: float) -> Ticket:
         """Admit a request, until ``Ticket.leave`` is called; raises ShuttingDown, QueueFull or Overloaded."""
         now = self._loop.time()

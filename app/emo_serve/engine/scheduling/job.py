@@ -25,6 +25,8 @@ class Ticket:
     """Wait that its refusal names; one for all of its images."""
     leave: Callable[[], None] = field(default=lambda: None, compare=False)
     """To be called when the request needs the model no longer."""
+    answered: Callable[["Job", Prediction], None] | None = field(default=None, compare=False)
+    """Called with each of its images that was answered; None where nobody wants to know."""
 
 
 class Priority(NamedTuple):
