@@ -100,7 +100,7 @@ class Server:
             env={
                 **os.environ,
                 **recipe.environment,
-                "PYTHONPATH": str(ROOT) if name == OURS else f"{PEERS}:{ROOT}",
+                "PYTHONPATH": str(ROOT) if name == OURS else f"{PEERS}:{ROOT / 'app'}",
                 "PORT": str(port),
                 "BENCH_MODEL": str(graph),
                 "BENCH_PIXELS": "served" if served_graph else "plain",
@@ -121,6 +121,7 @@ class Server:
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)
+        self.stop()
         msg = f"{self.name} does not start"
         raise RuntimeError(msg)
 

@@ -1,11 +1,11 @@
 """What is served, where, and in which way a server starts, computes and stops: plain settings of ``Settings``."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emo_serve.setting_types import MetricNames, ProtocolNames
+from emo_serve.setting_types import MetricNames, ProtocolName, ProtocolNames
 
 TuneGoal = Literal["throughput", "latency"]
 
@@ -96,8 +96,8 @@ class ServingSettings(BaseModel):
     )
     protocols: ProtocolNames | None = Field(
         default=None,
-        description="Protocols of other servers that are spoken beside the own one, separated by commas: v2, "
-        "huggingface, deepstack, torchserve, roboflow, sagemaker, vertex, tfserving. Empty: none. Unset: all.",
+        description="Protocols of other servers that are spoken beside the own one, separated by commas: "
+        f"{', '.join(get_args(ProtocolName))}. Empty: none. Unset: all.",
     )
     metric_names: MetricNames | None = Field(
         default=None,
