@@ -37,7 +37,7 @@ RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import emo_serve.
 
 # ---- the image --------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=1.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="emo-serve" \
       org.opencontainers.image.description="An HTTP server for image classifiers and object detectors of the EMO family" \

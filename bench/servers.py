@@ -19,6 +19,7 @@ from tests.load.generator import request_bytes
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
 ENVIRONMENTS = ROOT / ".bench"  # one virtual environment a peer
+PEER_PATH = f"{PEERS}:{ROOT / 'app'}"  # what peers find beside their packages: our pixels, where they are given them
 OURS = "emo-serve"
 _MARK = "BENCH_SERVER"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -100,7 +101,7 @@ class Server:
             env={
                 **os.environ,
                 **recipe.environment,
-                "PYTHONPATH": str(ROOT) if name == OURS else f"{PEERS}:{ROOT}",
+                "PYTHONPATH": str(ROOT) if name == OURS else PEER_PATH,
                 "PORT": str(port),
                 "BENCH_MODEL": str(graph),
                 "BENCH_PIXELS": "served" if served_graph else "plain",
@@ -121,6 +122,7 @@ class Server:
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)
+        self.stop()
         msg = f"{self.name} does not start"
         raise RuntimeError(msg)
 

@@ -1,7 +1,7 @@
 # For hosts with an NVIDIA GPU: the same server with ONNX Runtime's build for CUDA. From the repository root:
 #
-#   docker build -f docker/cuda.Dockerfile -t emo-serve:0.1.0-cuda .
-#   docker run --gpus all -p 127.0.0.1:8000:8000 emo-serve:0.1.0-cuda
+#   docker build -f docker/cuda.Dockerfile -t emo-serve:1.0.0-cuda .
+#   docker run --gpus all -p 127.0.0.1:8000:8000 emo-serve:1.0.0-cuda
 #
 # CUDA itself comes with NVIDIA's packages for Python; the host has the driver and NVIDIA's container toolkit. Where the
 # GPU cannot be had the container ends and says why. It has not been run on a GPU.
@@ -31,7 +31,7 @@ RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import emo_serve.
 
 # ---- the image -------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=1.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="emo-serve" \
       org.opencontainers.image.description="An HTTP server for image classifiers and object detectors of the EMO family, on CUDA" \

@@ -1,6 +1,7 @@
 """The repository as a whole: documentation, lock files, containers."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -148,7 +149,10 @@ def test_the_licence_is_apache_2_0() -> None:
 
 def test_one_version_is_named_everywhere() -> None:
     version = project()["version"]
-    assert f"## [{version}]" in read("CHANGELOG.md")
+    assert re.findall(r"^## \[(\d[^]]*)\]", read("CHANGELOG.md"), flags=re.MULTILINE)[0] == version
+    assert tomllib.loads(read("client/pyproject.toml"))["project"]["version"] == version
+    package, lock = (json.loads(read(f"client/typescript/{name}.json")) for name in ("package", "package-lock"))
+    assert (package["version"], lock["version"], lock["packages"][""]["version"]) == (version, version, version)
     for dockerfile in ("Dockerfile", "docker/cuda.Dockerfile"):
         assert f"ARG VERSION={version}\n" in read(dockerfile)
     image = yaml.safe_load(read("docker-compose.yml"))["services"]["app"]["image"]
@@ -157,6 +161,13 @@ def test_one_version_is_named_everywhere() -> None:
     assert image == {"name": "emo-serve", "newTag": version}
     chart = yaml.safe_load(read("deploy/helm/emo-serve/Chart.yaml"))
     assert (chart["version"], chart["appVersion"]) == (version, version)
+    tags = {
+        (path.relative_to(ROOT).as_posix(), tag.decode())
+        for path in tracked_files()
+        for tag in re.findall(rb"\bemo-serve:(\d+\.\d+\.\d+)", path.read_bytes())
+    }
+    assert {"README.md", "docs/deployment.md", "deploy/cloudrun/service.yaml"} <= {path for path, _ in tags}
+    assert {tag for _, tag in tags} == {version}, tags
 
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:

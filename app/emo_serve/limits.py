@@ -1,6 +1,12 @@
-"""Limits on what a client may send and hold, checked before a request is parsed; a group of the settings."""
+"""How much a client may send and hold: on the wire, before a request is parsed, and in a request."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from emo_serve.environment import PREFIX
+
+MIB = 1024 * 1024
 
 
 class HttpLimits(BaseModel):
@@ -47,3 +53,57 @@ class HttpLimits(BaseModel):
         "more is answered with 503 and closed. EMO_TRUSTED_PROXIES may have any number. Unset: half of "
         "max_connections, or any number where EMO_CLIENT_HEADER is set, because they all come from the proxy then.",
     )
+
+
+class RequestLimits(BaseModel):
+    """Limits of images, bodies and time: plain settings of ``Settings``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_image_bytes: int = Field(
+        default=20 * MIB, ge=1, description="Most bytes of one encoded image, at least 1; more is answered with 413."
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        description="Most pixels (width x height) of one image, at least 1; more is answered with 413, judged by the "
+        "header, before decoding. While it is decoded, a JPEG takes about 4 to 10 bytes of memory a pixel in a decode "
+        "thread, less at a fraction of its size; other formats up to 16.",
+    )
+    max_image_scans: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Most decoding work of one image, 1 to 1000: passes over max_image_pixels pixels; a smaller "
+        "progressive JPEG may make more. More is answered with 413.",
+    )
+    max_images_per_request: int = Field(
+        default=32, ge=1, le=1000, description="Most images in one multipart or JSON request, 1 to 1000."
+    )
+    max_request_bytes: int = Field(
+        default=64 * MIB, ge=1, description="Most bytes of a whole request body, at least 1; more is answered with 413."
+    )
+    max_inflight_bytes: int = Field(
+        default=512 * MIB,
+        ge=1,
+        description="Most bytes of all request bodies that are being read or answered, at least max_request_bytes; a "
+        "body that does not fit any more is refused at once with 503. Base64 and multipart take up to three times "
+        "their bytes of memory for a moment.",
+    )
+    request_timeout_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds until an unanswered request gets 504, above 0, up to 3600; the most that a client's "
+        "X-Request-Timeout-Ms can ask for.",
+    )
+
+    @model_validator(mode="after")
+    def _any_body_can_fit(self) -> Self:
+        if self.max_inflight_bytes < self.max_request_bytes:
+            msg = (
+                f"{PREFIX}MAX_INFLIGHT_BYTES ({self.max_inflight_bytes}) must be at least "
+                f"{PREFIX}MAX_REQUEST_BYTES ({self.max_request_bytes})"
+            )
+            raise ValueError(msg)
+        return self

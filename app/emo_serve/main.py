@@ -156,6 +156,7 @@ def create_app(
         cors,
         adapters.error_response,
         start_trace,
+        probes=adapters.open_paths,
     )
     return app
 
@@ -202,6 +203,7 @@ def create_grpc_app(services: Services) -> FastAPI:
         services.settings.max_request_bytes,
         error_response=answer_error,
         start_trace=services.start_trace,
+        probes=adapter.open_paths,
     )
     return app
 

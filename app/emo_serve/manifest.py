@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -32,6 +32,7 @@ LABELS_FILE = "labels.txt"
 MAX_MANIFEST_BYTES = 512 * 1024
 """They usually have 4 to 6 kB; a golden picture of 300 kB fits, too. Parsing the worst one takes 170 MB."""
 Task = Literal["classify", "detect", "segment"]
+TASKS: tuple[Task, ...] = get_args(Task)
 MAX_SEGMENT_CLASSES = 256
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

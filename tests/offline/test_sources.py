@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emo_serve.offline.sources import find_sources
+from emo_serve.offline.sources import find_sources, with_frames
 from emo_serve.offline.video import frames
 
 
@@ -78,7 +78,7 @@ def test_a_video_gives_its_frames_one_after_another(tmp_path: Path, monkeypatch:
     fake_ffmpeg(tmp_path, f'cat "{tmp_path}/0.bmp" "{tmp_path}/1.bmp"')
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     touch(tmp_path, "clip.mp4")
-    found = list(find_sources([str(tmp_path / "clip.mp4")]))
+    found = list(with_frames(find_sources([str(tmp_path / "clip.mp4")])))
     assert [(source.name, source.stem) for source in found] == [
         (f"{tmp_path / 'clip.mp4'}#{number}", f"clip-{number}") for number in range(2)
     ]

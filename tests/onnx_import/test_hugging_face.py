@@ -1,92 +1,29 @@
-"""``emo-serve add --from-hf``: folders as optimum exports them, and repositories of a stand-in for the Hub."""
+"""``emo-serve add --from-hf`` of a folder: its configuration is followed, or refused by the name of a field."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
-from PIL import Image
 
 from emo_serve.__main__ import main
-from emo_serve.engine.execution.pipeline import prepare
-from emo_serve.engine.execution.session import OrtSession
-from emo_serve.manifest import Manifest
-from emo_serve.onnx_import.artefact import LIMITS
-from emo_serve.settings import SessionOptions
-from tests.onnx_import.hub import Hub, serving
+from tests.onnx_import.hf_folders import (
+    BICUBIC,
+    CLASSES,
+    CONFIG,
+    HALF,
+    LABELS,
+    SQUARE,
+    VIT,
+    Processor,
+    add,
+    answers,
+    scores_by_hand,
+    write_folder,
+)
 from tests.onnx_import.networks import ANCHORS, SIDE, _cells, _centred, cell_boxes, write_network
-from tests.support import encode_image
-
-Processor = dict[str, Any]
-PARTS = 4
-"""Sides of the grid of mean colours that the toy network gives as its logits."""
-CLASSES = 3 * PARTS * PARTS
-LABELS = {str(number): f"part {number}" for number in range(CLASSES)}
-CONFIG: Processor = {"architectures": ["ViTForImageClassification"], "model_type": "vit", "id2label": LABELS}
-HALF: Processor = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-VIT: Processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": SIDE, "width": SIDE}, **HALF}
-PICTURE = np.random.default_rng(0).integers(0, 256, (45, 60, 3), np.uint8)
-
-
-def write_parts(path: Path, side: int | str = SIDE) -> None:
-    """A classifier whose logits are the means of the cells of a grid: what was cut out, and how, shows in them."""
-    cell = SIDE // PARTS
-    nodes = [
-        helper.make_node("AveragePool", ["x"], ["means"], kernel_shape=[cell] * 2, strides=[cell] * 2),
-        helper.make_node("Flatten", ["means"], ["logits"]),
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_network(path, nodes, {}, ["n", 3, side, side], {"logits": ["n", CLASSES]})
-
-
-def write_folder(folder: Path, config: Processor = CONFIG, processor: Processor = VIT) -> Path:
-    write_parts(folder / "onnx" / "model.onnx")
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
-
-
-def add(source: Path | str, models: Path, *options: str) -> int:
-    models.mkdir(exist_ok=True)
-    return main(["add", "--from-hf", str(source), "--name", "theirs", "--models", str(models), *options])
-
-
-def answers(models: Path, picture: NDArray[np.uint8] = PICTURE) -> dict[str, NDArray[np.float32]]:
-    """What was added says about the picture, by the server's own steps."""
-    folder = models / "theirs" / "1"
-    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
-    tensor = prepare(encode_image(picture), LIMITS, manifest.preprocessing).tensor
-    outputs = OrtSession(folder / "model.onnx", manifest, SessionOptions()).run(tensor[None])
-    return {name: values[0] for name, values in outputs.items()}
-
-
-def scores_by_hand(
-    resized: tuple[int, int],
-    crop: tuple[int, int] = (0, 0),
-    mean: float = 0.5,
-    std: float = 0.5,
-    factor: float = 1 / 255,
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
-    *,
-    is_bgr: bool = False,
-) -> NDArray[np.float64]:
-    """What transformers' steps and the toy network give: resize, cut out, rescale, normalise."""
-    pixels = np.asarray(Image.fromarray(PICTURE).resize(resized, resample), np.float64)
-    left, top = crop
-    values = (pixels[top : top + SIDE, left : left + SIDE, :: -1 if is_bgr else 1] * factor - mean) / std
-    cells = values.reshape(PARTS, SIDE // PARTS, PARTS, SIDE // PARTS, 3).mean((1, 3))
-    logits = cells.transpose(2, 0, 1).ravel()
-    powers = np.exp(logits - logits.max())
-    return np.asarray(powers / powers.sum())
-
-
-SQUARE = (SIDE, SIDE)
-BICUBIC = Image.Resampling.BICUBIC
 
 
 @pytest.mark.parametrize(
@@ -264,59 +201,3 @@ def test_of_several_networks_one_is_chosen(tmp_path: Path, capsys: pytest.Captur
 def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["add", "--name", "theirs", *arguments])
-
-
-# ---- the Hub -------------------------------------------------------------------------------------------------------
-
-
-def test_a_repository_is_fetched_without_what_is_not_needed(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "theirs")
-    (folder / "model.safetensors").write_bytes(b"weights of no use here")
-    (folder / "onnx" / "model_int8.onnx").write_bytes(b"")
-    with serving("someone/toy", folder, tmp_path / "cache") as hub:
-        added = hub.add("someone/toy@main", tmp_path / "models")
-        assert added.returncode == 0, added.stderr
-        assert hub.fetched == {"config.json", "preprocessor_config.json", "onnx/model.onnx"}
-        refused = hub.add("someone/nothing", tmp_path / "models")
-    assert refused.returncode == 1
-    assert "someone/nothing: cannot be fetched" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    np.testing.assert_allclose(answers(tmp_path / "models")["scores"], scores_by_hand(SQUARE), rtol=2e-3)
-
-
-def test_weights_beside_the_network_come_along(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "theirs")
-    model = onnx.load(folder / "onnx" / "model.onnx")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 400), np.float32), "unused"))
-    model.graph.node[1].output[0] = "flat"
-    model.graph.node.extend(
-        [
-            helper.make_node("ReduceMean", ["unused"], ["nothing"], axes=[1], keepdims=1),
-            helper.make_node("Add", ["flat", "nothing"], ["logits"]),
-        ]
-    )
-    onnx.save(model, folder / "onnx" / "model.onnx", save_as_external_data=True, location="model.onnx_data")
-    with serving("someone/toy", folder, tmp_path / "cache") as hub:
-        added = hub.add("someone/toy", tmp_path / "models")
-    assert added.returncode == 0, added.stderr
-    assert "onnx/model.onnx_data" in hub.fetched
-    np.testing.assert_allclose(answers(tmp_path / "models")["scores"], scores_by_hand(SQUARE), rtol=2e-3)
-
-
-def test_a_hub_that_is_not_there_is_an_error_with_its_reason(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    refused = Hub("http://127.0.0.1:9", tmp_path / "cache").add("someone/toy", tmp_path / "models")
-    assert refused.returncode == 1
-    assert "someone/toy: cannot be fetched" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert add("no folder", tmp_path / "models") == 1
-    assert "is no folder, and no repository" in capsys.readouterr().err
-
-
-def test_without_the_extra_a_repository_needs_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert add("someone/toy", tmp_path / "models") == 1
-    assert "emo-serve[hf]" in capsys.readouterr().err

@@ -1,11 +1,12 @@
 """Calls of gRPC, as a client makes them that knows the messages."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc.aio
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from emo_serve.api.http.services import Services
@@ -39,6 +40,13 @@ async def call(
     """The bytes of the answer; raises grpc.aio.AioRpcError."""
     answer: bytes = await channel.unary_unary(f"/{SERVICE}/{method}")(body, timeout=seconds, metadata=metadata)
     return answer
+
+
+async def refused(answer: Awaitable[Any]) -> grpc.aio.AioRpcError:
+    """The error of a call that has to have one."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answer
+    return caught.value
 
 
 async def ask(channel: Channel, method: str, metadata: Metadata = (), **fields: Any) -> Message:  # noqa: ANN401  any field

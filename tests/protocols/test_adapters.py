@@ -58,6 +58,17 @@ async def test_every_route_of_every_protocol_needs_a_key_but_probes(keyed: httpx
             assert (answer.status_code == 401) == (not is_open), (method, route.path, answer.status_code)
 
 
+async def test_probes_are_logged_for_debugging_only(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    probes = {"/livez", "/readyz", *Adapters(protocol_adapters({}).values()).open_paths}
+    with caplog.at_level("INFO"):
+        for path in sorted({*probes, "/v2"}):
+            await client.get(path)
+    logged = [record.__dict__["path"] for record in caplog.records if record.name == "emo_serve.access"]
+    assert logged == ["/v2"]
+
+
 async def test_no_adapter_is_asked_on_the_way_of_an_own_request(client: httpx.AsyncClient) -> None:
     with counting() as entries:
         entries.counts = True

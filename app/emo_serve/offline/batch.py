@@ -46,7 +46,7 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
         return EXIT_USAGE
     writer_for(options.format, artefact.manifest.task, artefact.labels)  # says now what does not fit
     try:
-        sources = list(find_sources(options.inputs, videos=False))
+        sources = list(find_sources(options.inputs))
     except ValueError as error:  # of a list
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_STARTUP

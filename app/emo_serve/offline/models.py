@@ -9,12 +9,11 @@ from pathlib import Path
 
 from emo_serve.engine.repository.artefacts import Artefact, scan
 from emo_serve.errors import StartupError
-from emo_serve.manifest import Task
+from emo_serve.manifest import TASKS, Task
 from emo_serve.offline.predictor import find_artefact, find_folder
 from emo_serve.process.exit_codes import EXIT_OK, EXIT_STARTUP
 from emo_serve.settings import Settings
 
-_TASKS: tuple[Task, ...] = ("classify", "detect", "segment")
 _SHOWN_LABELS = 12
 
 
@@ -26,7 +25,7 @@ def list_models(options: argparse.Namespace, settings: Settings) -> int:
         sys.stdout.write(text + "\n")
         return EXIT_OK
     found = scan(settings.models, settings.require_signature)
-    defaults = {_default(settings, task) for task in _TASKS}
+    defaults = {_default(settings, task) for task in TASKS}
     if options.json:
         entries = [_entry(artefact, defaults) for artefact in found.artefacts]
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from emo_serve.errors import InvalidParameter, ServiceError, StartupError
 from emo_serve.offline.drawing import Drawings, refuse_folder_of_inputs
 from emo_serve.offline.parameters import given_parameters, parameters_of
 from emo_serve.offline.predictor import find_artefact, load_predictor
-from emo_serve.offline.sources import Source, as_text, ask_about, find_sources
+from emo_serve.offline.sources import Source, as_text, ask_about, find_sources, with_frames
 from emo_serve.offline.table import lines_of
 from emo_serve.prefetch import prefetch
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
@@ -41,13 +41,13 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
     """
     with ExitStack() as stack:
         try:
-            found = find_sources(options.inputs, left_out=options.save)
+            found: Iterable[Source] = find_sources(options.inputs, left_out=options.save)
             if options.save:
-                paths = find_sources(options.inputs, videos=False, left_out=options.save)
-                refuse_folder_of_inputs(options.save, paths)
+                found = list(found)  # all of them are looked at before the first is drawn
+                refuse_folder_of_inputs(options.save, found)
             ask, most = _from_model(options, settings) if options.url is None else _from_server(options, stack)
             drawings = Drawings(options.save, image_limits(settings)) if options.save else None
-            sources = ((source, drawings.stem_for(source) if drawings else None) for source in found)
+            sources = ((source, drawings.stem_for(source) if drawings else None) for source in with_frames(found))
             rows = prefetch(partial(_row, ask, most, drawings), sources, usable_cores())
             failed = _show(rows, as_json=options.json)
         except InvalidParameter as error:

@@ -29,6 +29,8 @@ class Source:
     data: bytes | None = None
     stem: str = "stdin"
     """Of files that are written about it."""
+    is_video: bool = False
+    """True if ``with_frames`` puts its frames in its place."""
     fault: OSError | None = None
     """Why there are no bytes, of a folder that cannot be looked into."""
 
@@ -64,17 +66,27 @@ def ask_about(source: Source, most: int, ask: Callable[[bytes], dict[str, Any]])
         return {}, f"cannot be read: {error.strerror or error}"
 
 
-def find_sources(arguments: Sequence[str], *, videos: bool = True, left_out: Path | None = None) -> Iterator[Source]:
-    """The pictures of files, whole folders, quoted patterns, ``.txt`` lists, ``-`` and, frame by frame, videos.
+def find_sources(arguments: Sequence[str], *, left_out: Path | None = None) -> Iterator[Source]:
+    """The pictures of files, whole folders, quoted patterns, ``.txt`` lists and ``-``, and the videos that are named.
 
     Folders are sorted, hidden files and the folder ``left_out`` left out, and other files in them passed over. A list
     has a path a line, relative to its own folder. Raises FileNotFoundError at once, which names the argument, for what
-    is not there or holds no picture, and OSError or ValueError for lists and videos that cannot be read.
+    is not there or holds no picture, and OSError or ValueError for lists that cannot be read.
     """
-    return chain.from_iterable([_sources(argument, videos, left_out) for argument in arguments])
+    return chain.from_iterable([_sources(argument, left_out) for argument in arguments])
 
 
-def _sources(argument: str, videos: bool, left_out: Path | None) -> Iterable[Source]:  # noqa: FBT001  # as given
+def with_frames(sources: Iterable[Source]) -> Iterator[Source]:
+    """The pictures, and each frame of the videos; raises OSError or ValueError for a video that cannot be read."""
+    for source in sources:
+        if source.path is not None and source.is_video:
+            for number, frame in enumerate(frames(source.path)):
+                yield Source(f"{source.name}#{number}", data=frame, stem=f"{source.stem}-{number}")
+        else:
+            yield source
+
+
+def _sources(argument: str, left_out: Path | None) -> Iterable[Source]:
     path = Path(argument)
     if argument == STANDARD_INPUT:
         return [Source(argument)]
@@ -83,7 +95,7 @@ def _sources(argument: str, videos: bool, left_out: Path | None) -> Iterable[Sou
     if path.suffix.lower() == ".txt" and path.is_file():
         return _at_least_one(argument, _listed(path))
     if argument and path.exists():
-        return _file(path, videos=videos)
+        return [Source(as_text(path), path, stem=path.stem, is_video=path.suffix.lower() in VIDEOS)]
     if found := sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207  # absolute patterns too
         return _at_least_one(argument, (Source.of(Path(name)) for name in found if Path(name).is_file()))
     msg = f"{argument or repr(argument)}: there is no such file or folder, and no file matches it"
@@ -120,11 +132,3 @@ def _listed(path: Path) -> Iterator[Source]:
     for line in lines:
         if line.strip():
             yield Source.of(path.parent / line.strip(), line.strip())
-
-
-def _file(path: Path, *, videos: bool) -> Iterator[Source]:
-    if videos and path.suffix.lower() in VIDEOS:
-        for number, frame in enumerate(frames(path)):
-            yield Source(f"{as_text(path)}#{number}", data=frame, stem=f"{path.stem}-{number}")
-    else:
-        yield Source.of(path)

@@ -18,19 +18,7 @@ from emo_serve.api.wire.problems import ErrorResponse, problem_response
 from emo_serve.logs import request_id, trace_id
 from emo_serve.metrics.definitions import OTHER, Metrics
 
-_QUIET = frozenset(  # polled often
-    {
-        "/livez",
-        "/readyz",
-        "/metrics",
-        "/ping",
-        "/v2/health/live",
-        "/v2/health/ready",
-        "/grpc.health.v1.Health/Check",
-        "/inference.GRPCInferenceService/ServerLive",
-        "/inference.GRPCInferenceService/ServerReady",
-    }
-)
+_POLLED = frozenset({"/livez", "/readyz", "/metrics"})
 _CLIENT_CLOSED = 499  # nothing was sent; the number that reverse proxies log
 
 access_log = logging.getLogger("emo_serve.access")
@@ -42,7 +30,7 @@ _RECORD = MappingProxyType(
 class RequestMiddleware:
     """Guarantees a response, a log line and a metric for every request, whatever happens inside."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what differs between the three applications
         self,
         app: ASGIApp,
         metrics: Metrics,
@@ -52,11 +40,15 @@ class RequestMiddleware:
         wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
         error_response: ErrorResponse = problem_response,
         start_trace: StartTrace | None = None,
+        *,
+        probes: frozenset[str] = frozenset(),
     ) -> None:
         """``max_bytes`` and ``drain`` are passed to ``Exchange``; ``wrap`` wraps everything that sends a response.
 
-        ``error_response`` answers what is raised inside. ``start_trace`` traces what is not polled.
+        ``error_response`` answers what is raised inside. ``start_trace`` traces what is not polled; ``probes`` are
+        the paths that are polled beside the own ones.
         """
+        self._polled = _POLLED | probes
         self._start_trace = start_trace
         self._error_response = error_response
         self._app = wrap(app)
@@ -74,7 +66,7 @@ class RequestMiddleware:
         scope.setdefault("state", {})["exchange"] = exchange
         self._paths.resolve(scope, exchange.headers)
         token = request_id.set(exchange.request_id)
-        if self._start_trace is not None and scope["path"] not in _QUIET:
+        if self._start_trace is not None and scope["path"] not in self._polled:
             exchange.trace = self._start_trace(scope, exchange)
             trace_id.set(exchange.trace.trace_id)
         try:
@@ -90,7 +82,7 @@ class RequestMiddleware:
             seconds = time.perf_counter() - exchange.began
             route = route_of(scope)
             self._metrics.answered(scope["method"], route, exchange.status, seconds)
-            _log(scope, exchange, seconds)
+            _log(scope, exchange, seconds, logging.DEBUG if scope["path"] in self._polled else logging.INFO)
             if exchange.trace is not None:
                 exchange.trace.end(exchange, route, seconds)
                 trace_id.set(None)
@@ -111,8 +103,7 @@ def route_of(scope: Scope) -> str:
     return scope["path"] if known else OTHER
 
 
-def _log(scope: Scope, exchange: Exchange, seconds: float) -> None:
-    level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+def _log(scope: Scope, exchange: Exchange, seconds: float, level: int) -> None:
     if not access_log.isEnabledFor(level):
         return
     record = logging.LogRecord.__new__(logging.LogRecord)  # its constructor costs as much as writing the line

@@ -34,7 +34,7 @@ from emo_serve.engine.scheduling.retry_sync import RetrySync
 from emo_serve.engine.tuning.runner import START_SECONDS, Tuner
 from emo_serve.engine.tuning.search import Tuning
 from emo_serve.errors import StartupError
-from emo_serve.manifest import MANIFEST_FILE, Manifest, Task, read_manifest
+from emo_serve.manifest import MANIFEST_FILE, TASKS, Manifest, Task, read_manifest
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import Settings
 
@@ -58,11 +58,7 @@ class Reconciler:
     ) -> None:
         """Serve nothing yet; versions are tried by ``preflight``, which this object closes."""
         self.deployments: dict[str, dict[str, Deployment]] = {}  # name -> version -> deployment
-        self.found: dict[Task, set[str]] = {
-            "classify": set(),
-            "detect": set(),
-            "segment": set(),
-        }  # names by task, working or not
+        self.found: dict[Task, set[str]] = {task: set() for task in TASKS}  # names by task, working or not
         self.defaults = DefaultModels(settings.models)
         self.failures: dict[str, str] = {}  # path inside the repository -> reason
         self.missing: set[str] = set()  # names that failed at start and have not been served yet
