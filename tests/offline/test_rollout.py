@@ -16,7 +16,7 @@ from tests.support import encode_image, plain, write_classifier
 
 NAME = "toy-classifier"
 TOKEN = "a token for tests"  # noqa: S105  # as it says
-RED = encode_image(plain("red"))
+QUESTION = Post("/classify", encode_image(plain("red")), "image/png")
 
 
 @pytest.fixture
@@ -77,8 +77,7 @@ def assert_rolled_out_under_load(
 
     with contextlib.ExitStack() as load:
         for server in replicas:
-            post = Post("/classify", RED, "image/png")
-            load.enter_context(Clients(server.url, 2, lambda _n, p=post: p, lambda _n, _p, answer: note(answer.status)))
+            load.enter_context(Clients(server.url, 2, lambda _: QUESTION, lambda _n, _p, answer: note(answer.status)))
         assert roll_out(replicas, token_file) == 0
     first, second, proof = capsys.readouterr().out.splitlines()
     assert "toy-classifier 2 is served by 1 worker, sha256:" in first
