@@ -116,7 +116,7 @@ class Tracing:
         thread.start()
         await asyncio.to_thread(thread.join, _FLUSH_SECONDS)
         if thread.is_alive():
-            self._exporter.shutdown()  # else it would try for as long as one that is not there may take
+            await asyncio.to_thread(self._exporter.shutdown)  # else it would go on to try
             await asyncio.to_thread(thread.join, _END_SECONDS)
 
 
