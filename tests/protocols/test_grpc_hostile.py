@@ -6,6 +6,8 @@ import resource
 import struct
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,7 +16,17 @@ import pytest
 
 from emo_serve.api.http.services import Services
 from emo_serve.api.protocols.grpc_messages import MOST_FIELDS, size_of
-from tests.protocols.grpc_calls import SERVICE, Channel, call, encoded, grpc_channel, infer, is_serving, of_pixels
+from tests.protocols.grpc_calls import (
+    SERVICE,
+    Channel,
+    StreamResponse,
+    call,
+    encoded,
+    grpc_channel,
+    infer,
+    is_serving,
+    of_pixels,
+)
 from tests.protocols.pictures import RED, pixels
 from tests.protocols.test_fuzz import mutated
 from tests.serving import free_port, in_process, settings_for
@@ -184,3 +196,46 @@ async def test_a_call_without_a_message_and_one_with_two_are_no_fault_of_the_ser
         await stream(messages(0), timeout=20)
     assert caught.value.code() == Code.INVALID_ARGUMENT
     await stream(messages(2), timeout=20)  # the first counts
+
+
+@asynccontextmanager
+async def silent_calls(channel: Channel, count: int) -> AsyncIterator[list[Any]]:
+    """Calls without a message yet: half of them streams, which have had an answer, half of them of one message."""
+
+    async def none() -> AsyncIterator[bytes]:
+        await asyncio.sleep(600)
+        yield b""
+
+    calls = []
+    for position in range(count):
+        if position % 2:
+            calls.append(channel.stream_unary(f"/{SERVICE}/ModelInfer")(none(), timeout=600))
+            continue
+        stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")()
+        await stream.write(encoded(RED).SerializeToString())
+        await stream.read()
+        calls.append(stream)
+    await asyncio.sleep(0.5)
+    try:
+        yield calls
+    finally:
+        for silent in calls:
+            silent.cancel()
+
+
+async def test_calls_that_stay_silent_keep_nobody_from_asking(channel: Channel) -> None:
+    async with silent_calls(channel, 8) as calls:  # four times as many as have room
+        answers = await asyncio.gather(*(infer(channel, encoded(RED)) for _ in range(4)))
+        assert len(answers) == 4
+        assert await is_serving(channel)
+        ended = [silent for silent in calls if silent.done()]
+        assert {await silent.code() for silent in ended} == {Code.UNAVAILABLE}
+        assert "others were waiting" in str([await silent.details() for silent in ended])
+
+
+async def test_a_silent_stream_goes_on_where_nobody_waits(channel: Channel) -> None:
+    async with silent_calls(channel, 1) as (stream,):
+        await asyncio.sleep(2)
+        await infer(channel, encoded(RED))
+        await stream.write(encoded(RED, id="later").SerializeToString())
+        assert StreamResponse.FromString(await stream.read()).infer_response.id == "later"

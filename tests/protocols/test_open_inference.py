@@ -296,3 +296,21 @@ async def test_the_repository_is_changed_at_the_administration_only(tmp_path: Pa
                 assert (await admin.post(f"/v2/repository/models/{name}/load")).status_code in (404, 405)
             index = (await admin.post("/v2/repository/index", json={"ready": True})).json()
             assert {(entry["name"], entry["version"]) for entry in index} >= {("toy-classifier", "2")}
+
+
+@pytest.mark.parametrize("model", ["toy-classifier", "toy-detector", "toy-segmenter"])
+async def test_all_outputs_that_metadata_list_may_be_asked_for_at_once(client: httpx.AsyncClient, model: str) -> None:
+    metadata = (await client.get(f"/v2/models/{model}")).json()
+    (wanted,) = metadata["inputs"]
+    shape = [1, *wanted["shape"][1:]]
+    pixels = {**wanted, "shape": shape, "data": [0] * int(np.prod(shape))}
+    images = {"name": wanted["name"], "datatype": "BYTES", "shape": [1], "data": [text(RED)]}
+    for given, outputs in (
+        (pixels, metadata["outputs"]),
+        (images, metadata["parameters"]["encoded_images_outputs"]),
+    ):
+        asked = [{"name": output["name"]} for output in outputs]
+        answer = (await client.post(f"/v2/models/{model}/infer", json={"inputs": [given], "outputs": asked})).json()
+        assert [(entry["name"], entry["datatype"]) for entry in answer["outputs"]] == [
+            (output["name"], output["datatype"]) for output in outputs
+        ]

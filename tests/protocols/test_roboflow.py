@@ -142,3 +142,10 @@ async def test_a_key_may_be_in_the_json_or_in_the_query(tmp_path: Path) -> None:
         assert (await client.get(f"/model/registry?api_key={KEY}")).status_code == 200
         assert (await client.get("/model/registry?api_key=None")).status_code == 401
         assert (await client.post(f"/detect?api_key={KEY}", content=RED)).status_code == 401
+
+
+async def test_what_concerns_masks_and_key_points_has_no_effect_on_others(client: httpx.AsyncClient) -> None:
+    query = "allow_reduced_mask_resolution=False&mask_decode_mode=accurate&tradeoff_factor=0&keypoint_confidence=0.5"
+    own = await own_answer(client, "/detect", QUADRANTS)
+    answer = await client.post(f"{LEGACY}?{query}&response_mask_format=rle", content=text(QUADRANTS))
+    check_objects(answer.json(), own)

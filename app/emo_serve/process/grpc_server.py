@@ -14,13 +14,17 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from emo_serve.api.http.admission import TIMEOUT_HEADER
+from emo_serve.api.http.auth import shown_key
 from emo_serve.api.http.exchange import CONNECTION
 from emo_serve.api.http.services import Services
 from emo_serve.api.protocols.grpc_inference import ADAPTER, PUSHBACK_HEADER, STATUS_HEADER, STREAM_PATH, stream_error
 from emo_serve.main import create_grpc_app
+from emo_serve.process.grpc_arrivals import Arrivals, Displaced
 from emo_serve.process.listeners import authority
 from emo_serve.settings import Settings
 
@@ -35,7 +39,9 @@ _AGE_SECONDS = 300  # of a connection; clients open another, which may meet a wo
 _PING_SECONDS = 10  # the least time between two of a client's
 _REFUSING_SECONDS = 0.2
 _SHUTTING_DOWN = "The server is shutting down."
+_SILENT = "The message did not come, and others were waiting; call again when it is there."
 _LONGEST_TEXT = 1500  # bytes of an error; clients take 8 kB of trailing metadata
+_OF_HTTP = frozenset({"content-length", "transfer-encoding", "content-encoding"})  # gRPC has its own words for them
 _PASSED_ON = ("x-request-id", "server-timing", "retry-after", PUSHBACK_HEADER)
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -49,8 +55,10 @@ class GrpcServer:
         settings = services.settings
         self._app = create_grpc_app(services)
         self._address = authority(settings.host, settings.grpc_port or 0)
-        # As many messages arrive at a time as have room even if each is as large as is allowed.
-        self._arriving = asyncio.Semaphore(max(1, settings.max_inflight_bytes // settings.max_request_bytes))
+        self._keys = services.keys
+        # As many messages arrive at a time as have room even if each is as large as is allowed, and two of probes.
+        self._arrivals = Arrivals(max(1, settings.max_inflight_bytes // settings.max_request_bytes))
+        self._probes = Arrivals(2)
         self._stopping = asyncio.Event()
         self._server = grpc.aio.server(
             handlers=self._handlers(),
@@ -91,7 +99,8 @@ class GrpcServer:
     async def _answer(self, path: str, _messages: object, context: Context) -> bytes:
         if self._stopping.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, _SHUTTING_DOWN)
-        call = _Call(self._app, path, context, partial(self._read, context))
+        arrivals = self._probes if path in ADAPTER.open_paths else self._arrivals
+        call = _Call(self._app, path, context, partial(arrivals.read, context))
         await call.run()
         context.set_trailing_metadata(call.trailing_metadata)
         if call.error is not None:
@@ -100,15 +109,23 @@ class GrpcServer:
 
     async def _answer_stream(self, _messages: object, context: Context) -> None:
         """Answer the requests of a stream one after the other, until the client or this server ends it."""
+        if self._keys is not None:
+            try:
+                self._keys.name_of(shown_key(Headers(raw=_headers(context))))
+            except HTTPException as error:
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.detail)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             while True:
-                reading = asyncio.ensure_future(self._read(context))
+                reading = asyncio.ensure_future(self._arrivals.read(context))
                 await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
                     reading.cancel()
                     await context.abort(grpc.StatusCode.UNAVAILABLE, _SHUTTING_DOWN)
-                message = await reading
+                try:
+                    message = await reading
+                except Displaced:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, _SILENT)
                 if message is None:
                     return
                 call = _Call(self._app, STREAM_PATH, context, partial(_given, message))
@@ -116,11 +133,6 @@ class GrpcServer:
                 await context.write(call.body if call.error is None else stream_error(call.text))
         finally:
             stopping.cancel()
-
-    async def _read(self, context: Context) -> bytes | None:
-        async with self._arriving:
-            message = await context.read()
-        return message if isinstance(message, bytes) else None
 
 
 async def _given(message: bytes) -> bytes:
@@ -176,8 +188,13 @@ class _Call:
     async def _receive(self) -> Message:
         if self.has_all:
             return {"type": "http.disconnect"}
-        message = await self._read()
-        self.has_all = True
+        try:
+            message = await self._read()
+        except Displaced:
+            self.error, self.body = grpc.StatusCode.UNAVAILABLE, _SILENT.encode()
+            return {"type": "http.disconnect"}
+        finally:
+            self.has_all = True
         if message is None:
             self.error, self.body = grpc.StatusCode.INVALID_ARGUMENT, b"The call has no message."
             return {"type": "http.disconnect"}
@@ -198,7 +215,7 @@ def _headers(context: Context) -> list[tuple[bytes, bytes]]:
     headers = [
         (name.encode(), value.encode())
         for name, value in context.invocation_metadata() or ()
-        if isinstance(value, str) and name not in {"content-length", "transfer-encoding"}
+        if isinstance(value, str) and name not in _OF_HTTP
     ]
     remaining = context.time_remaining()
     if remaining is None:

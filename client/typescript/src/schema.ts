@@ -153,7 +153,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description The metrics of all workers in Prometheus' text format.
+         * @description The metrics of all workers, in Prometheus' text format or, where that is asked for, in OpenMetrics.
          */
         get: operations["metrics"];
         put?: never;
@@ -1331,6 +1331,7 @@ export interface operations {
                 };
                 content: {
                     "text/plain": unknown;
+                    "application/openmetrics-text": unknown;
                 };
             };
             /** @description A valid API key is needed */

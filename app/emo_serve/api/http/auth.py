@@ -77,14 +77,14 @@ class ApiKeys:
 
         The limiter is to be released when the request ends.
         """
-        name = self._name_of(key)
+        name = self.name_of(key)
         if (limiter := self._limiters.get(name)) is None:
             limiter = self._limiters[name] = RateLimiter(*self._limits)
         limiter.acquire(asyncio.get_running_loop().time())
         scope["state"]["key"] = name
         return limiter
 
-    def _name_of(self, key: str) -> str:
+    def name_of(self, key: str) -> str:
         """Name of the key's owner, found in the same time for any key. Raises HTTPException 401."""
         digest = hashlib.sha256(key.encode("latin-1")).digest()
         names = [name for name, expected in self._keys().items() if hmac.compare_digest(digest, expected)]
@@ -125,7 +125,7 @@ class ApiKeyMiddleware:
         if is_open:
             await self._app(scope, receive, send)
             return
-        key = _shown_key(Headers(scope=scope))
+        key = shown_key(Headers(scope=scope))
         if not key and self._has_key_in_body(scope):
             scope["state"][SHOW_KEY] = partial(self._keys.acquire, scope)
             await self._app(scope, receive, send)
@@ -141,7 +141,8 @@ class ApiKeyMiddleware:
             limiter.release()
 
 
-def _shown_key(headers: Headers) -> str:
+def shown_key(headers: Headers) -> str:
+    """The key in the headers, '' if there is none."""
     bearer = bearer_of(headers)
     return headers.get(KEY_HEADER, "").strip() if bearer is None else bearer
 

@@ -6,6 +6,7 @@ OTEL_BSP_MAX_EXPORT_BATCH_SIZE says, and drops what a collector does not take in
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,8 @@ from emo_serve.metrics.definitions import METHODS, Metrics
 from emo_serve.version import installed_version
 from emo_serve.vision.results import Timings
 
-_FLUSH_SECONDS = 5.0  # at the end, for what has not been sent
+_FLUSH_SECONDS = 1.5  # at the end, for what has not been sent
+_END_SECONDS = 0.5  # and for the thread, once it need not try again
 _MOST_IMAGES = 32  # of a request whose stages have spans
 _LEAST_WAIT_SECONDS = 1e-4  # for a batch; less is no wait
 _SHOWN = 200  # characters of a path
@@ -45,6 +47,8 @@ _ALLOWED = {
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
 }
+_ABOUT_CLIENTS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
+"""Loggers that write a line for each malformed header, of which clients may send any number."""
 _NAME = "service.name"
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
@@ -80,8 +84,11 @@ class Tracing:
         self._new_trace_id = provider.id_generator.generate_trace_id
         self._sampler = provider.sampler
         self._propagator = TraceContextTextMapPropagator()
+        for name in _ABOUT_CLIENTS:
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
-            self._processor = BatchSpanProcessor(OTLPSpanExporter())
+            self._exporter = OTLPSpanExporter()
+            self._processor = BatchSpanProcessor(self._exporter)
         except ValueError as error:
             msg = f"OpenTelemetry's variables: {error}"
             raise StartupError(msg) from error
@@ -104,10 +111,13 @@ class Tracing:
         return RequestTrace(self, own, parent if parent.is_valid else None, scope)
 
     async def close(self) -> None:
-        """Send what there is, within 5 seconds."""
+        """Send what there is, within 1.5 seconds; the rest is dropped, and no collector asked again."""
         thread = Thread(target=self._processor.shutdown, daemon=True)
         thread.start()
         await asyncio.to_thread(thread.join, _FLUSH_SECONDS)
+        if thread.is_alive():
+            await asyncio.to_thread(self._exporter.shutdown)  # else it would go on to try
+            await asyncio.to_thread(thread.join, _END_SECONDS)
 
 
 class RequestTrace:

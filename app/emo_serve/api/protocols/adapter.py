@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import Problem, problem_for
 
-_ANY = "{}"  # stands for the first part of paths where that is variable; they are looked at last
+_ANY = "{}"  # stands for the first part of paths where that is variable; they are looked at last, if at all
+_LONGEST = 1000  # characters of such a path: Python reads no number of more than 4300 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,11 @@ class Adapters:
         """The adapter and route of a request; None if no adapter is for it."""
         path = scope["path"]
         segment = path.split("/", 2)[1] if path[:1] == "/" else ""
-        candidates = (*self._by_segment.get(segment, ()), *self._by_segment.get(_ANY, ()))
+        anyones = self._by_segment.get(_ANY, []) if len(path) <= _LONGEST else []
         owner, allowed = None, dict[str, None]()
-        for adapter in candidates:
+        for adapter in (*self._by_segment.get(segment, ()), *anyones):
+            if owner is not None and adapter in anyones:
+                break
             is_own = any(f"{path}/".startswith(f"{prefix}/") for prefix in adapter.prefixes)
             owner = owner or (adapter if is_own else None)
             for route in adapter.routes:

@@ -6,6 +6,7 @@ A key may be a field of the form. So the form is read first, within the limits o
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -26,8 +27,10 @@ from emo_serve.vision.results import Classification, Detections, Prediction
 
 _PART = "image"
 _MOST_OBJECTS = 20  # some clients have room for no more
+_CALLED = MappingProxyType({"score_threshold": "min_confidence"})
 _LEAST_CONFIDENCE = 0.4  # where the client says nothing
 _MOST_FIELDS = 100
+_MOST_TEXT_BYTES = 65_536  # of a form that has no picture
 _STATUSES = {415: 400, 422: 400}
 """A client takes 400 for a picture that is none; other statuses stay."""
 
@@ -99,7 +102,7 @@ async def _predicted(
     """The prediction and the names of its classes."""
     with admitted(request, deployment) as model_request:
         deployment = model_request.deployment
-        (prediction,) = await predict(model_request, form.images, parameters_for(deployment, given))
+        (prediction,) = await predict(model_request, form.images, parameters_for(deployment, given, _CALLED))
     return prediction, deployment.labels
 
 
@@ -155,6 +158,11 @@ async def _form(request: Request, *, has_image: bool = True) -> AsyncIterator[Fo
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:
+    if len(body) > _MOST_TEXT_BYTES:
+        msg = (
+            f"A form of texts may have {_MOST_TEXT_BYTES} bytes: send multipart/form-data with a part named {_PART!r}."
+        )
+        raise InvalidRequest(msg)
     try:
         return parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:

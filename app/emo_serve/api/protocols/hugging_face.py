@@ -65,7 +65,8 @@ async def _answer(request: ModelRequest) -> Response:
         images, given, several = await parsed(body, partial(_read, task=deployment.manifest.task))
     else:
         images, given, several = [body], {}, False
-    predictions = await predict(request, images, parameters_for(deployment, given))
+    called = {own: name for name, own in _NAMES[deployment.manifest.task].items()}
+    predictions = await predict(request, images, parameters_for(deployment, given, called))
     _check_masks(predictions, _MASKS * request.services.settings.max_image_pixels)
     with cancel_on_disconnect(request.exchange):
         answers = [await _task_answer(deployment, prediction, request.deadline) for prediction in predictions]

@@ -84,7 +84,8 @@ def _image(instance: object, wanted: Tensor) -> Upload | NDArray[np.uint8]:
     if isinstance(instance, str):
         return from_base64(instance)
     if isinstance(instance, list):
-        shape, values = wanted.shape[1:], bytes_of_values(instance)
+        shape = wanted.shape[1:]
+        values = bytes_of_values(instance, shape)
         if len(values) == np.prod(shape):
             return np.frombuffer(values, np.uint8).reshape(shape)
         msg = f"An instance has {len(values)} values; the graph takes {' x '.join(map(str, shape))}."
@@ -94,7 +95,8 @@ def _image(instance: object, wanted: Tensor) -> Upload | NDArray[np.uint8]:
 
 
 def _written(deployment: Deployment, predictions: Sequence[Prediction]) -> bytes:
-    return to_json({"predictions": [_prediction(deployment, prediction) for prediction in predictions]})
+    answers = [_prediction(deployment, prediction) for prediction in predictions]
+    return to_json({"predictions": answers}, inf_nan_mode="null")
 
 
 def _prediction(deployment: Deployment, prediction: Prediction) -> object:

@@ -57,22 +57,22 @@ def server_metadata() -> dict[str, Any]:
 def model_metadata(services: Services, deployment: Deployment) -> dict[str, Any]:
     """Inputs, outputs and versions of a model."""
     manifest = deployment.manifest
-    of_pictures = OF_PICTURES[manifest.task]
+    outputs = [_tensor(output) for output in manifest.outputs]
+    of_pictures = [
+        {"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in OF_PICTURES[manifest.task].items()
+    ]
     return {
         "name": manifest.name,
         "versions": list(services.catalog.versions(manifest.name)),
         "platform": "onnx_onnxv1",
         "inputs": [_tensor(manifest.input)],
-        "outputs": [
-            *map(_tensor, manifest.outputs),
-            *({"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in of_pictures.items()),
-        ],
+        "outputs": outputs,  # for that input: some clients ask for all
         "parameters": {
             "task": manifest.task,
             "version": manifest.version,
             "labels": list(deployment.labels),
-            "encoded_images": f"Input {manifest.input.name} may also be BYTES [N]: encoded images, answered with "
-            f"{', '.join(of_pictures or ('scores',))}.",
+            "encoded_images": f"Input {manifest.input.name} may also be BYTES [N]: encoded images.",
+            "encoded_images_outputs": of_pictures or outputs,
         },
     }
 

@@ -1,16 +1,13 @@
 """Inference by the Open Inference Protocol, version 2: a request -> predictions -> named tensors."""
 
 import asyncio
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from fastapi import Request, Response
-from starlette.exceptions import HTTPException
 
 from emo_serve.api.http.admission import ModelRequest
-from emo_serve.api.http.multipart import PIECE
 from emo_serve.api.http.services import services_of
 from emo_serve.api.protocols.open_inference_tensors import (
     Array,
@@ -21,7 +18,7 @@ from emo_serve.api.protocols.open_inference_tensors import (
 )
 from emo_serve.api.protocols.predicting import admitted, member, parameters_for, parsed, predict, read_body
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest, UnsupportedMediaType
+from emo_serve.errors import InvalidParameter, InvalidRequest
 from emo_serve.manifest import Manifest
 from emo_serve.vision.classify import best_indices
 from emo_serve.vision.results import (
@@ -36,7 +33,7 @@ from emo_serve.vision.results import (
 )
 
 JSON_LENGTH = "Inference-Header-Content-Length"
-_WINDOWS: Mapping[str, int] = {"gzip": 31, "deflate": 15}  # of zlib: with gzip's head, with its own
+_LONGEST_MICROSECONDS = 1 << 63  # more is no limit, and may be no float
 _LARGE = 100_000  # values of outputs that are written in a thread
 _RESERVED = frozenset({"priority", "timeout", "headers", "binary_data_output"})
 _RESERVED_PREFIXES = ("sequence_", "triton_")
@@ -67,7 +64,7 @@ async def infer(request: Request) -> Response:
 
 async def _infer(request: ModelRequest) -> Response:
     json_bytes = _json_length(request.headers.getlist(JSON_LENGTH))
-    body = await _decoded(request, await read_body(request))
+    body = await read_body(request)
     most, wanted = request.services.settings.max_images_per_request, request.deployment.manifest.input
     take = partial(read_request, json_bytes=json_bytes, wanted=wanted, max_images=most)
     asked = await parsed(body, take, json_bytes)
@@ -80,7 +77,7 @@ async def answer_inference(request: ModelRequest, asked: InferRequest, write: Wr
     manifest = deployment.manifest
     wanted = _wanted_outputs(manifest, asked)
     microseconds = member(asked.parameters, "timeout", int, 0)
-    if microseconds > 0:
+    if 0 < microseconds < _LONGEST_MICROSECONDS:
         request.deadline = min(request.deadline, asyncio.get_running_loop().time() + microseconds / 1e6)
     parameters = _parameters(deployment, asked)
     images = asked.images if asked.pixels is None else list(asked.pixels)
@@ -99,39 +96,6 @@ def _json_length(values: Sequence[str]) -> int | None:
         msg = f"{JSON_LENGTH}: {', '.join(values)[:100]!r}: allowed is one whole number, 0 for a body without JSON."
         raise InvalidRequest(msg)
     return int(values[0])
-
-
-async def _decoded(request: ModelRequest, body: bytes) -> bytes:
-    """The body without its Content-Encoding; what it grows to is limited as a body is, and counts like one."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding == "identity":
-        return body
-    if encoding not in _WINDOWS:
-        msg = f"Content-Encoding {encoding[:50]!r} is not understood; allowed are {', '.join(_WINDOWS)} and identity."
-        raise UnsupportedMediaType(msg)
-    inflater, most = zlib.decompressobj(_WINDOWS[encoding]), request.services.settings.max_request_bytes
-    pieces: list[bytes] = []
-    size = 0
-    for start in range(0, len(body), PIECE):
-        left = body[start : start + PIECE]
-        while left and not inflater.eof:
-            try:
-                pieces.append(await asyncio.to_thread(inflater.decompress, left, PIECE))
-            except zlib.error as error:
-                msg = f"The body is not {encoding}: {error}."
-                raise InvalidRequest(msg) from error
-            left = inflater.unconsumed_tail
-            size += len(pieces[-1])
-            if size > most:
-                raise HTTPException(413, f"The request body is larger than the {most} bytes that are allowed.")
-            request.reservation.hold(len(body) + size)
-        if inflater.unused_data or (inflater.eof and start + PIECE < len(body)):
-            msg = f"The body is not {encoding}: something follows its end."
-            raise InvalidRequest(msg)
-    if not inflater.eof:
-        msg = f"The body is not {encoding}: it stops before its end."
-        raise InvalidRequest(msg)
-    return b"".join(pieces)
 
 
 def _wanted_outputs(manifest: Manifest, asked: InferRequest) -> tuple[RequestedOutput, ...]:

@@ -90,7 +90,7 @@ def write_response(
         else:
             entry["data"] = array.ravel().tolist()
         entries.append(entry)
-    content = to_json({**head, "outputs": entries})
+    content = to_json({**head, "outputs": entries}, inf_nan_mode="null")
     return (b"".join((content, *raw)), len(content)) if raw else (content, None)
 
 
@@ -117,7 +117,7 @@ def _read_input(
         shape,
         _binary(entry, raw),
         partial(_json_images, data),
-        partial(bytes_of_values, data),
+        partial(bytes_of_values, data, shape),
         wanted=wanted,
         max_images=max_images,
     )
@@ -148,7 +148,7 @@ def images_of(
         msg = f"'shape' must be an array of whole numbers, not {str(shape)[:_SHOWN]}."
         raise InvalidRequest(msg)
     if not 1 <= shape[0] <= max_images:
-        msg = f"The input has {shape[0]} images by its shape; allowed are 1 to {max_images}."
+        msg = f"The input has {str(shape[0])[:_SHOWN]} images by its shape; allowed are 1 to {max_images}."
         raise InvalidRequest(msg)
     if datatype == "BYTES" and list(shape[1:]) in ([], [1]):
         images = tuple(_texts(raw)) if raw is not None else tuple(elements(shape[0]))
@@ -172,8 +172,8 @@ def images_of(
 
 def _binary(entry: Mapping[str, Any], raw: memoryview) -> memoryview | None:
     """The raw bytes of the only input; None if it is in the JSON."""
-    size = member(member(entry, "parameters", dict, {}), "binary_data_size", int, -1)
-    if size < 0 and not raw:
+    size = member(member(entry, "parameters", dict, {}), "binary_data_size", int, None)
+    if size is None and not raw:
         return None
     if size != len(raw) or entry.get("data") is not None:
         msg = f"{len(raw)} bytes follow the JSON; 'binary_data_size' must say so, and 'data' be left out."
@@ -202,24 +202,21 @@ def _json_images(data: object, count: int) -> Iterator[Upload]:
         if isinstance(inner, str):
             yield from_base64(inner)
         else:
-            yield bytes_of_values(element)
+            yield bytes_of_values(inner if isinstance(inner, list) else element)
 
 
-def bytes_of_values(data: object) -> bytes:
-    """Whole numbers from 0 to 255, nested or not, as bytes; raises InvalidRequest."""
-    try:
-        return bytes(_flat(data))
-    except (TypeError, ValueError) as error:
-        msg = "The values of an image must be whole numbers from 0 to 255, and an encoded image a text of base64."
-        raise InvalidRequest(msg) from error
-
-
-def _flat(data: object, depth: int = 4) -> list[int]:
-    if not isinstance(data, list) or not depth:
-        raise TypeError(data)
-    if any(isinstance(value, list) for value in data):
-        return [number for row in data for number in _flat(row, depth - 1)]
-    return data
+def bytes_of_values(data: object, shape: Sequence[int] = ()) -> bytes:
+    """Whole numbers from 0 to 255 as bytes, in one array or in arrays as ``shape`` says; raises InvalidRequest."""
+    values = np.array(data, np.object_)
+    if values.ndim != 1 and values.shape != tuple(shape):
+        allowed = f"one array, or arrays of the shape {list(shape)}" if shape else "one array"
+        msg = f"The values of an image must be whole numbers from 0 to 255 in {allowed}."
+        raise InvalidRequest(msg)
+    numbers = values.ravel().tolist()
+    if all(type(number) is int and 0 <= number <= 255 for number in numbers):
+        return bytes(numbers)
+    msg = "The values of an image must be whole numbers from 0 to 255, and an encoded image a text of base64."
+    raise InvalidRequest(msg)
 
 
 # ---- requested outputs ---------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """The steps that all adapters share: admission, the body within its limits, parameters, and the predictions."""
 
 import asyncio
+import codecs
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,10 +13,12 @@ from fastapi import Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
+from starlette.exceptions import HTTPException
 
 from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.auth import SHOW_KEY
 from emo_serve.api.http.body_budget import Reservation
+from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.http.multipart import PIECE
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload, has_more_commas
@@ -22,7 +27,7 @@ from emo_serve.api.wire.problems import allowed_values
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidParameter, InvalidRequest, QueueFull, ServiceError
+from emo_serve.errors import InvalidParameter, InvalidRequest, QueueFull, ServiceError, UnsupportedMediaType
 from emo_serve.manifest import Task
 from emo_serve.vision.results import (
     Parameters,
@@ -31,6 +36,7 @@ from emo_serve.vision.results import (
 )
 
 _INLINE_BYTES = 64 * 1024  # longer bodies are read in a thread, so as not to block the event loop
+_WINDOWS: Mapping[str, int] = {"gzip": 31, "deflate": 15}  # of zlib: with gzip's head, with its own
 _SHOWN = 100  # characters of a client's value that an error repeats
 _QUERIES: Mapping[Task, type[BaseModel]] = {"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}
 _OF_THE_ROUTES = frozenset({"model", "version", "box_format", "units", "format"})
@@ -62,12 +68,49 @@ def default_deployment(catalog: Catalog) -> Deployment:
 
 
 async def read_body(request: ModelRequest) -> bytes:
-    """The body, of no more bytes than are allowed; raises as ``Exchange.read_body``."""
+    """The body without its Content-Encoding, of no more bytes than are allowed; raises as ``Exchange.read_body``.
+
+    Raises UnsupportedMediaType or InvalidRequest for an encoding that is unknown or broken, too.
+    """
+    most, exchange = request.services.settings.max_request_bytes, request.exchange
     try:
-        pieces = await request.exchange.read_body(request.reservation, request.services.deadlines, request.seconds)
+        pieces = await exchange.read_body(request.reservation, request.services.deadlines, request.seconds)
+        return await _decoded(exchange, b"".join(pieces), request.reservation, most)
     except QueueFull:
         request.deployment.count_refused_body()
         raise
+
+
+async def _decoded(exchange: Exchange, body: bytes, reservation: Reservation, most: int) -> bytes:
+    """The body without its Content-Encoding; what it grows to is limited as a body is, and counts like one."""
+    encoding = exchange.headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+    if encoding == "identity":
+        return body
+    if encoding not in _WINDOWS:
+        msg = f"Content-Encoding {encoding[:50]!r} is not understood; allowed are {', '.join(_WINDOWS)} and identity."
+        raise UnsupportedMediaType(msg)
+    inflater = zlib.decompressobj(_WINDOWS[encoding])
+    pieces: list[bytes] = []
+    size = 0
+    for start in range(0, len(body), PIECE):
+        left = body[start : start + PIECE]
+        while left and not inflater.eof:
+            try:
+                pieces.append(await asyncio.to_thread(inflater.decompress, left, PIECE))
+            except zlib.error as error:
+                msg = f"The body is not {encoding}: {error}."
+                raise InvalidRequest(msg) from error
+            left = inflater.unconsumed_tail
+            size += len(pieces[-1])
+            if size > most:
+                raise HTTPException(413, f"The request body is larger than the {most} bytes that are allowed.")
+            reservation.hold(len(body) + size)
+        if inflater.unused_data or (inflater.eof and start + PIECE < len(body)):
+            msg = f"The body is not {encoding}: something follows its end."
+            raise InvalidRequest(msg)
+    if not inflater.eof:
+        msg = f"The body is not {encoding}: it stops before its end."
+        raise InvalidRequest(msg)
     return b"".join(pieces)
 
 
@@ -103,7 +146,7 @@ def read_json(body: bytes, max_values: int) -> dict[str, Any]:
         msg = f"The JSON body has more than {most} commas, as many as are allowed."
         raise InvalidRequest(msg)
     try:
-        content = from_json(body, allow_inf_nan=False)
+        content = from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         msg = f"The body is no JSON: {str(error)[:_SHOWN]}."
         raise InvalidRequest(msg) from error
@@ -123,8 +166,9 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
     is_unkeyed = SHOW_KEY in request.scope["state"]
     reservation = Reservation(services.unkeyed_bodies if is_unkeyed else services.bodies)
     try:
-        seconds = services.settings.request_timeout_seconds
-        yield b"".join(await exchange.read_body(reservation, services.deadlines, seconds))
+        settings = services.settings
+        pieces = await exchange.read_body(reservation, services.deadlines, settings.request_timeout_seconds)
+        yield await _decoded(exchange, b"".join(pieces), reservation, settings.max_request_bytes)
     finally:
         reservation.release()
 
@@ -147,10 +191,12 @@ def member(content: Mapping[str, Any], name: str, kind: type[T], default: T) -> 
     return value
 
 
-def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Parameters:
+def parameters_for(
+    deployment: Deployment, given: Mapping[str, Any], called: Mapping[str, str] = MappingProxyType({})
+) -> Parameters:
     """The parameters of a prediction, called and limited as in the query of the own routes; None counts as not given.
 
-    Raises InvalidParameter, which says what is allowed.
+    Raises InvalidParameter, which says what is allowed, of a name that is ``called`` otherwise in the protocol.
     """
     model = _QUERIES[deployment.manifest.task]
     known = [name for name in model.model_fields if name not in _OF_THE_ROUTES]
@@ -159,12 +205,14 @@ def parameters_for(deployment: Deployment, given: Mapping[str, Any]) -> Paramete
         if name not in known:
             msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
             raise InvalidParameter(msg)
+    if isinstance(values.get("classes"), str):
+        values["classes"] = [values["classes"]]  # not every protocol has arrays
     try:
         query = model.model_validate(values)
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
         allowed = allowed_values(model.model_json_schema()["properties"][name])
-        msg = f"{name} = {str(values[name])[:_SHOWN]!r}: allowed is {allowed}."
+        msg = f"{called.get(name, name)} = {str(given[name])[:_SHOWN]!r}: allowed is {allowed}."
         raise InvalidParameter(msg) from error
     match query:
         case ClassifyQuery():

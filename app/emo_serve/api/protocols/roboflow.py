@@ -36,7 +36,7 @@ from emo_serve.engine.registry.catalog import Catalog
 from emo_serve.engine.registry.deployment import Deployment
 from emo_serve.errors import InvalidParameter, InvalidRequest
 from emo_serve.manifest import Task
-from emo_serve.vision.results import Classification, Detections, Prediction
+from emo_serve.vision.results import Classification, Detections, Parameters, Prediction
 
 _STATUSES = {415: 400, 422: 400}
 _PART = "file"
@@ -58,19 +58,24 @@ _NAMES: Mapping[Task, Mapping[str, str]] = {
 _WITHOUT_EFFECT = frozenset(
     {
         "active_learning_target_dataset",
+        "allow_reduced_mask_resolution",
         "api_key",
         "countinference",
         "disable_active_learning",
         "fix_batch_size",
         "id",
         "image_type",
+        "keypoint_confidence",
         "labels",
+        "mask_decode_mode",
         "max_candidates",
         "model_type",
+        "response_mask_format",
         "service_secret",
         "source",
         "source_info",
         "stroke",
+        "tradeoff_factor",
         "usage_billable",
         "visualization_labels",
         "visualization_stroke_width",
@@ -95,12 +100,12 @@ def _write_error(problem: Problem) -> Response:
 
 
 async def _infer(request: Request, task: Task) -> Response:
-    async with _json_of(request) as content:
+    async with body_of(request) as body, _json_of(request, body) as content:
         name, _, version = member(content, "model_id", str, "").partition("/")
         deployment = services_of(request).catalog.get(task, name or None, version or None)
         given = content.get("image")
         entries = given if isinstance(given, list) else [given]
-        images = [_image(entry) for entry in entries]
+        images = await parsed(body, lambda _: [_image(entry) for entry in entries])
         values = {key: value for key, value in content.items() if key not in {"image", "model_id"}}
         answers = await _answers(request, deployment, version, images, values)
         return _written(answers if isinstance(given, list) else answers[0])
@@ -119,18 +124,18 @@ async def _infer_legacy(request: Request) -> Response:
             if query.pop("format", "json") != "json":
                 msg = f"format = {request.query_params['format'][:100]!r}: allowed is json."
                 raise InvalidParameter(msg)
+            if not query.get("classes"):
+                query.pop("classes", None)
             for percent in ("confidence", "overlap"):
                 if percent in query:
                     query[percent] = _fraction(query[percent])
-            classes = query.pop("classes", "")
-            values = query | ({"classes": classes.split(",")} if classes else {})
             images = [await _legacy_image(request, body)]
-            return _written((await _answers(request, deployment, version, images, values))[0])
+            return _written((await _answers(request, deployment, version, images, query))[0])
 
 
 async def _registry(request: Request) -> Response:
     """What is served, under the name alone and with each version."""
-    async with _json_of(request) as content:
+    async with body_of(request) as body, _json_of(request, body) as content:
         catalog = services_of(request).catalog
         wanted = member(content, "model_id", str, "")
         if wanted:  # to be loaded: what is served is
@@ -155,21 +160,20 @@ def _described(catalog: Catalog) -> Iterator[dict[str, str]]:
 
 
 @asynccontextmanager
-async def _json_of(request: Request) -> AsyncIterator[dict[str, Any]]:
-    """The JSON of a request, {} without a body, for a block in which its bytes count as held and its key as used.
+async def _json_of(request: Request, body: bytes) -> AsyncIterator[dict[str, Any]]:
+    """The JSON of a request, {} without a body, for a block in which its key counts as used.
 
     Raises InvalidRequest, or HTTPException 401 or RateExceeded for a key in it that is unknown or asks too often.
     """
-    async with body_of(request) as body:
-        error, content = None, dict[str, Any]()
-        try:
-            content = await parsed(body, partial(read_json, max_values=_MOST_VALUES)) if body.strip() else {}
-        except InvalidRequest as invalid:
-            error = invalid
-        with key_shown(request, _key_of(request, content.get("api_key"))):
-            if error is not None:
-                raise error
-            yield content
+    error, content = None, dict[str, Any]()
+    try:
+        content = await parsed(body, partial(read_json, max_values=_MOST_VALUES)) if body.strip() else {}
+    except InvalidRequest as invalid:
+        error = invalid
+    with key_shown(request, _key_of(request, content.get("api_key"))):
+        if error is not None:
+            raise error
+        yield content
 
 
 def _key_of(request: Request, in_body: object) -> str:
@@ -207,21 +211,22 @@ def _fraction(text: str) -> str | float:
     return value / 100 if value > 1 else value
 
 
-def _parameters(deployment: Deployment, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as the own routes call them; raises InvalidParameter for those that cannot be followed."""
-    task = deployment.manifest.task
+def _parameters(deployment: Deployment, given: Mapping[str, Any]) -> Parameters:
+    """The parameters of a prediction; raises InvalidParameter for those that cannot be followed."""
+    task, called = deployment.manifest.task, dict[str, str]()
     names = _NAMES.get(task, {})
     found: dict[str, Any] = {"top_k": min(len(deployment.labels), _MOST_CLASSES)} if task == "classify" else {}
     for name, value in given.items():
         if name in names:
             found[names[name]] = None if value in ("default", "best") else value
+            called[names[name]] = name
         elif name in _ONLY_OFF and value not in _OFF:
             msg = f"{name} = {str(value)[:100]!r}: allowed is false."
             raise InvalidParameter(msg)
         elif name not in _ONLY_OFF | _WITHOUT_EFFECT:
             msg = f"Unknown parameter {name[:100]!r}: known for this model are {', '.join(names)}."
             raise InvalidParameter(msg)
-    return found
+    return parameters_for(deployment, found, called)
 
 
 # ---- answers -------------------------------------------------------------------------------------------------------
@@ -232,8 +237,7 @@ async def _answers(
 ) -> list[dict[str, Any]]:
     with admitted(request, deployment, version) as model_request:
         deployment = model_request.deployment
-        parameters = parameters_for(deployment, _parameters(deployment, given))
-        predictions = await predict(model_request, images, parameters)
+        predictions = await predict(model_request, images, _parameters(deployment, given))
     return [_answer(deployment, prediction) for prediction in predictions]
 
 

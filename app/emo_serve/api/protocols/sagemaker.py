@@ -16,6 +16,7 @@ from emo_serve.api.protocols.adapter import Adapter
 from emo_serve.api.protocols.predicting import admitted, default_deployment
 from emo_serve.api.routes import health, predict, segment
 from emo_serve.api.wire.problems import ANSWERED, Problem, answer_error
+from emo_serve.errors import InvalidParameter
 from emo_serve.manifest import Task
 
 _MODEL = "X-Amzn-SageMaker-Target-Model"
@@ -42,9 +43,11 @@ async def _invocations(request: Request) -> Response:
     """The answer of the own route to the same body, with the attributes as its query."""
     query = request.headers.get(_ATTRIBUTES, "").encode("latin-1")
     parameters, catalog = QueryParams(query), services_of(request).catalog
-    name = request.headers.get(_MODEL) or parameters.get("model")
-    version = parameters.get("version") if name else None
-    deployment = catalog.find(name, version) if name else default_deployment(catalog)
+    name, version = request.headers.get(_MODEL) or parameters.get("model"), parameters.get("version")
+    if name != parameters.get("model", name):
+        msg = f"model = {parameters['model'][:100]!r}: allowed is the model of {_MODEL}, {name!r}."
+        raise InvalidParameter(msg)
+    deployment = catalog.find(name or default_deployment(catalog).manifest.name, version)
     path, route = _OWN[deployment.manifest.task]
     scope = {**request.scope, "path": path, "query_string": query, "route": Route(path, route)}
     own_request = Request(scope, request.receive, request._send)  # noqa: SLF001  passed on
