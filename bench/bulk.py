@@ -35,7 +35,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Hours until the last shard, the share of them in which cores computed what counts, and machines that were lost."""
+    """Hours until the last shard, the share of them in which cores computed what counts, and machines lost."""
 
     hours: float
     used: float
@@ -68,7 +68,9 @@ def simulate(cluster: Cluster, pictures: int, shard_size: int, seed: int) -> Out
     """One job."""
     chance = random.Random(seed)  # noqa: S311  # no secret
     places = [Machine(cluster, chance) for _ in range(cluster.machines)]
-    idle = [(cluster.started_after, place, core, 0) for place in range(cluster.machines) for core in range(cluster.cores)]
+    idle = [
+        (cluster.started_after, place, core, 0) for place in range(cluster.machines) for core in range(cluster.cores)
+    ]
     heapq.heapify(idle)
     left = -(-pictures // shard_size)
     useful = driver_free = end = 0.0

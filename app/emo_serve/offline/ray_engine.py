@@ -22,8 +22,13 @@ _MOST_ATTEMPTS = 5
 """At one shard: what fails so often will fail again."""
 _STEP_SECONDS = 1.0  # between looks at signals
 _OBJECT_STORE_BYTES = 80_000_000  # the least that Ray takes; nothing goes through it
-_OF_ONE_MACHINE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "token"}
-"""No usage data is sent, and other users of the machine, who reach its loopback too, have to know a token."""
+_STARTS = 3
+_OF_ONE_MACHINE = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # where Ray takes a machine for no cluster it listens on loopback only
+    "RAY_AUTH_MODE": "token",  # other users of the machine reach its loopback, too
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as Ray warns it will be
+}
 
 
 def compute_on_ray(work: Work, backlog: Backlog, count: int | None) -> None:
@@ -129,26 +134,40 @@ def _cluster(count: int | None) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         msg = "--engine ray needs the package ray: pip install 'emo-serve[ray]'"
         raise StartupError(msg) from error
-    try:
-        if not is_local:
-            ray.init(log_to_driver=False)
+    with tempfile.TemporaryDirectory(prefix="emo-ray-", ignore_cleanup_errors=True) as folder:
+        try:
+            if is_local:
+                _start(ray, count or usable_cores(), folder)
+            else:
+                ray.init(log_to_driver=False)
+        except Exception as error:  # Ray raises just that
+            msg = f"Ray: {error}"
+            raise StartupError(msg) from error
+        try:
             yield ray
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: Any, cores: int, folder: str) -> None:  # noqa: ANN401  # as above
+    """Start a cluster on this machine; raises Exception if Ray takes more than its 30 seconds time and again."""
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(
+                "local",
+                num_cpus=cores,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level="warning",
+                _temp_dir=folder,
+            )
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
         else:
-            with tempfile.TemporaryDirectory(prefix="emo-ray-", ignore_cleanup_errors=True) as folder:
-                ray.init(
-                    "local",
-                    num_cpus=count or usable_cores(),
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    log_to_driver=False,
-                    logging_level="warning",
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=folder,
-                )
-                yield ray
-                ray.shutdown()
-    finally:
-        ray.shutdown()
+            return
 
 
 def _resources(ray: Any, *, on_gpus: bool) -> tuple[int, float]:  # noqa: ANN401  # as above
