@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=4)
     parser.add_argument("--pictures", type=int, default=10_000_000)
     parser.add_argument("--price", type=float, default=0.15, help="of a machine for an hour, in dollars")
-    parser.add_argument("--driver-milliseconds", type=float, default=5.0, help="of the driver for a shard")
+    parser.add_argument("--driver-milliseconds", type=float, default=5.0, help="of the driver for 1000 pictures")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     weathers = {
@@ -126,7 +126,7 @@ def main() -> None:
                 hours_between_failures=between,
                 replaced_after=180.0,
                 started_after=120.0,
-                driver_seconds=options.driver_milliseconds / 1000,
+                driver_seconds=options.driver_milliseconds / 1000 * size / 1000,
             )
             found = simulate(cluster, options.pictures, size, options.seed)
             cost = found.hours * options.machines * options.price
