@@ -7,9 +7,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-# `--build-arg EXTRA=grpc` brings the Open Inference Protocol over gRPC (docs/protocols.md).
+# `--build-arg EXTRA=grpc` brings the Open Inference Protocol over gRPC (docs/protocols.md), EXTRA=ray batch on many machines.
 ARG EXTRA=
-COPY requirements/build.txt requirements/runtime.txt requirements/grpc.txt requirements/
+COPY requirements/build.txt requirements/runtime.txt requirements/grpc.txt requirements/ray.txt requirements/
 # The environment itself gets no pip and no setuptools: nothing that installs travels along.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install --require-hashes --no-deps -r requirements/build.txt \

@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations e2e fuzz typescript protos \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations ray-test e2e fuzz typescript protos \
   docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check helm-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -79,6 +79,9 @@ integrations: setup-dev $(VENV)-integrations/.ready $(VENV)-clients/.ready $(VEN
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest tests/clients --ignore $(TRITON_GRPC) --ignore $(ROBOFLOW) -W default $(ARGS)
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-clients/bin/python -m pytest $(TRITON_GRPC) -W default $(ARGS)
 	SERVE_COMMAND=$(BIN)/emo-serve $(VENV)-roboflow/bin/python -m pytest $(ROBOFLOW) -W default $(ARGS)
+
+ray-test: $(VENV)-ray/.ready ## batch on Ray and an S3 server, both on this machine (ARGS="-k name")
+	$(VENV)-ray/bin/python -m pytest tests/on_ray $(ARGS)
 
 # What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
 docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
@@ -205,6 +208,14 @@ $(VENV)-roboflow/.ready: $(ROBOFLOW)/requirements.txt
 	@$(VENV)-roboflow/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r $<
 	@touch $@
 
+$(VENV)-ray/.ready: requirements/build.txt requirements/runtime.txt requirements/ray.txt requirements/ray-test.txt pyproject.toml
+	@echo "setting up $(VENV)-ray: a minute, once"
+	@$(PYTHON) -m venv $(VENV)-ray
+	@$(VENV)-ray/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+	  -r requirements/build.txt -r requirements/runtime.txt -r requirements/ray.txt -r requirements/ray-test.txt
+	@$(VENV)-ray/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
 $(VENV)/.e2e: $(VENV)/.runtime requirements/e2e.txt
 	@$(call installing,$(LOCKED) -r requirements/e2e.txt)
 
@@ -229,6 +240,8 @@ lock: setup-dev ## renew the lock files after a change of requirements (ARGS=--u
 	$(COMPILE) --output-file requirements/integrations.txt requirements/integrations.in
 	$(COMPILE) --output-file requirements/clients.txt requirements/clients.in
 	$(COMPILE) --output-file requirements/grpc.txt requirements/grpc.in
+	$(COMPILE) --output-file requirements/ray.txt requirements/ray.in
+	$(COMPILE) --output-file requirements/ray-test.txt requirements/ray-test.in
 	$(COMPILE) --output-file requirements/e2e.txt requirements/e2e.in
 	$(COMPILE) --output-file requirements/fuzz.txt requirements/fuzz.in
 	$(COMPILE) --output-file requirements/docs.txt requirements/docs.in

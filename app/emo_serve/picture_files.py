@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 FORMATS_OF_PHONES = frozenset({".heic", ".heif", ".hif", ".avif"})
 """Formats of phones that not every installation can read."""
@@ -14,7 +14,7 @@ PICTURES = frozenset(
 """Suffixes, in lower case."""
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(path: PurePath) -> bool:
     """True if the name has the suffix of a picture, whatever the content."""
     return path.suffix.lower() in PICTURES
 

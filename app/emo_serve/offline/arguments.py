@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-_INPUTS = "picture, folder, quoted pattern, .txt list of paths"
+_INPUTS = "picture, folder, quoted pattern, .txt list of paths, or the same in an object store (s3://…)"
 
 
 def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,13 @@ def add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emo-serve batch``."""
     parser.add_argument("inputs", nargs="+", metavar="PATH", help=_INPUTS)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the output, for this job alone"
+        "--out", required=True, metavar="DIR", help="folder or s3://… of the output, for this job alone"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what computes: this machine, or the cluster at RAY_ADDRESS, without which Ray runs here (local)",
     )
     parser.add_argument(
         "--format",

@@ -1,103 +1,107 @@
-"""Rows of a shard -> an output file: JSON lines, Parquet or COCO."""
+"""Shards: a list of pictures comes in, a file of answers goes out, and pixels stay inside."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from pydantic_core import to_json
-
+from emo_serve.engine.repository.artefacts import read_artefact
 from emo_serve.errors import StartupError
-from emo_serve.manifest import Task
+from emo_serve.offline.formats import Format, writer_for
+from emo_serve.offline.output import Output
+from emo_serve.offline.predictor import load_predictor
+from emo_serve.offline.sources import Source, ask_about
+from emo_serve.prefetch import prefetch
+from emo_serve.settings import Settings
+from emo_serve.vision.results import Parameters
 
-Format = Literal["jsonl", "parquet", "coco"]
-Row = dict[str, Any]
-"""``input``, ``error`` (None or why there is no answer), and the members of the server's answer."""
-
-SUFFIXES: Mapping[Format, str] = MappingProxyType({"jsonl": "jsonl", "parquet": "parquet", "coco": "json"})
-
-
-def writer_for(file_format: Format, task: Task, labels: tuple[str, ...]) -> Callable[[Path, int, Sequence[Row]], None]:
-    """A function that writes rows, the first of which is input number ``start``, into a file.
-
-    Raises StartupError if the format does not fit the task, or needs a package that is missing.
-    """
-    if file_format == "jsonl":
-        return _write_jsonl
-    if file_format == "parquet":
-        schema = _parquet_schema(task)
-        return lambda path, _, rows: _write_parquet(path, rows, schema)
-    if task != "detect":
-        msg = f"coco is a format for detectors, and the model is for {task}; allowed are jsonl and parquet"
-        raise StartupError(msg)
-    return lambda path, start, rows: _write_coco(path, start, rows, labels)
+_REPORT_SECONDS = 0.5
+_REQUESTS = 8
+"""To an object store at a time: one takes longer than a picture."""
 
 
-def _write_jsonl(path: Path, start: int, rows: Sequence[Row]) -> None:
-    del start
-    path.write_bytes(b"".join(to_json(row) + b"\n" for row in rows))
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The settings that all shards of a job share."""
+
+    folder: Path
+    """Of the model's version."""
+    sha256: str
+    """Of its network: another machine may have another one under this name."""
+    settings: Settings
+    parameters: Parameters
+    file_format: Format
+    output: Output
 
 
-def _parquet_schema(task: Task) -> Any:  # noqa: ANN401  pyarrow has no types
-    try:
-        import pyarrow as pa  # noqa: PLC0415  an extra
-    except ModuleNotFoundError as error:
-        msg = "Parquet needs the package pyarrow: pip install 'emo-serve[parquet]'"
-        raise StartupError(msg) from error
-    scored = [("class_id", pa.int32()), ("name", pa.string()), ("score", pa.float32())]
-    size = pa.struct([("width", pa.int32()), ("height", pa.int32())])
-    model = pa.struct([("name", pa.string()), ("version", pa.string()), ("sha256", pa.string())])
-    columns: dict[Task, list[tuple[str, Any]]] = {
-        "classify": [
-            ("classifications", pa.list_(pa.struct([*scored, ("group", pa.string())]))),
-            ("groups", pa.list_(pa.struct(scored[1:]))),
-        ],
-        "detect": [("detections", pa.list_(pa.struct([*scored, ("box", pa.list_(pa.float32(), 4))])))],
-        "segment": [("classes", pa.list_(_region(pa)))],
-    }
-    return pa.schema(
-        [("input", pa.string()), ("error", pa.string()), ("model", model), ("image", size), *columns[task]]
-    )
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One output file: its pictures, and the position of the first of them among all inputs."""
+
+    sources: Sequence[Source]
+    start: int
+    name: str
 
 
-def _region(pa: Any) -> Any:  # noqa: ANN401  as above
-    rle = pa.struct([("size", pa.list_(pa.int32(), 2)), ("counts", pa.string())])
-    counted = [("class_id", pa.int32()), ("name", pa.string()), ("pixels", pa.int64()), ("share", pa.float32())]
-    return pa.struct([*counted, ("rle", rle)])
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Pictures done since the last report, how many of them could not be answered, and whether the shard is written."""
+
+    pictures: int
+    failed: int
+    is_written: bool
 
 
-def _write_parquet(path: Path, rows: Sequence[Row], schema: Any) -> None:  # noqa: ANN401  as above
-    import pyarrow as pa  # noqa: PLC0415  as above
-    import pyarrow.parquet as pq  # noqa: PLC0415
+class ShardComputer:
+    """A loaded model that computes shards, one at a time."""
 
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), path)
+    def __init__(self, work: Work) -> None:
+        """Load the model; raises StartupError."""
+        artefact = read_artefact(work.folder, work.settings.require_signature)
+        if artefact.sha256 != work.sha256:
+            msg = f"{work.folder}: is not the model of this job: its sha256 is {artefact.sha256}, not {work.sha256}"
+            raise StartupError(msg)
+        self._work = work
+        self._predictor = load_predictor(artefact, work.settings)
+        self._write = writer_for(work.file_format, artefact.manifest.task, artefact.labels)
+
+    def compute(self, shard: Shard) -> Iterator[Report]:
+        """Compute a shard, and report at most twice a second, at last that it is written.
+
+        Raises StartupError if an object store cannot be reached, or the file not be written.
+        """
+        rows: list[dict[str, Any]] = []
+        failed = reported = 0
+        reported_at = time.monotonic()
+        for row in self._answers(shard.sources):
+            rows.append(row)
+            failed += row["error"] is not None
+            if time.monotonic() - reported_at > _REPORT_SECONDS:
+                yield Report(len(rows) - reported, failed, is_written=False)
+                reported, failed, reported_at = len(rows), 0, time.monotonic()
+        self._work.output.write_file(shard.name, lambda path: self._write(path, shard.start, rows))
+        yield Report(len(rows) - reported, failed, is_written=True)
+
+    def _answers(self, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+        """A row for each picture."""
+        artefact, most = self._predictor.artefact, self._predictor.limits.max_bytes
+        model = {"name": artefact.manifest.name, "version": artefact.manifest.version, "sha256": artefact.sha256}
+        for source in _at_hand(sources, most):
+            answer, error = ask_about(source, most, self._ask)
+            yield {"input": source.name, "error": error, **answer, "model": model}
+
+    def _ask(self, data: bytes) -> dict[str, Any]:
+        return self._predictor.document(self._predictor.predict(data, self._work.parameters))
 
 
-def _write_coco(path: Path, start: int, rows: Sequence[Row], labels: tuple[str, ...]) -> None:
-    """A COCO document; ids of images are their positions among all inputs, from 1, and differ between shards.
+def _at_hand(sources: Sequence[Source], most: int) -> Iterable[Source]:
+    """The sources, those of an object store fetched ahead, still encoded; raises StoreFault."""
+    if any(source.url for source in sources):
+        return prefetch(partial(_fetched, most), sources, _REQUESTS)
+    return sources
 
-    Pictures without an answer are listed under ``errors``.
-    """
-    answered = [(number, row) for number, row in enumerate(rows, start + 1) if row["error"] is None]
-    annotations = [
-        {
-            "id": number * 1000 + count,  # a picture has at most 1000 objects
-            "image_id": number,
-            "category_id": entry["class_id"],
-            "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
-            "area": round((right - left) * (bottom - top), 2),
-            "iscrowd": 0,
-            "score": entry["score"],
-        }
-        for number, row in answered
-        for count, entry in enumerate(row["detections"])
-        for left, top, right, bottom in [entry["box"]]
-    ]
-    document = {
-        "info": {"model": answered[0][1]["model"]} if answered else {},
-        "images": [{"id": number, "file_name": row["input"], **row["image"]} for number, row in answered],
-        "categories": [{"id": class_id, "name": name} for class_id, name in enumerate(labels)],
-        "annotations": annotations,
-        "errors": [{"file_name": row["input"], "error": row["error"]} for row in rows if row["error"] is not None],
-    }
-    path.write_bytes(to_json(document) + b"\n")
+
+def _fetched(most: int, source: Source) -> Source:
+    return source.fetched(most) if source.url else source

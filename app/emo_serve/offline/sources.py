@@ -4,13 +4,14 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emo_serve.errors import ServiceError
 from emo_serve.files import open_regular, read_regular
+from emo_serve.offline.object_store import find_objects, is_url, read_object
 from emo_serve.offline.video import VIDEOS, frames
 from emo_serve.picture_files import pictures_below
 
@@ -22,7 +23,7 @@ _MOST_LIST_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One picture: its name in the output, and where its bytes are: in a file, here, or on standard input."""
+    """One picture: its name in the output, and where its bytes are: in a file or object, here, or on standard input."""
 
     name: str
     path: Path | None = None
@@ -33,22 +34,41 @@ class Source:
     """True if ``with_frames`` puts its frames in its place."""
     fault: OSError | None = None
     """Why there are no bytes, of a folder that cannot be looked into."""
+    url: str | None = None
+    """Of an object in an object store."""
 
     @classmethod
     def of(cls, path: Path, name: str | None = None) -> "Source":
         """The picture in a file, by default named by its path."""
         return cls(as_text(name or path), path, stem=path.stem)
 
+    @classmethod
+    def at(cls, url: str, name: str | None = None) -> "Source":
+        """The picture in an object, by default named by its address."""
+        return cls(name or url, stem=PurePosixPath(url).stem, url=url)
+
     def read(self, most: int) -> bytes:
-        """The encoded picture; of a larger one ``most`` bytes and one more. Raises OSError if it cannot be read."""
+        """The encoded picture; of a larger one ``most`` bytes and one more.
+
+        Raises OSError if it cannot be read, or StoreFault if nothing can be read where it is.
+        """
         if self.fault is not None:
             raise self.fault
         if self.data is not None:
             return self.data
+        if self.url is not None:
+            return read_object(self.url, most)
         if self.path is None:
             return sys.stdin.buffer.read(most + 1)
         with open_regular(self.path) as file:
             return file.read(most + 1)
+
+    def fetched(self, most: int) -> "Source":
+        """The same with its bytes at hand, or with why there are none."""
+        try:
+            return replace(self, data=self.read(most))
+        except OSError as error:
+            return replace(self, fault=error)
 
 
 def as_text(path: str | Path) -> str:
@@ -69,9 +89,11 @@ def ask_about(source: Source, most: int, ask: Callable[[bytes], dict[str, Any]])
 def find_sources(arguments: Sequence[str], *, left_out: Path | None = None) -> Iterator[Source]:
     """The pictures of files, whole folders, quoted patterns, ``.txt`` lists and ``-``, and the videos that are named.
 
-    Folders are sorted, hidden files and the folder ``left_out`` left out, and other files in them passed over. A list
-    has a path a line, relative to its own folder. Raises FileNotFoundError at once, which names the argument, for what
-    is not there or holds no picture, and OSError or ValueError for lists that cannot be read.
+    Addresses of an object store name the same as paths do, save for videos. Folders are sorted, hidden files and the
+    folder ``left_out`` left out, and other files in them passed over. A list has a path or an address a line, paths
+    relative to its own folder. Raises FileNotFoundError at once, which names the argument, for what is not there or
+    holds no picture, StartupError for stores that cannot be reached, and OSError or ValueError for lists that cannot be
+    read.
     """
     return chain.from_iterable([_sources(argument, left_out) for argument in arguments])
 
@@ -87,6 +109,8 @@ def with_frames(sources: Iterable[Source]) -> Iterator[Source]:
 
 
 def _sources(argument: str, left_out: Path | None) -> Iterable[Source]:
+    if is_url(argument):
+        return _objects(argument)
     path = Path(argument)
     if argument == STANDARD_INPUT:
         return [Source(argument)]
@@ -123,12 +147,28 @@ def _below(folder: Path, left_out: Path | None) -> Iterator[Source]:
         yield Source(as_text(fault.filename), fault=fault)
 
 
+def _objects(url: str) -> Iterable[Source]:
+    """What an address names: a list of pictures, or pictures."""
+    if not url.lower().endswith(".txt"):
+        return map(Source.at, find_objects(url))
+    folder = url.rpartition("/")[0]
+    lines = _lines(url, read_object(url, _MOST_LIST_BYTES))
+    return _at_least_one(url, (Source.at(line if is_url(line) else f"{folder}/{line}", line) for line in lines))
+
+
 def _listed(path: Path) -> Iterator[Source]:
+    for line in _lines(str(path), read_regular(path, _MOST_LIST_BYTES)):
+        yield Source.at(line) if is_url(line) else Source.of(path.parent / line, line)
+
+
+def _lines(name: str, content: bytes) -> Iterator[str]:
+    """The paths or addresses of a list; raises ValueError."""
+    if len(content) > _MOST_LIST_BYTES:
+        msg = f"{name}: a list of pictures may have {_MOST_LIST_BYTES} bytes; give several"
+        raise ValueError(msg)
     try:
-        lines = read_regular(path, _MOST_LIST_BYTES).decode("utf-8-sig").split("\n")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"{path}: a list of pictures has to be UTF-8, a path a line"
+        msg = f"{name}: a list of pictures has to be UTF-8, a path a line"
         raise ValueError(msg) from error
-    for line in lines:
-        if line.strip():
-            yield Source.of(path.parent / line.strip(), line.strip())
+    return (line.strip() for line in text.split("\n") if line.strip())
