@@ -19,7 +19,8 @@ NEW_VERSIONS = (3, 4, 5)
 def write_scratch(folder: Path) -> None:
     """Fill ``folder``; under the names that the pages use, files as their readers may have them."""
     (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "checkpoints").symlink_to(ROOT / "checkpoints")
+    for name in ("checkpoints", "bench"):
+        (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
     shutil.copytree(ROOT / "models", folder / "models")
     write_segmenter(folder / "models", "areas")

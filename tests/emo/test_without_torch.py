@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from emo_serve.version import installed_version
+
 ABSENT = {"torch", "onnx", "onnxscript", "tqdm", "matplotlib", "pycocotools", "safetensors"}
 CODE = f"""
 import sys
@@ -45,7 +47,7 @@ def test_a_command_that_needs_them_says_how_they_are_had(arguments: tuple[str, .
 
 
 def test_the_version_is_said() -> None:
-    assert emo("--version").stdout.startswith("emo 0.")
+    assert emo("--version").stdout.startswith(f"emo {installed_version()}")
 
 
 def test_a_mistake_in_the_command_is_no_question_of_packages() -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.serving import Command, commanded
 from tests.support import encode_image, plain, write_classifier
 
 NAME = "toy-classifier"
+PAGE = Path(__file__).parents[2] / "docs/hot-swap.md"
 TOKEN = "a token for tests"  # noqa: S105  # as it says
 QUESTION = Post("/classify", encode_image(plain("red")), "image/png")
 
@@ -46,9 +49,14 @@ def admin_url(server: Command) -> str:
     return f"http://127.0.0.1:{server.admin_port}"
 
 
-def roll_out(servers: list[Command], token_file: Path, version: str = "2") -> int:
-    addresses = [argument for server in servers for argument in ("--replica", admin_url(server))]
-    return main(["rollout", NAME, version, *addresses, "--token-file", str(token_file)])
+def roll_out(servers: list[Command], token_file: Path) -> int:
+    """Run the command of the documentation, for these servers."""
+    (block,) = re.findall(r"^emo-serve (rollout .*?[^\\])$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    command, name, version, flag, file, *replicas = shlex.split(block.replace("\\\n", ""))
+    assert (command, name, version, flag, file) == ("rollout", "emo-1m", "4", "--token-file", "admin-token")
+    assert replicas[::2] == ["--replica"] * 3
+    addresses = [argument for server in servers for argument in (replicas[0], admin_url(server))]
+    return main([command, NAME, "2", flag, str(token_file), *addresses])
 
 
 def versions(server: Command) -> list[str]:
