@@ -42,6 +42,7 @@ def compute_on_ray(work: Work, backlog: Backlog, count: int | None) -> None:
     with _cluster(count) as ray:
         cores, gpus = _resources(ray, on_gpus=work.settings.session.provider == "cuda")
         count = min(count or cores, len(backlog))
+        work = replace(work, settings=work.settings.model_copy(update={"admin_token": None}))  # no business of theirs
         options = {"num_cpus": 1, "num_gpus": _share(gpus, count), "max_restarts": -1, "max_task_retries": 0}
         actor = ray.remote(_ShardActor).options(**options)
         with backlog.stopped_by_signals():
