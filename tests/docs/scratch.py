@@ -25,8 +25,8 @@ def write_scratch(folder: Path) -> None:
     shutil.copytree(ROOT / "models", folder / "models")
     write_segmenter(folder / "models", "areas")
     write_detector(folder / "models", "tools", "2")
-    for name in NEW_VERSIONS:
-        _write_version(folder, name)
+    for version in NEW_VERSIONS:
+        _write_version(folder, version)
     _write_photos(folder)
     _write_networks(folder)
 
