@@ -5,8 +5,9 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from emo_serve.metrics.definitions import Metrics, Queue, SupervisorMetrics
+from emo_serve.metrics.definitions import Metrics, Queue
 from emo_serve.metrics.merge import Snapshot, exposition, merge, snapshot
+from emo_serve.metrics.process import SupervisorMetrics
 
 
 def process(images: int, seconds: float = 0.2, queued: int = 0) -> Snapshot:

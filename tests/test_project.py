@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from emo_serve.api.wire.problems import problem_types
-from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.metrics.process import SupervisorMetrics
 from emo_serve.settings import all_settings
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.metrics.process import SupervisorMetrics
 from tests.watch.dashboard import ALERTS, ROOT, alerts, dashboard, metrics_of, panels, rules, variables, variables_of
 
 PARTS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}

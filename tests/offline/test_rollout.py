@@ -147,6 +147,24 @@ def test_a_version_that_was_served_before_stays_when_another_replica_cannot_serv
     assert versions(replicas[0]) == ["1", "2"]
 
 
+def test_a_model_may_be_called_with_underscores(
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classifier(tmp_path / "a" / "models", version="2", turn=1)
+    addressed = ["--replica", admin_url(replicas[0]), "--token-file", str(token_file)]
+    assert main(["rollout", NAME.replace("-", "_"), "2", *addressed]) == 0
+    assert "all 1 serve toy_classifier 2, sha256:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "option", ["--pause=-1", "--pause=nan", "--pause=inf", "--timeout=0", "--timeout=nan", "--timeout=1e9"]
+)
+def test_times_that_are_none_are_refused(option: str, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    addressed = ["--replica", "http://127.0.0.1:9", "--token-file", str(token_file)]
+    assert main(["rollout", NAME, "2", *addressed, option]) == 1
+    assert "--pause and --timeout are seconds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("url", ["10.0.0.4:8001", "ftp://10.0.0.4", "http://"])
 def test_what_is_no_url_is_refused(url: str, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollout", NAME, "2", "--replica", url, "--token-file", str(token_file)]) == 1

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import httpx
 
-from emo_serve.metrics.definitions import Metrics, SupervisorMetrics
+from emo_serve.metrics.definitions import Metrics
+from emo_serve.metrics.process import SupervisorMetrics
 from emo_serve.settings import MIB
 from tests.diverting import two_versions
 from tests.serving import Command, commanded, eventually

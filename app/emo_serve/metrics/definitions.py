@@ -1,4 +1,4 @@
-"""All Prometheus metrics, declared once, in a registry of their own.
+"""The Prometheus metrics of a server, declared once, in a registry of their own.
 
 Label values come from manifests, serving configs and the fixed words below, never from requests, so their number is
 bounded.
@@ -9,23 +9,15 @@ import time
 from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import Gauge, GCCollector, PlatformCollector
 
 from emo_serve.metrics.counters import Histogram, Total, counters, histograms
+from emo_serve.metrics.process import process_registry
 from emo_serve.metrics.traffic import TrafficMetrics
 
 Outcome = Literal["ok", "invalid", "unavailable", "timeout", "failed", "cancelled"]
-Ending = Literal["failed", "exited", "crashed", "killed", "hung"]
 Reason = Literal["queue_full", "deadline", "inflight_bytes", "not_ready", "shutting_down"]
 
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -57,7 +49,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Declare every metric in a new registry."""
-        self.registry = registry = _process_registry()
+        self.registry = registry = process_registry()
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self.requests = counters(
@@ -191,30 +183,6 @@ class Metrics:
 
 def _http_key(method: str, route: str, status: int | None) -> tuple[str, str, int]:
     return method if method in METHODS else OTHER, route, (status or 0) // 100
-
-
-class SupervisorMetrics:
-    """The metrics of the supervisor."""
-
-    def __init__(self) -> None:
-        """Declare every metric in a new registry."""
-        self.registry = _process_registry()
-        self.restarts = Counter(
-            "emo_worker_restarts",
-            "Workers that ended unasked and were replaced, by how they ended.",
-            ["reason"],
-            registry=self.registry,
-        )
-        for reason in get_args(Ending):  # series exist, at 0, from the start
-            self.restarts.labels(reason)
-
-
-def _process_registry() -> CollectorRegistry:
-    """A registry with the system's figures about this process, and without ``_created`` series."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-    registry = CollectorRegistry(auto_describe=True)
-    ProcessCollector(registry=registry)
-    return registry
 
 
 class ModelMetrics:

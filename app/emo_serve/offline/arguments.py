@@ -65,6 +65,34 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     _add_repository_argument(parser)
 
 
+def add_rollout_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emo-serve rollout``."""
+    parser.add_argument("name", metavar="NAME", help="model")
+    parser.add_argument("version", metavar="VERSION", help="in the repository of each replica")
+    parser.add_argument(
+        "--replica",
+        dest="replicas",
+        action="append",
+        required=True,
+        metavar="URL",
+        help="administration of a server, such as http://10.0.0.4:8001; one for each",
+    )
+    parser.add_argument(
+        "--token-file", dest="admin_token_file", type=Path, help="file of its token (EMO_ADMIN_TOKEN_FILE)"
+    )
+    parser.add_argument(
+        "--pause", type=float, default=0.0, metavar="SECONDS", help="from one replica to the next, to look at it (0)"
+    )
+    parser.add_argument(
+        "--timeout",
+        dest="seconds",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="for a replica to load and try it (600)",
+    )
+
+
 def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emo-serve doctor``."""
     parser.add_argument("--host", help="address that a server would listen on (EMO_HOST)")
@@ -104,32 +132,4 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--class-agnostic", action="store_const", const=True, help="boxes of different classes suppress each other too"
-    )
-
-
-def add_rollout_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``emo-serve rollout``."""
-    parser.add_argument("name", metavar="NAME", help="model")
-    parser.add_argument("version", metavar="VERSION", help="in the repository of each replica")
-    parser.add_argument(
-        "--replica",
-        dest="replicas",
-        action="append",
-        required=True,
-        metavar="URL",
-        help="administration of a server, such as http://10.0.0.4:8001; one for each",
-    )
-    parser.add_argument(
-        "--token-file", dest="admin_token_file", type=Path, help="file of its token (EMO_ADMIN_TOKEN_FILE)"
-    )
-    parser.add_argument(
-        "--pause", type=float, default=0.0, metavar="SECONDS", help="from one replica to the next, to look at it (0)"
-    )
-    parser.add_argument(
-        "--timeout",
-        dest="seconds",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="for a replica to load and try it (600)",
     )

@@ -18,10 +18,12 @@ from urllib.parse import quote, urlsplit
 
 from emo_serve.api.http.auth import read_token
 from emo_serve.errors import StartupError
+from emo_serve.manifest import known_as
 from emo_serve.process.exit_codes import EXIT_OK, EXIT_STARTUP
 from emo_serve.settings import Settings
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_DAY_SECONDS = 86_400
 
 
 class _RolloutError(Exception):
@@ -65,6 +67,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def rollout(options: argparse.Namespace, settings: Settings) -> int:
     """Run the command; the exit code is 0 if all replicas serve the version, else 1."""
+    if not (0 <= options.pause <= _DAY_SECONDS and 0 < options.seconds <= _DAY_SECONDS):
+        msg = f"--pause and --timeout are seconds, at least 0 and more than 0, and at most {_DAY_SECONDS}"
+        raise StartupError(msg)
     token = read_token(settings)
     replicas = [Replica(_address(url), token, options.seconds) for url in options.replicas]
     path = f"/models/{quote(options.name, safe='')}/{quote(options.version, safe='')}"
@@ -109,7 +114,8 @@ def _taken_back(done: Sequence[Replica], path: str) -> Iterator[str]:
 
 def _digests(workers: Sequence[dict[str, Any]], options: argparse.Namespace) -> set[str]:
     """Those of the version in all workers; empty if one of them does not serve it."""
-    asked = (options.name, options.version)
+    name = known_as(options.name, {entry["name"] for worker in workers for entry in worker["models"]})
+    asked = (name, options.version)
     served = [
         {str(entry["digest"]) for entry in worker["models"] if (entry["name"], entry["version"]) == asked}
         for worker in workers

@@ -8,8 +8,8 @@ import signal
 import socket
 
 from emo_serve.errors import StartupError
-from emo_serve.metrics.definitions import SupervisorMetrics
 from emo_serve.metrics.merge import Snapshot, merge, snapshot
+from emo_serve.metrics.process import SupervisorMetrics
 from emo_serve.process.dispatcher import Dispatcher
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 from emo_serve.process.ipc import ADMINISTRATION

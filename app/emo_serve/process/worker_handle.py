@@ -12,8 +12,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal, NamedTuple
 
-from emo_serve.metrics.definitions import Ending
 from emo_serve.metrics.merge import Snapshot
+from emo_serve.metrics.process import Ending
 from emo_serve.process.ipc import Channel, Message
 from emo_serve.settings import Settings
 

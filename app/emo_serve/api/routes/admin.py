@@ -103,10 +103,7 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
         msg = f"alias = {alias[:100]!r}: allowed is a small letter and up to 15 small letters, digits, '_' and '-'."
         raise InvalidParameter(msg)
     name = services.catalog.find(name).manifest.name
-    served = services.catalog.versions(name)
-    if query.version not in served:
-        msg = f"version = {query.version!r}: allowed are the versions that are served: {', '.join(served)}."
-        raise InvalidParameter(msg)
+    require_served(services, name, query.version)
     return await apply_change(
         services,
         name,
@@ -158,6 +155,14 @@ def _require_version(services: Services, name: str, version: str) -> None:
         return
     msg = f"The repository has no folder for version {version[:100]!r} of a model {name[:100]!r}."
     raise ModelNotFound(msg)
+
+
+def require_served(services: Services, name: str, version: str | None) -> None:
+    """Raise InvalidParameter unless this version of the model is served."""
+    served = services.catalog.versions(name)
+    if version not in served:
+        msg = f"version = {version!r}: allowed are the versions that are served: {', '.join(served)}."
+        raise InvalidParameter(msg)
 
 
 async def apply_change(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 
 from emo_serve.api.http.services import services_of
-from emo_serve.api.routes.admin import State, apply_change, entries_of
+from emo_serve.api.routes.admin import State, apply_change, entries_of, require_served
 from emo_serve.api.wire.model_schemas import WorkerStates
 from emo_serve.api.wire.schemas import AliasQuery, NoQuery, ShadowQuery, SplitQuery
 from emo_serve.engine.repository.serving_config import ServingConfig
@@ -38,7 +38,8 @@ async def set_split(request: Request, name: str, alias: str, query: Annotated[Sp
 
     return await _changed(
         request,
-        (name, alias, query.version),
+        name,
+        query.version,
         change,
         lambda entry: entry["version"] != query.version or entry["shares"].get(alias) == query.share,
         f"Version {query.version} does not get its share of the alias {alias!r}",
@@ -50,7 +51,8 @@ async def remove_split(request: Request, name: str, alias: str, _query: Annotate
     """Let the alias's own version answer all of its requests."""
     return await _changed(
         request,
-        (name, alias, None),
+        name,
+        None,
         lambda config: config.with_traffic(alias, split=None, shadow=config.shadows.get(alias)),
         lambda entry: alias not in entry["shares"],
         f"The alias {alias!r} is still split",
@@ -70,7 +72,8 @@ async def set_shadow(request: Request, name: str, alias: str, query: Annotated[S
 
     return await _changed(
         request,
-        (name, alias, query.version),
+        name,
+        query.version,
         change,
         lambda entry: entry["version"] != query.version or alias in entry["shadows"],
         f"Version {query.version} is no shadow of the alias {alias!r}",
@@ -82,7 +85,8 @@ async def remove_shadow(request: Request, name: str, alias: str, _query: Annotat
     """Make no more copies of the alias's images."""
     return await _changed(
         request,
-        (name, alias, None),
+        name,
+        None,
         lambda config: config.with_traffic(alias, split=config.splits.get(alias), shadow=None),
         lambda entry: alias not in entry["shadows"],
         f"The alias {alias!r} still has a shadow",
@@ -95,7 +99,8 @@ async def promote(request: Request, name: str, alias: str, query: Annotated[Alia
     version = query.version or ""
     return await _changed(
         request,
-        (name, alias, version),
+        name,
+        version,
         lambda config: config.promoted(alias, version),
         lambda entry: (entry["version"] == version) == (alias in entry["aliases"]),
         f"The alias {alias!r} does not name version {version}",
@@ -115,7 +120,8 @@ async def back(request: Request, name: str, alias: str, _query: Annotated[NoQuer
 
     return await _changed(
         request,
-        (name, alias, None),
+        name,
+        None,
         change,
         lambda entry: (entry["version"] == wanted) == (alias in entry["aliases"]),
         f"The alias {alias!r} does not name its former version",
@@ -132,18 +138,17 @@ def _own_version(config: ServingConfig, alias: str) -> str:
 
 async def _changed(
     request: Request,
-    wanted: tuple[str, str, str | None],
+    name: str,
+    version: str | None,
     change: Callable[[ServingConfig], ServingConfig],
     is_done: Callable[[dict[str, Any]], bool],
     otherwise: str,
 ) -> dict[str, Any]:
-    """Apply a change to a model, an alias and a version, which must be served; ``is_done`` holds for each version."""
-    services, (given, _, version) = services_of(request), wanted
-    name = services.catalog.find(given).manifest.name
-    served = services.catalog.versions(name)
-    if version is not None and version not in served:
-        msg = f"version = {version[:100]!r}: allowed are the versions that are served: {', '.join(served)}."
-        raise InvalidParameter(msg)
+    """Apply a change that needs the version of the model, if any, served; ``is_done`` holds for each version."""
+    services = services_of(request)
+    name = services.catalog.find(name).manifest.name
+    if version is not None:
+        require_served(services, name, version)
 
     def is_done_everywhere(state: State) -> bool:
         return all(map(is_done, entries_of(state, name)))
