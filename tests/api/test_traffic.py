@@ -1,61 +1,25 @@
-"""Requests that name an alias are split between versions, and copies of them reach its shadow."""
+"""Requests that name an alias are split between versions; what its config says is followed, or named as a fault."""
 
-import asyncio
 import base64
 import hashlib
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from emo_serve.api.http.services import Services
-from emo_serve.engine.execution.session import Session, open_session
-from emo_serve.engine.repository.artefacts import Artefact
-from emo_serve.settings import Batching, Settings
+from emo_serve.settings import Settings
+from tests.api.diverted import HALVES, PINNED, RED, asked, metric, write_two_versions
 from tests.engine.reconciling import NAME, choose
-from tests.serving import GatedSession, in_process, until
-from tests.support import encode_image, plain, write_classifier, write_detector
+from tests.serving import in_process, until
+from tests.support import write_classifier, write_detector
 
 pytestmark = pytest.mark.anyio
-
-RED = encode_image(plain("red"))
-HALVES = {"shares": {"1": 0.5, "2": 0.5}}
-PINNED = {"default": "1"}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two versions of a classifier: the second has its outputs and its labels turned, and is less sure."""
-    write_classifier(tmp_path)
-    write_classifier(tmp_path, version="2", turn=1)
-    return tmp_path
-
-
-async def asked(client: httpx.AsyncClient, path: str = "/classify", **headers: str) -> str:
-    """The version that answered, rightly."""
-    response = await client.post(path, content=RED, headers={"Content-Type": "image/png", **headers})
-    assert response.status_code == 200, response.text
-    assert response.json()["classifications"][0]["name"] == "red"
-    version: str = response.json()["model"]["version"]
-    return version
-
-
-def metric(services: Services, name: str, **labels: str) -> float:
-    return services.metrics.registry.get_sample_value(name, {"model": NAME, "alias": "default", **labels}) or 0.0
-
-
-def copies(services: Services, outcome: str) -> float:
-    return metric(services, "emo_shadow_copies_total", version="2", outcome=outcome)
-
-
-async def copied(services: Services, outcome: str, count: int) -> None:
-    """Wait until so many copies have ended so."""
-    await until(lambda: copies(services, outcome) == count)
+    return write_two_versions(tmp_path)
 
 
 # ---- split -----------------------------------------------------------------------------------------------------------
@@ -164,103 +128,6 @@ async def test_protocols_of_other_servers_are_split_too(root: Path) -> None:
         assert metric(services, "emo_alias_requests_total", version="1") == 0
 
 
-# ---- shadow ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("batch", [1, 4], ids=["inline", "batched"])
-async def test_a_shadow_computes_copies_of_answered_images_and_answers_nobody(root: Path, batch: int) -> None:
-    choose(root, aliases=PINNED, shadows={"default": {"version": "2", "share": 1}})
-    async with in_process(Settings(models=root, batching=Batching(max_batch_size=batch))) as (client, services):
-        for number in range(1, 6):
-            assert await asked(client) == "1"
-            await copied(services, "compared", number)
-        assert metric(services, "emo_shadow_agreement_sum", version="2") == 5  # names agree, numbers of classes do not
-        means = {of: metric(services, "emo_shadow_score_sum", version="2", of=of) / 5 for of in ("answer", "shadow")}
-        assert means["answer"] > means["shadow"] + 0.001
-        assert metric(services, "emo_shadow_seconds_count", version="2", of="shadow") == 5
-        assert metric(services, "emo_alias_requests_total", version="1") == 5
-        answered = services.metrics.registry.get_sample_value(
-            "emo_requests_total", {"model": NAME, "task": "classify", "outcome": "ok"}
-        )
-        assert answered == 5
-
-
-async def test_no_copies_are_made_of_requests_that_name_a_version_or_get_the_shadow(root: Path) -> None:
-    choose(root, aliases=PINNED, splits={"default": HALVES}, shadows={"default": {"version": "2", "share": 1}})
-    async with in_process(Settings(models=root, client_header="X-Client")) as (client, services):
-        for version in ("1", "2"):
-            assert await asked(client, f"/classify?version={version}") == version
-        got = [await asked(client, **{"X-Client": str(number)}) for number in range(20)]
-        await asyncio.sleep(0.2)
-        assert copies(services, "compared") + copies(services, "dropped") == got.count("1") > 0
-
-
-async def test_a_copy_that_finds_no_room_is_dropped_and_counted_and_no_answer_waits_for_it(root: Path) -> None:
-    choose(root, aliases=PINNED, shadows={"default": {"version": "2", "share": 1}})
-    gated: list[GatedSession] = []
-
-    def gate_second(artefact: Artefact, settings: Settings) -> Session:
-        session = open_session(artefact, settings)
-        if artefact.manifest.version == "2":
-            gated.append(GatedSession(session))
-            return gated[-1]
-        return session
-
-    async with in_process(Settings(models=root), gate_second) as (client, services):
-        gated[-1].gate.clear()
-        assert await asked(client) == "1"
-        await until(lambda: gated[-1].waiting)
-        for number in range(1, 4):  # the shadow hangs, and nobody notices
-            assert await asked(client) == "1"
-            await copied(services, "dropped", number)
-        gated[-1].gate.set()
-        await until(lambda: copies(services, "compared") == 1)
-
-
-class Broken:
-    """A session that fails after its self-test."""
-
-    def __init__(self, session: Session) -> None:
-        self.is_broken = False
-        self._session = session
-
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        if self.is_broken:
-            raise SystemExit
-        return self._session.run(batch)
-
-
-async def test_a_shadow_that_fails_is_counted_and_reaches_no_client(root: Path) -> None:
-    choose(root, aliases=PINNED, shadows={"default": {"version": "2", "share": 1}})
-    broken: list[Broken] = []
-
-    def break_second(artefact: Artefact, settings: Settings) -> Session:
-        session = open_session(artefact, settings)
-        if artefact.manifest.version == "2":
-            broken.append(Broken(session))
-            return broken[-1]
-        return session
-
-    async with in_process(Settings(models=root), break_second) as (client, services):
-        broken[-1].is_broken = True
-        for number in range(1, 4):
-            assert await asked(client) == "1"
-            await copied(services, "failed", number)
-        assert (await client.get("/readyz")).status_code == 200
-        broken[-1].is_broken = False
-        assert await asked(client) == "1"
-        await until(lambda: copies(services, "compared") == 1)
-
-
-async def test_images_of_one_request_are_copied_as_far_as_there_is_room(root: Path) -> None:
-    choose(root, aliases=PINNED, shadows={"default": {"version": "2", "share": 1}})
-    async with in_process(Settings(models=root)) as (client, services):
-        parts = [("file", ("a.png", RED, "image/png"))] * 5
-        response = await client.post("/classify", files=parts)
-        assert [entry["model"]["version"] for entry in response.json()["results"]] == ["1"] * 5
-        await until(lambda: copies(services, "compared") + copies(services, "dropped") == 5)
-
-
 # ---- changes ---------------------------------------------------------------------------------------------------------
 
 
@@ -316,16 +183,3 @@ async def test_a_version_that_a_split_or_a_shadow_needs_stays_when_its_folder_go
         assert await asked(client) == "2"
         await until(lambda: metric(services, "emo_shadow_copies_total", version="3", outcome="compared") == 1)
         assert "stays loaded because 'default' names it" in services.catalog.failures[f"{NAME}/3"]
-
-
-async def test_a_shadow_that_is_replaced_while_it_computes_ends_in_peace(root: Path) -> None:
-    choose(root, aliases=PINNED, shadows={"default": {"version": "2", "share": 1}})
-    async with in_process(Settings(models=root)) as (client, services):
-        for _ in range(5):
-            assert await asked(client) == "1"
-            choose(root, aliases=PINNED, unloaded=["2"])
-            await services.catalog.reconcile()
-            choose(root, aliases=PINNED, shadows={"default": {"version": "2", "share": 1}})
-            await services.catalog.reconcile()
-        assert copies(services, "failed") == 0
-        assert json.loads((root / NAME / "serving.json").read_text())["shadows"]
