@@ -61,7 +61,7 @@ def test_every_metric_has_help_and_no_created_series() -> None:
     _, text = exposed()
     assert "_created" not in text
     kinds = [line.split() for line in text.splitlines() if line.startswith("# TYPE emo_")]
-    assert len(kinds) == 23
+    assert len(kinds) == 25
     for _, _, name, kind in kinds:
         assert f"# HELP {name} " in text
         assert name.endswith("_total") == (kind == "counter")

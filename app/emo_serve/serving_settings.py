@@ -111,6 +111,14 @@ class ServingSettings(BaseModel):
         description="TCP port of the Open Inference Protocol over gRPC, 0 to 65535, on EMO_HOST; 0 lets the system "
         "choose. Needs the extra grpc. Unset: none.",
     )
+    agent_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="TCP port of HAProxy's agent check, 0 to 65535, on EMO_HOST; 0 lets the system choose. It answers "
+        "each connection with a weight in percent: how fast models run now, compared with the measurement at start. "
+        "Unset: none.",
+    )
     tracing: bool = Field(
         default=False,
         description="Whether requests are traced with OpenTelemetry, true or false; needs the extra otel. Where the "

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from emo_serve.process.listeners import reserved_grpc_port
+from emo_serve.process.listeners import reserved_ports
 from emo_serve.settings import Settings
 from tests.protocols.grpc_calls import SERVICE, InferResponse, encoded, outputs_of
 from tests.protocols.pictures import RED
@@ -34,21 +34,21 @@ def test_a_port_that_another_server_has_is_refused(shared: bool) -> None:
     with (
         listening(port, shared=shared),
         pytest.raises(OSError, match=f"port {port}"),
-        reserved_grpc_port(Settings(grpc_port=port)),
+        reserved_ports(Settings(grpc_port=port)),
     ):
         pass
 
 
 def test_a_reserved_port_is_kept_for_the_workers_and_refuses_clients() -> None:
-    with reserved_grpc_port(Settings(grpc_port=0)) as settings:
+    with reserved_ports(Settings(grpc_port=0)) as settings:
         assert settings.grpc_port
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", settings.grpc_port))
-        with pytest.raises(OSError, match="cannot listen"), reserved_grpc_port(settings):
+        with pytest.raises(OSError, match="cannot listen"), reserved_ports(settings):
             pass
         with listening(settings.grpc_port, shared=True), listening(settings.grpc_port, shared=True):
             socket.create_connection(("127.0.0.1", settings.grpc_port)).close()
-    with reserved_grpc_port(Settings()) as settings:
+    with reserved_ports(Settings()) as settings:
         assert settings.grpc_port is None
 
 

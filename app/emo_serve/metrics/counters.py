@@ -72,6 +72,10 @@ class Family(Collector, Generic[S]):
             self._series[values] = self._make()
         return self._series[values]
 
+    def values(self) -> Iterable[S]:
+        """The series of all label values."""
+        return self._series.values()
+
     def collect(self) -> Iterable[Metric]:
         """All series with their current values."""
         yield self._collect(list(self._series.items()))

@@ -68,6 +68,13 @@ class Metrics:
         self.batch_size = histograms(
             "emo_batch_size", "Images in one run of the model.", ["model"], _BATCH_BUCKETS, registry
         )
+        self.run_seconds = counters("emo_run_seconds", "Seconds that runs of the model took.", ["model"], registry)
+        self.expected_run_seconds = counters(
+            "emo_expected_run_seconds",
+            "Seconds that these runs would have taken by the measurement at start.",
+            ["model"],
+            registry,
+        )
         self.queue_depth = Gauge(
             "emo_queue_depth", "Images that wait for a slot or for a batch now.", ["model"], registry=registry
         )
@@ -169,6 +176,11 @@ class Metrics:
         """The metrics of one model, its labels filled in."""
         return ModelMetrics(self, model, task)
 
+    def run_totals(self) -> tuple[float, float]:
+        """Seconds that all runs should have taken, by the measurement at start, and those that they took."""
+        expected, taken = self.expected_run_seconds.values(), self.run_seconds.values()
+        return sum(total.value for total in expected), sum(total.value for total in taken)
+
     def loaded(self, model: str, outcome: Literal["ok", "failed"]) -> None:
         """Count an attempt to load a version; ``model`` is the name of a folder of the repository."""
         self.model_loads.labels(model, outcome).value += 1
@@ -194,6 +206,8 @@ class ModelMetrics:
         self._model = model
         self._task = task
         self._batch_size = metrics.batch_size.labels(model)
+        self._run_seconds = metrics.run_seconds.labels(model)
+        self._expected_run_seconds = metrics.expected_run_seconds.labels(model)
         queues = metrics.queues[model]
         metrics.queue_depth.labels(model).set_function(lambda: sum(queue.depth() for queue in queues))
         metrics.queue_age.labels(model).set_function(lambda: max((queue.age() for queue in queues), default=0.0))
@@ -231,6 +245,11 @@ class ModelMetrics:
     def batch(self, size: int) -> None:
         """Count one run of the model over ``size`` images."""
         self._batch_size.observe(size)
+
+    def ran(self, seconds: float, expected: float) -> None:
+        """Add the seconds of one run, and those that it was expected to take."""
+        self._run_seconds.value += seconds
+        self._expected_run_seconds.value += expected
 
     def finished(self, outcome: Outcome) -> None:
         """Count one image by its outcome."""

@@ -69,20 +69,30 @@ def listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket
 
 
 @contextmanager
-def reserved_grpc_port(settings: Settings) -> Iterator[Settings]:
-    """The settings with the port for gRPC that is kept for this server meanwhile; raises OSError as ``bound_socket``.
+def reserved_ports(settings: Settings) -> Iterator[Settings]:
+    """The settings with the ports for gRPC and the agent check, which are kept; raises OSError as ``bound_socket``.
 
-    Each worker listens on it for itself (SO_REUSEPORT); a socket that does not listen gets no connections.
+    Each worker listens on them for itself (SO_REUSEPORT); a socket that does not listen gets no connections.
     """
-    if settings.grpc_port is None:
-        yield settings
-        return
-    with bound_socket(settings.host, settings.grpc_port) as nobodys:  # else two servers could share it
+    with ExitStack() as stack:
+        wanted = {"grpc_port": settings.grpc_port, "agent_port": settings.agent_port}
+        ports = {
+            name: stack.enter_context(_reserved(settings.host, port))
+            for name, port in wanted.items()
+            if port is not None
+        }
+        yield settings.model_copy(update=ports)
+
+
+@contextmanager
+def _reserved(host: str, port: int) -> Iterator[int]:
+    """A port that only sockets which reuse it can have."""
+    with bound_socket(host, port) as nobodys:  # else two servers could share it
         family, address = nobodys.family, nobodys.getsockname()
     with socket.socket(family) as kept:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind(address)
-        yield settings.model_copy(update={"grpc_port": address[1]})
+        yield address[1]
 
 
 def welcome(models: str, listener: socket.socket, admin: socket.socket | None, settings: Settings) -> None:
@@ -97,6 +107,8 @@ def welcome(models: str, listener: socket.socket, admin: socket.socket | None, s
         sys.stdout.write(f"Administration at {_url(admin)}\n")
     if settings.grpc_port is not None:
         sys.stdout.write(f"gRPC at {authority(settings.host, settings.grpc_port)}\n")
+    if settings.agent_port is not None:
+        sys.stdout.write(f"Agent check at {authority(settings.host, settings.agent_port)}\n")
     sys.stdout.flush()
 
 

@@ -22,10 +22,11 @@ from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.registry.trial_process import forked
 from emo_serve.errors import StartupError
 from emo_serve.main import create_admin_app, create_app
+from emo_serve.process.agent_check import AgentCheck
 from emo_serve.process.connections import Connections
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, leave
 from emo_serve.process.http_protocol import HttpProtocol
-from emo_serve.process.listeners import listen, listeners, reserved_grpc_port, welcome
+from emo_serve.process.listeners import listen, listeners, reserved_ports, welcome
 from emo_serve.process.watchdog import watchdog
 from emo_serve.settings import Settings
 
@@ -34,7 +35,7 @@ def serve(settings: Settings) -> NoReturn:
     """Serve until a signal arrives, then exit; raises StartupError or OSError if the server cannot start."""
     preflight = Preflight(settings, forked())
     with (
-        reserved_grpc_port(settings) as settings,  # noqa: PLR1704  the same, with the port that was chosen
+        reserved_ports(settings) as settings,  # noqa: PLR1704  the same, with the ports that were chosen
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
         runner.run(_serve(settings, preflight))
@@ -115,6 +116,7 @@ class DrainingServer(uvicorn.Server):
             # Connections for the administration are not limited.
             self.admin_config = _config(create_admin_app(services), services.settings, self.protocol)
         self._grpc = None if services.settings.grpc_port is None else _grpc_server(services)
+        self._agent = None if services.settings.agent_port is None else AgentCheck(services.metrics)
 
     def protocol(
         self,
@@ -134,6 +136,8 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         if self._grpc is not None:
             await self._grpc.start()
+        if self._agent is not None:
+            await self._agent.start(self.services.settings.host, self.services.settings.agent_port or 0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what was accepted, of either protocol."""
@@ -141,6 +145,8 @@ class DrainingServer(uvicorn.Server):
         if self._grpc is not None:
             ending.append(self._grpc.stop(self.services.settings.drain_seconds))
         await asyncio.gather(*ending)
+        if self._agent is not None:
+            self._agent.stop()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

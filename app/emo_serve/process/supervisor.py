@@ -13,7 +13,7 @@ from emo_serve.metrics.process import SupervisorMetrics
 from emo_serve.process.dispatcher import Dispatcher
 from emo_serve.process.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 from emo_serve.process.ipc import ADMINISTRATION
-from emo_serve.process.listeners import listeners, reserved_grpc_port, welcome
+from emo_serve.process.listeners import listeners, reserved_ports, welcome
 from emo_serve.process.worker_handle import DOUBTFUL_SECONDS, End, WorkerHandle
 from emo_serve.settings import Settings
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def supervise(settings: Settings) -> int:
     """Serve with ``workers`` processes until a signal arrives; raises StartupError or OSError if they cannot start."""
     with (
-        reserved_grpc_port(settings) as settings,  # noqa: PLR1704  the same, with the port that was chosen
+        reserved_ports(settings) as settings,  # noqa: PLR1704  the same, with the ports that were chosen
         listeners(settings) as (listener, admin),
         asyncio.Runner() as runner,
     ):

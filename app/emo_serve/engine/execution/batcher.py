@@ -194,7 +194,7 @@ class Batcher:
                 if not image.answer.done():
                     await self._compute([image])
             return
-        self._costs.ran(len(batch), computed.seconds)
+        self._metrics.ran(computed.seconds, self._costs.ran(len(batch), computed.seconds))
         for image, outputs in zip(batch, computed.outputs, strict=True):
             if not image.answer.done():  # its client may have left meanwhile
                 queue_seconds = computed.started_at - image.queued_at

@@ -104,7 +104,8 @@ class InlineExecutor:
 
     def _settle(self, job: Job, prediction: Prediction) -> None:
         self._metrics.batch(1)
-        self._costs.ran(1, prediction.timings.stages["infer"])
+        seconds = prediction.timings.stages["infer"]
+        self._metrics.ran(seconds, self._costs.ran(1, seconds))
         if not job.answer.done():
             self._queue.finish(job)
             job.answer.set_result(prediction)

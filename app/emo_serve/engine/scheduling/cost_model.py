@@ -60,10 +60,11 @@ class CostModel:
 
     # ---- runs of the model -----------------------------------------------------------------------------------------
 
-    def ran(self, size: int, seconds: float) -> None:
-        """Learn from one run over ``size`` images."""
+    def ran(self, size: int, seconds: float) -> float:
+        """Learn from one run over ``size`` images; returns those expected by what was measured at start, if it was."""
         self._runs[size] = _mean(self._runs.get(size, seconds), seconds, _NEWEST_RUN)
         self._runs_changed()
+        return _seconds(self._initial, size) or seconds
 
     def run_seconds(self, size: int) -> float:
         """Seconds of a run over ``size`` images; 0 while nothing was measured.
