@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations ray-test e2e fuzz typescript protos \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations ray-test rolling-test e2e fuzz typescript protos \
   docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check helm-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -127,6 +127,9 @@ docker-chaos: setup-dev ## take replicas away under load, five times each (ARGS=
 
 swarm-test: setup-dev ## the compose file on Docker Swarm, updated under load; makes this engine a manager for the time
 	PYTHONPATH=. $(BIN)/python docker/test/swarm.py $(ARGS)
+
+rolling-test: setup-dev ## emo-serve rollout over three replicas under load: versions for all of them or for none
+	PYTHONPATH=. $(BIN)/python docker/test/rolling.py $(ARGS)
 
 SECONDS = 600
 soak: setup-dev setup-torch ## everything at once through the balancer (SECONDS=600), with a picture (ARGS="--picture soak.png")
