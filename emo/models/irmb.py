@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emo.models.layers import BACKBONE_EPS, DropPath, LayerNorm2d, SqueezeExcite
+from emo.models.layers import BACKBONE_EPS, DepthwiseConv2d, DropPath, LayerNorm2d, SqueezeExcite
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class MetaMobileBlock(nn.Module):
 def _depthwise(channels: int, kernel: int, operator: EfficientOperator) -> nn.Sequential:
     """A depthwise convolution, BatchNorm and an activation that is the operator's, whatever the stage's is."""
     return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel, operator.stride, kernel // 2, groups=channels, bias=False),
+        DepthwiseConv2d(channels, kernel, operator.stride),
         nn.BatchNorm2d(channels, eps=BACKBONE_EPS),
         operator.activation(),
     )

@@ -56,16 +56,33 @@ class DropPath(nn.Module):
         return x * (mask / kept)
 
 
+class DepthwiseConv2d(nn.Conv2d):
+    """Depthwise convolution without bias that keeps the size, a stride aside.
+
+    Where it learns on a CPU it is computed in float32, also under autocast: PyTorch's gradient of it in bfloat16 takes
+    several times as long there.
+    """
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
+        """One filter for each channel."""
+        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H / stride, W / stride), rounded up."""
+        learns = self.weight.requires_grad and torch.is_grad_enabled()
+        if learns and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+
 class ConvNorm(nn.Sequential):
     """Convolution without bias, BatchNorm, activation: the unit of the detection neck and head."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(self, convolution: nn.Conv2d) -> None:
         """BatchNorm and ReLU6 as the SSDLite configurations set them (eps 1e-3, momentum 0.03)."""
-        super().__init__(
-            nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.03),
-            nn.ReLU6(),
-        )
+        norm = nn.BatchNorm2d(convolution.out_channels, eps=1e-3, momentum=0.03)
+        super().__init__(convolution, norm, nn.ReLU6())
 
 
 class ConvNormReLU(nn.Sequential):

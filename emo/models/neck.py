@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emo.models.layers import ConvNorm
+from emo.models.layers import ConvNorm, DepthwiseConv2d
 
 EXTRA_WIDTHS = (512, 256, 256, 128)
 
@@ -19,9 +19,9 @@ class SSDNeck(nn.Module):
             middle = width // 2
             self.extras.append(
                 nn.Sequential(
-                    ConvNorm(channels, middle, 1),
-                    ConvNorm(middle, middle, 3, stride=2, groups=middle),
-                    ConvNorm(middle, width, 1),
+                    ConvNorm(nn.Conv2d(channels, middle, 1, bias=False)),
+                    ConvNorm(DepthwiseConv2d(middle, 3, stride=2)),
+                    ConvNorm(nn.Conv2d(middle, width, 1, bias=False)),
                 )
             )
             channels = width

@@ -14,7 +14,7 @@ from emo.models.anchors import (
     has_fine_level,
 )
 from emo.models.backbone import EMO, EMOConfig
-from emo.models.layers import ConvNorm
+from emo.models.layers import ConvNorm, DepthwiseConv2d
 from emo.models.neck import EXTRA_WIDTHS, FineMap, SSDNeck
 
 SIZES_KEY = "anchor_sizes"
@@ -109,7 +109,7 @@ def _check_sizes(model: SSDLite, state: dict[str, Any], prefix: str, *others: An
 
 
 def _predictor(width: int, columns: int) -> nn.Sequential:
-    return nn.Sequential(ConvNorm(width, width, 3, groups=width), nn.Conv2d(width, columns, 1))
+    return nn.Sequential(ConvNorm(DepthwiseConv2d(width, 3)), nn.Conv2d(width, columns, 1))
 
 
 def _flatten(x: Tensor, columns: int) -> Tensor:
