@@ -144,7 +144,7 @@ def test_a_port_in_use_is_a_clean_message_and_exit_code_1(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "--port", "99999"], "EMO_PORT: Input should be less than or equal to 65535"),
+        (["serve", "--port", "99999"], "EMO_PORT: must be less than or equal to 65535"),
         (["serve", "--host", ""], "EMO_HOST"),
     ],
 )
@@ -170,12 +170,12 @@ def test_a_setting_out_of_range_is_named_and_exit_code_2(
         ("EMO_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/40", "'10.0.0.0/40' is no address or network"),
         ("EMO_TRUSTED_PROXIES", "10.0.0.1/8", "allowed are 10.0.0.1 alone, or 10.0.0.0/8"),
         ("EMO_TRUSTED_PROXIES", "2001:db8::1/32", "allowed are 2001:db8::1 alone, or 2001:db8::/32"),
-        ("EMO_LOG_FORMAT", "xml", "Input should be 'auto', 'text' or 'json'"),
-        ("EMO_HANG_SECONDS", "1", "Input should be greater than or equal to 2"),
-        ("EMO_HANG_SECONDS", "never", "Input should be a valid number"),
-        ("EMO_LOAD_SECONDS", "0", "Input should be greater than or equal to 1"),
-        ("EMO_HTTP__MAX_HEADERS", "9", "Input should be greater than or equal to 10"),
-        ("EMO_HTTP__MAX_CONNECTIONS_PER_CLIENT", "x", "Input should be a valid integer"),
+        ("EMO_LOG_FORMAT", "xml", "must be 'auto', 'text' or 'json'"),
+        ("EMO_HANG_SECONDS", "1", "must be greater than or equal to 2"),
+        ("EMO_HANG_SECONDS", "never", "must be a valid number"),
+        ("EMO_LOAD_SECONDS", "0", "must be greater than or equal to 1"),
+        ("EMO_HTTP__MAX_HEADERS", "9", "must be greater than or equal to 10"),
+        ("EMO_HTTP__MAX_CONNECTIONS_PER_CLIENT", "x", "must be a whole number"),
         ("EMO_HTTP", "64k", "its parts have variables of their own: EMO_HTTP__MAX_LINE_BYTES, EMO_HTTP__MAX_HEAD"),
         ("EMO_HTTP", "3", "its parts have variables of their own: EMO_HTTP__MAX_LINE_BYTES"),
         ("EMO_HTTP", "", "its parts have variables of their own: EMO_HTTP__MAX_LINE_BYTES"),
@@ -198,6 +198,40 @@ def test_a_mistyped_variable_is_named_and_exit_code_2() -> None:
     _, errors = server.communicate(timeout=30)
     assert server.returncode == 2
     assert errors == "emo-serve: EMO_PROT is no setting; did you mean EMO_PORT?\n"
+
+
+def test_a_variable_like_none_that_exists_is_not_likened_to_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EMO_XYZZY", "1")
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == "emo-serve: EMO_XYZZY is no setting; `emo-serve settings` lists all\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("EMO_PLAYGROUND", "maybe", "EMO_PLAYGROUND: must be true or false"),
+        ("EMO_PROTOCOLS", "v2,moon", "EMO_PROTOCOLS: "),
+        ("EMO_API_KEY_CONCURRENCY", "2", "EMO_API_KEY_CONCURRENCY need EMO_API_KEYS_FILE"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["serve"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert "unable" not in line
+
+
+def test_a_repository_that_is_not_there_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--models", str(tmp_path / "nowhere")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"emo-serve: {tmp_path / 'nowhere'}: there is no such folder; EMO_MODELS or --models")
 
 
 def test_what_kubernetes_sets_is_a_warning_and_no_more(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         case "key":
             return _new_key(options.name, settings.api_keys_file)
         case "tune":
-            return _tune(with_models(settings), full=options.full, as_json=options.json)
+            return _tune(_repository(settings), full=options.full, as_json=options.json)
         case "serve":
-            return _serve(with_models(settings))
+            return _serve(_repository(settings))
     try:
         status = _offline(options, with_models(settings))
         sys.stdout.flush()
@@ -130,6 +130,15 @@ def _mcp(url: str, root: Path) -> int:
     except ValueError as error:
         raise StartupError(str(error)) from error
     return EXIT_OK
+
+
+def _repository(settings: Settings) -> Settings:
+    """The settings as ``with_models`` has them; raises StartupError if there is no such folder."""
+    settings = with_models(settings)
+    if not settings.models.is_dir():
+        msg = f"{settings.models}: there is no such folder; EMO_MODELS or --models names the model repository"
+        raise StartupError(msg)
+    return settings
 
 
 def with_models(settings: Settings) -> Settings:

@@ -76,6 +76,13 @@ class AccessSettings(BaseModel):
     )
 
     @model_validator(mode="after")
+    def _shares_are_those_of_keys(self) -> Self:
+        if self.api_keys_file is None and (self.api_key_requests_per_second or self.api_key_concurrency):
+            msg = f"{PREFIX}API_KEY_REQUESTS_PER_SECOND and {PREFIX}API_KEY_CONCURRENCY need {PREFIX}API_KEYS_FILE"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _nobody_administers_without_a_token(self) -> Self:
         given = (self.admin_token is not None) + (self.admin_token_file is not None)
         if given > 1 or (self.admin_port is not None and not given):

@@ -55,7 +55,7 @@ def parse_defaults(path: Path, text: bytes | None) -> Defaults:
         return Defaults.model_validate_json(text)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
             for fault in error.errors(include_url=False, include_input=False)
         )
         msg = f'{path}: {faults}; allowed is a model for each task, as in {{"classify": "name"}}'

@@ -39,12 +39,18 @@ def complaints(error: ValidationError | SettingsError, prefix: str, variables: C
         yield from (_parts(name, variables) for name in groups) if groups else [str(error)]
         return
     for entry in error.errors():
-        name = prefix + NESTED.join(map(str, entry["loc"])).upper()
+        name = prefix + NESTED.join(part for part in entry["loc"] if isinstance(part, str)).upper()
         if entry["type"] == "model_type":
             yield _parts(name, variables)
         else:
-            fault = entry["msg"].removeprefix("Value error, ")
+            fault = _in_plain_words(entry["msg"])
             yield f"{name}: {fault}" if entry["loc"] else fault
+
+
+def _in_plain_words(text: str) -> str:
+    """What pydantic says, without "Input should be" and how it tried to read it."""
+    text = text.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to ")[0]
+    return text.replace("a valid boolean", "true or false").replace("a valid integer", "a whole number")
 
 
 def _parts(group: str, variables: Collection[str]) -> str:
@@ -73,8 +79,9 @@ def unknown_names(environment: Mapping[str, str], prefix: str, valid: Collection
     for name in sorted(environment):
         is_ours = name.upper().startswith(prefix) and not is_service_link(name, environment[name], prefix)
         if is_ours and name.upper() not in valid and name != _OF_THE_CLIENT:
-            nearest = difflib.get_close_matches(name.upper(), valid, n=1, cutoff=0)
-            yield f"{name} is no setting; did you mean {nearest[0]}?"
+            nearest = difflib.get_close_matches(name.upper(), valid, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "`emo-serve settings` lists all"
+            yield f"{name} is no setting; {hint}"
 
 
 def given_values(

@@ -56,6 +56,8 @@ DESCRIPTION = "Image classification, object detection and segmentation with mode
 
 _HANDLERS: dict[int | type[Exception], Any] = dict.fromkeys((*ANSWERED, Exception), answer_error)
 
+_READ = ["GET", "HEAD"]
+
 logger = logging.getLogger(__name__)
 
 
@@ -133,14 +135,16 @@ def create_app(
     routers = (predict.router, segment.router, catalog_routes.router, health.router)
     for router in routers:
         app.include_router(router)
-    app.add_api_route("/docs", documentation, include_in_schema=False)
-    app.add_api_route("/docs/{name}", asset, include_in_schema=False)
-    app.add_api_route("/openapi.json", description, include_in_schema=False)
+    app.add_api_route("/docs", documentation, methods=_READ, include_in_schema=False)
+    app.add_api_route("/docs/{name}", asset, methods=_READ, include_in_schema=False)
+    app.add_api_route("/openapi.json", description, methods=_READ, include_in_schema=False)
     if settings.playground:
-        app.add_api_route("/", playground, include_in_schema=False)
+        app.add_api_route("/", playground, methods=_READ, include_in_schema=False)
         app.mount(PATH, PlaygroundFiles())
     else:
-        app.add_api_route("/", _to_documentation, include_in_schema=False, response_class=RedirectResponse)
+        app.add_api_route(
+            "/", _to_documentation, methods=_READ, include_in_schema=False, response_class=RedirectResponse
+        )
     document = app.openapi()  # made now, or the first invalid parameter would wait for it
     if keys is not None:
         declare_keys(document)

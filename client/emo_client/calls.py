@@ -17,6 +17,7 @@ from emo_client.errors import Problem, Unreachable
 
 _BUSY = (429, 503)
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0  # seconds between attempts to connect
+_LONGEST_CALL = 86_400
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class Limits:
     timeout: float
     retries: int
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no number of seconds, or of attempts."""
+        if not isinstance(self.timeout, int | float) or not 0 < self.timeout <= _LONGEST_CALL:
+            msg = f"timeout is {self.timeout!r}; allowed are seconds, more than 0 and at most {_LONGEST_CALL}"
+            raise ValueError(msg)
+        if not isinstance(self.retries, int) or self.retries < 0:
+            msg = f"retries is {self.retries!r}; allowed are whole numbers from 0 on"
+            raise ValueError(msg)
+
 
 def call(
     method: str,
@@ -72,7 +82,7 @@ def call(
             failure: Exception = _problem(outcome)
             seconds = _asked_to_wait(outcome)
         else:
-            failure = Unreachable(str(outcome) or type(outcome).__name__)
+            failure = _unreachable(outcome)
             seconds = min(_FIRST_WAIT * 2**attempt, _LONGEST_WAIT)
         if seconds is None or attempt == limits.retries or clock() + seconds >= end:
             raise failure
@@ -90,6 +100,15 @@ def _json(response: httpx.Response) -> dict[str, Any]:
         msg = f"{response.url}: the answer is no JSON object; is it emo-serve?"
         raise Unreachable(msg)
     return document
+
+
+def _unreachable(error: httpx.RequestError | None) -> Unreachable:
+    """What kept the answer away, and where it was expected from, if the error knows."""
+    said = str(error) or type(error).__name__
+    try:
+        return Unreachable(said if error is None else f"{error.request.url}: {said}")
+    except RuntimeError:  # it belongs to no request
+        return Unreachable(said)
 
 
 def _problem(response: httpx.Response) -> Problem:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from emo_client.images import Picture, to_pillow
+from emo_client.images import Picture, extra, to_pillow
 
 if TYPE_CHECKING:
     import fiftyone
@@ -19,8 +19,9 @@ _TEXT_PER_SIDE = 1 / 40
 
 def classes_to_supervision(answer: "Classification") -> "supervision.Classifications":
     """Class ids and confidences (K,)."""
-    import numpy as np  # noqa: PLC0415
-    import supervision as sv  # noqa: PLC0415
+    with extra("supervision"):
+        import numpy as np  # noqa: PLC0415
+        import supervision as sv  # noqa: PLC0415
 
     classes = answer.classifications
     ids = np.array([entry.class_id for entry in classes], int)
@@ -29,8 +30,9 @@ def classes_to_supervision(answer: "Classification") -> "supervision.Classificat
 
 def objects_to_supervision(answer: "Detections") -> "supervision.Detections":
     """Boxes (K, 4), class ids and confidences (K,), names in ``data``."""
-    import numpy as np  # noqa: PLC0415
-    import supervision as sv  # noqa: PLC0415
+    with extra("supervision"):
+        import numpy as np  # noqa: PLC0415
+        import supervision as sv  # noqa: PLC0415
 
     found = answer.detections
     return sv.Detections(
@@ -43,7 +45,8 @@ def objects_to_supervision(answer: "Detections") -> "supervision.Detections":
 
 def class_to_fiftyone(answer: "Classification") -> "fiftyone.Classification":
     """The best class and its confidence."""
-    import fiftyone as fo  # noqa: PLC0415
+    with extra("fiftyone"):
+        import fiftyone as fo  # noqa: PLC0415
 
     best = answer.best
     return fo.Classification() if best is None else fo.Classification(label=best.name, confidence=best.score)
@@ -51,7 +54,8 @@ def class_to_fiftyone(answer: "Classification") -> "fiftyone.Classification":
 
 def objects_to_fiftyone(answer: "Detections") -> "fiftyone.Detections":
     """Boxes as (left, top, width, height) in fractions of the image."""
-    import fiftyone as fo  # noqa: PLC0415
+    with extra("fiftyone"):
+        import fiftyone as fo  # noqa: PLC0415
 
     size = answer.image
     return fo.Detections(
@@ -95,10 +99,15 @@ def mask_of(region: "Region") -> "NDArray[np.bool_]":
 
 
 def plot_objects(answer: "Detections", picture: Picture) -> "PIL.Image.Image":
-    """A copy of the picture with boxes, names and scores; one colour a class."""
-    from PIL import ImageColor, ImageDraw, ImageFont  # noqa: PLC0415
+    """A copy of the picture, which has to have the answer's size, with boxes, names and scores; one colour a class."""
+    with extra("images"):
+        from PIL import ImageColor, ImageDraw, ImageFont  # noqa: PLC0415
 
     page = to_pillow(picture).convert("RGB")
+    if page.size != (answer.image.width, answer.image.height):
+        seen = f"{answer.image.width} x {answer.image.height}"
+        msg = f"the answer is about a picture of {seen} pixels, and this one has {page.width} x {page.height}"
+        raise ValueError(msg)
     draw = ImageDraw.Draw(page)
     side = max(page.size)
     size = max(12.0, side * _TEXT_PER_SIDE)

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -10,11 +12,21 @@ if TYPE_CHECKING:
     import PIL.Image
     from numpy.typing import NDArray
 
-Picture: TypeAlias = "str | os.PathLike[str] | bytes | PIL.Image.Image | NDArray[np.uint8]"
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | PIL.Image.Image | NDArray[np.uint8]"
 """A path or an http(s) address, the bytes of a file, a Pillow image, or an RGB or grey array (H, W[, 3])."""
 
 _ADDRESSES = ("http://", "https://")
 _MODES_OF_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Raise ModuleNotFoundError that says what to install where an import inside finds no such package."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        msg = f"this needs the package {error.name}: pip install 'emo-client[{name}]'"
+        raise ModuleNotFoundError(msg, name=error.name) from error
 
 
 def address_of(picture: Picture) -> str | None:
@@ -27,8 +39,8 @@ def encode(picture: Picture) -> bytes:
 
     Raises OSError if a file cannot be read, TypeError or ValueError for what is no picture.
     """
-    if isinstance(picture, bytes):
-        return picture
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture)
     if isinstance(picture, str | os.PathLike):
         return Path(picture).read_bytes()
     buffer = io.BytesIO()
@@ -52,11 +64,12 @@ def _for_png(image: "PIL.Image.Image") -> "PIL.Image.Image":
 
 def to_pillow(picture: Picture) -> "PIL.Image.Image":
     """An upright Pillow image; needs Pillow. Raises as ``encode``."""
-    from PIL import Image, ImageOps  # noqa: PLC0415  # an extra
+    with extra("images"):
+        from PIL import Image, ImageOps  # noqa: PLC0415
 
     if isinstance(picture, Image.Image):
-        return picture
-    if isinstance(picture, bytes):
+        return ImageOps.exif_transpose(picture)
+    if isinstance(picture, bytes | bytearray | memoryview):
         return ImageOps.exif_transpose(Image.open(io.BytesIO(picture)))
     if isinstance(picture, str | os.PathLike):
         return ImageOps.exif_transpose(Image.open(picture))
@@ -66,7 +79,8 @@ def to_pillow(picture: Picture) -> "PIL.Image.Image":
 def _checked(array: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
     shape: Any = getattr(array, "shape", None)
     if shape is None or str(getattr(array, "dtype", "")) != "uint8":
-        msg = f"a picture is a path, bytes, a Pillow image or an array of uint8, not {type(array).__name__}"
+        found = type(array).__name__ if shape is None else f"an array of {getattr(array, 'dtype', 'something else')}"
+        msg = f"a picture is a path, bytes, a Pillow image or an array of uint8, not {found}"
         raise TypeError(msg)
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (3, 4)) or 0 in shape:
         msg = f"an array of pixels is (H, W), (H, W, 3) or (H, W, 4), and not empty; this one is {tuple(shape)}"

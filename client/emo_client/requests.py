@@ -33,7 +33,11 @@ def headers_for(api_key: str | None) -> dict[str, str]:
 
 
 def parameters(**values: str | float | bool | Sequence[str] | None) -> Mapping[str, Any]:
-    """Query parameters; those that are None are left to the server."""
+    """Query parameters; those that are None are left to the server. Raises ValueError for an empty list."""
+    for name, value in values.items():
+        if isinstance(value, list | tuple) and not value:
+            msg = f"{name} is empty; leave it out for all"
+            raise ValueError(msg)
     return {name: _text(value) for name, value in values.items() if value is not None}
 
 

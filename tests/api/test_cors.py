@@ -149,13 +149,13 @@ async def test_what_is_not_allowed_is_refused_by_a_problem_that_says_what_is(
 METHODS = {
     "/classify": "POST",
     "/segment/": "POST",
-    "/models": "GET",
-    "/models/toy-classifier": "GET, POST",
+    "/models": "GET, HEAD",
+    "/models/toy-classifier": "GET, HEAD, POST",
     "/v2/models/toy-classifier/infer": "POST",
     "/livez": "GET, HEAD",
-    "/docs": "GET",
-    "/openapi.json": "GET",
-    "/": "GET, POST",
+    "/docs": "GET, HEAD",
+    "/openapi.json": "GET, HEAD",
+    "/": "GET, HEAD, POST",
     "/nothing": "GET, HEAD, POST",
 }
 

@@ -15,6 +15,15 @@ async def test_a_healthy_process_is_live_and_ready(client: httpx.AsyncClient, pa
     assert (await client.head(path)).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/metrics", "/models", "/models/toy-classifier"])
+async def test_who_only_wants_to_know_whether_a_page_is_there_gets_its_head(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    whole, head = await client.get(path), await client.head(path)
+    assert whole.status_code == head.status_code == 200
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
 async def test_a_process_that_was_told_to_stop_is_live_but_not_ready(tmp_path: Path) -> None:
     async with in_process(settings_for(tmp_path)) as (client, services):
         services.drain.set()

@@ -169,7 +169,7 @@ def test_coco_is_refused_for_a_classifier_before_anything_is_written(
 ) -> None:
     write_pictures(tmp_path / "photos", 1)
     arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
-    assert main([*arguments, "--format", "coco"]) == EXIT_STARTUP
+    assert main([*arguments, "--format", "coco"]) == EXIT_USAGE
     assert "coco is a format for detectors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

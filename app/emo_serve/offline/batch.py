@@ -33,10 +33,10 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
     artefact = find_artefact(settings, options.task, options.model)
     try:
         parameters = parameters_of(options, artefact.manifest.task, artefact.labels)
+        writer_for(options.format, artefact.manifest.task, artefact.labels)  # says now what does not fit
     except InvalidParameter as error:
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_USAGE
-    writer_for(options.format, artefact.manifest.task, artefact.labels)  # says now what does not fit
     try:
         sources = list(find_sources(options.inputs))
     except ValueError as error:  # of a list

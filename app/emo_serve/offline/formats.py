@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from emo_serve.errors import StartupError
+from emo_serve.errors import InvalidParameter, StartupError
 from emo_serve.manifest import Task
 
 Format = Literal["jsonl", "parquet", "coco"]
@@ -20,7 +20,7 @@ SUFFIXES: Mapping[Format, str] = MappingProxyType({"jsonl": "jsonl", "parquet": 
 def writer_for(file_format: Format, task: Task, labels: tuple[str, ...]) -> Callable[[Path, int, Sequence[Row]], None]:
     """A function that writes rows, the first of which is input number ``start``, into a file.
 
-    Raises StartupError if the format does not fit the task, or needs a package that is missing.
+    Raises InvalidParameter if the format does not fit the task, StartupError if it needs a package that is missing.
     """
     if file_format == "jsonl":
         return _write_jsonl
@@ -29,7 +29,7 @@ def writer_for(file_format: Format, task: Task, labels: tuple[str, ...]) -> Call
         return lambda path, _, rows: _write_parquet(path, rows, schema)
     if task != "detect":
         msg = f"coco is a format for detectors, and the model is for {task}; allowed are jsonl and parquet"
-        raise StartupError(msg)
+        raise InvalidParameter(msg)
     return lambda path, start, rows: _write_coco(path, start, rows, labels)
 
 

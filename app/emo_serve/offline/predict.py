@@ -87,10 +87,13 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, in
     except ModuleNotFoundError as error:
         msg = "--url needs the package emo-client: pip install emo-client, or ./client in a checkout"
         raise StartupError(msg) from error
+    if options.models is not None:
+        msg = "--models and --url do not go together: a server has its own models"
+        raise InvalidParameter(msg)
     given = given_parameters(options)
     try:
         client = stack.enter_context(Client(options.url))
-        task = options.task or _task_of(client.models(), options.model)
+        task = _task_of(client.models(), options.model, options.task)
     except ValueError as error:
         msg = f"--url: {error}"
         raise InvalidParameter(msg) from error
@@ -123,7 +126,13 @@ def _row(ask: Ask, most: int, drawings: Drawings | None, item: tuple[Source, Pat
     return {"input": source.name, **found} if error is None else {"input": source.name, "error": error}
 
 
-def _task_of(models: "list[ModelInfo]", wanted: str | None) -> str:
-    """The task of the model that is asked for; the server says what is wrong with a name."""
-    name = (wanted or "").partition("@")[0].replace("_", "-")
-    return next((model.task for model in models if model.name.replace("_", "-") == name), "classify")
+def _task_of(models: "list[ModelInfo]", wanted: str | None, task: str | None) -> str:
+    """The task, or that of the model that is asked for; raises StartupError if there is no such model."""
+    if wanted is None:
+        return task or "classify"
+    tasks = {model.name.replace("_", "-"): model.task for model in models}
+    name = wanted.partition("@")[0].replace("_", "-")
+    if name not in tasks:
+        msg = f"the server has no model {name!r}; there are: {', '.join(sorted(tasks)) or 'none'}"
+        raise StartupError(msg)
+    return task or tasks[name]

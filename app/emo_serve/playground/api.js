@@ -2,6 +2,8 @@
 
 import { readServerTiming } from "./timing.js";
 
+const PATIENCE_MS = 15_000; // for a server that has no room now, or a key that has had its share
+
 export const ROOT = new URL("../", import.meta.url);
 
 /** What the server refused, in its own words (RFC 9457), or what kept it from being asked. */
@@ -42,17 +44,26 @@ export class Server {
     return { answer, stages: readServerTiming(response.headers.get("Server-Timing") ?? ""), roundTrip };
   }
 
-  async #call(path, { headers = {}, ...options } = {}) {
+  /** The response; a refusal that says when to come back is asked again then, unless that is too late. */
+  async #call(path, options) {
+    const end = performance.now() + PATIENCE_MS;
+    for (;;) {
+      const response = await this.#send(path, options);
+      if (response.ok) return response;
+      const problem = await problemOf(response);
+      if (problem.retryAfterMs === null || performance.now() + problem.retryAfterMs > end) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, problem.retryAfterMs));
+    }
+  }
+
+  async #send(path, { headers = {}, ...options } = {}) {
     const keyed = this.key ? { ...headers, Authorization: `Bearer ${this.key}` } : headers;
-    let response;
     try {
-      response = await fetch(new URL(path, ROOT), { ...options, headers: keyed });
+      return await fetch(new URL(path, ROOT), { ...options, headers: keyed });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Problem({ title: "The server cannot be reached", detail: error.message });
     }
-    if (response.ok) return response;
-    throw await problemOf(response);
   }
 }
 

@@ -70,7 +70,8 @@ export class Controls {
     input.setAttribute("list", list.id);
     const take = () => {
       const name = [...labels].find((label) => label.toLowerCase() === input.value.trim().toLowerCase());
-      if (!name) return;
+      input.setCustomValidity(name || !input.value.trim() ? "" : "No model on this page has a class of this name.");
+      if (!name) return void input.reportValidity();
       this.store.classes[task].add(name);
       input.value = "";
       this.store.changed();
@@ -80,7 +81,8 @@ export class Controls {
     input.addEventListener("keydown", (event) => event.key === "Enter" && take());
     const chips = element("div", { className: "chips" });
     this.#chips.set(task, chips);
-    return element("div", { className: "filter" }, element("label", {}, "Only these classes", input), list, chips);
+    const title = TASKS[task].filtersOnServer ? "Only these classes" : "Only these classes, on this page";
+    return element("div", { className: "filter" }, element("label", {}, title, input), list, chips);
   }
 
   #labelsOf(model) {

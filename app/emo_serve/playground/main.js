@@ -28,7 +28,7 @@ const wide = matchMedia("(min-width: 60rem)"); // where the style sheet puts the
 async function start() {
   try {
     store.models = (await server.models()).filter((model) => model.task in TASKS);
-    await Promise.all(store.models.map(learn));
+    for (const model of store.models) await learn(model); // all at once would be too many for a key with a small share
   } catch (problem) {
     trouble(problem, start);
     return;

@@ -92,7 +92,8 @@ export class Panel {
     this.#picker.value = keyOf(model);
     const photo = this.#store.selected;
     const size = photo.width ? `${photo.width} × ${photo.height} px · ` : "";
-    const facts = `${photo.name} · ${size}${photo.isLive ? "camera" : bytes(photo.image.size)}`;
+    const hidden = photo.width && !photo.bitmap ? " · this browser cannot show the format" : "";
+    const facts = `${photo.name} · ${size}${photo.isLive ? "camera" : bytes(photo.image.size)}${hidden}`;
     if (this.#facts.textContent !== facts) this.#facts.textContent = facts;
     const isTwo = picks.length > 1;
     this.#other.hidden = (!isTwo && models.length < 2) || (isTwo && this.#position === 0);

@@ -65,7 +65,7 @@ function python(call) {
 function javascript(call) {
   const key = call.hasKey ? ", Authorization: `Bearer ${key}`" : "";
   return [
-    "// photo: a File, a Blob or a Buffer",
+    `// photo: a File, a Blob or a Buffer${call.hasKey ? "; key: your API key" : ""}`,
     `const answer = await fetch(${JSON.stringify(withQuery(call))}, {`,
     '  method: "POST",',
     `  headers: { "Content-Type": ${JSON.stringify(call.type)}${key} },`,

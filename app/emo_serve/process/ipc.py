@@ -20,9 +20,10 @@ From the supervisor: ``settings`` (all of them), ``collect`` (asks for the worke
 workers), ``leave`` (report that the server stops, and serve on), ``state`` (asks for its state, optionally after a
 rescan), ``states`` (those of all workers), ``reservations`` (another worker's message of this kind), ``shed`` (keep at
 most so many connections). From a worker: ``alive`` (heartbeat of its event loop, every second), ``failed`` (the reason
-why it cannot serve), ``ready`` (its models), ``draining``, ``connections`` (numbers of connections taken over and ended
-since its start), ``collected`` (its metrics), ``gather`` (asks for those of all), ``state`` (its state), ``ask`` (asks
-for those of all), ``reservations`` (what happened in its retry schedules, for all others).
+why it cannot serve), ``ready`` (its models, and why it is not ready, as texts), ``draining``, ``connections`` (numbers
+of connections taken over and ended since its start), ``collected`` (its metrics), ``gather`` (asks for those of all),
+``state`` (its state), ``ask`` (asks for those of all), ``reservations`` (what happened in its retry schedules, for all
+others).
 """
 
 

@@ -95,14 +95,18 @@ def _reserved(host: str, port: int) -> Iterator[int]:
         yield address[1]
 
 
-def welcome(models: str, listener: socket.socket, admin: socket.socket | None, settings: Settings) -> None:
-    """Write to standard output which models are served and where, and the Playground's address if it is on."""
+def welcome(
+    models: str, obstacle: str, listener: socket.socket, admin: socket.socket | None, settings: Settings
+) -> None:
+    """Write to standard output which models are served and where, or the ``obstacle`` to that, and what else is on."""
     url = _url(listener, is_for_here=True)
     page = f", in a browser: {url}/" if settings.playground else ""
-    sys.stdout.write(
-        f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs){page}\n"
-        f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/classify\n"
-    )
+    sys.stdout.write(f"emo-serve: {models} at {_url(listener)} (documentation: {url}/docs){page}\n")
+    key = "" if settings.api_keys_file is None else ' -H "Authorization: Bearer $KEY"'
+    if obstacle:
+        sys.stdout.write(f"NOT READY: {obstacle}. {url}/readyz says when that has changed\n")
+    else:
+        sys.stdout.write(f"Try: curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'{key} {url}/classify\n")
     if admin is not None:
         sys.stdout.write(f"Administration at {_url(admin)}\n")
     if settings.grpc_port is not None:

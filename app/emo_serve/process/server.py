@@ -64,9 +64,10 @@ def exit_status(services: Services) -> int:
     return EXIT_OK if services.catalog.alive else EXIT_STARTUP
 
 
-def models_of(services: Services) -> str:
-    """The served models as text."""
-    return ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
+def served(services: Services) -> tuple[str, str]:
+    """The served models, and why the server is not ready, empty if it is, as texts."""
+    models = ", ".join(f"{entry.manifest.name} {entry.manifest.version}" for entry in services.catalog.all())
+    return models, "; ".join(services.catalog.not_ready_reasons())
 
 
 def _config(app: FastAPI, settings: Settings, http: Callable[..., asyncio.Protocol]) -> uvicorn.Config:
@@ -176,7 +177,7 @@ class _ListeningServer(DrainingServer):
         if self._admin is not None and self.admin_config is not None:
             protocol = partial(self.protocol, self.admin_config, self.server_state, {})
             self.servers.append(await asyncio.get_running_loop().create_server(protocol, sock=self._admin))
-        welcome(models_of(self.services), (sockets or [])[0], self._admin, self.services.settings)
+        welcome(*served(self.services), (sockets or [])[0], self._admin, self.services.settings)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: stop, after SIGTERM with a delay in which serving goes on. Second: exit at once."""

@@ -104,7 +104,7 @@ class Supervisor:
         except OSError as error:
             self._first_failure = str(error)
             return False
-        welcome(ready[0].models, self._listener, self._admin, self._settings)
+        welcome(ready[0].models, ready[0].obstacle, self._listener, self._admin, self._settings)
         return True
 
     def _signalled(self, number: signal.Signals) -> None:

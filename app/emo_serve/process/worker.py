@@ -33,7 +33,7 @@ from emo_serve.process.connections import Connections
 from emo_serve.process.exit_codes import EXIT_STARTUP, leave
 from emo_serve.process.ipc import ADMINISTRATION, REQUESTS, Channel, Message
 from emo_serve.process.receiver import ConnectionReceiver, ReportingProtocol
-from emo_serve.process.server import DrainingServer, exit_status, loop_factory, models_of
+from emo_serve.process.server import DrainingServer, exit_status, loop_factory, served
 from emo_serve.settings import Settings
 
 _GATHER_SECONDS = 5.0
@@ -199,7 +199,7 @@ class _ReceivingServer(DrainingServer):
         """Tell the supervisor that this worker is ready for connections."""
         await super().startup(sockets)
         self._intake.start()
-        self._channel.send("ready", models_of(self.services))
+        self._channel.send("ready", served(self.services))
 
     def shed(self, most: int) -> None:
         """Let connections end with their next responses until at most this many stay, ending ones included."""

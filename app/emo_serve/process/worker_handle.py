@@ -40,6 +40,7 @@ class WorkerHandle:
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel, connections: socket.socket) -> None:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.models = ""
+        self.obstacle = ""  # why it is not ready although it answers
         self.failure = ""
         self.silence = 0.0  # seconds since the last message, counted while the supervisor runs
         self.hangs = False
@@ -134,7 +135,7 @@ class WorkerHandle:
             self.silence = 0.0
             match word:
                 case "ready":
-                    self.state, self.models = "ready", content
+                    self.state, (self.models, self.obstacle) = "ready", content
                 case "failed":
                     self.failure = content
                 case "draining":

@@ -34,8 +34,9 @@ export class EmoClient {
   readonly #limits: Limits;
   readonly #readFile: EmoClientOptions["readFile"];
 
-  /** `url` may have a path. */
+  /** `url` may have a path. Throws a TypeError for what is no address. */
   constructor(url = "http://localhost:8000", options: EmoClientOptions = {}) {
+    if (!/^https?:\/\/[^/]/.test(url)) throw new TypeError(`${url} is no address of a server, as http://localhost:8000 is`);
     const { apiKey, timeoutMs = 30_000, retries = 3, readFile } = options;
     this.#limits = { timeoutMs, retries };
     this.#readFile = readFile;

@@ -44,6 +44,7 @@ async def readyz(request: Request) -> State:
     return State(status="ready")
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response, responses={200: {"content": {_TEXT: {}, _OPEN_METRICS: {}}}})
 async def metrics(request: Request) -> Response:
     """The metrics of all workers, in Prometheus' text format or, where that is asked for, in OpenMetrics."""

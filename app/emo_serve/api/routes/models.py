@@ -14,6 +14,7 @@ from emo_serve.engine.registry.deployment import Deployment
 router = APIRouter(prefix="/models", tags=["models"])
 
 
+@router.head("", include_in_schema=False)
 @router.get("", responses=problem_answers(422, 500))
 async def list_models(request: Request, _query: Annotated[NoQuery, Query()]) -> ModelList:
     """A summary of every served model, and the models that are not served with the reason."""
@@ -24,6 +25,7 @@ async def list_models(request: Request, _query: Annotated[NoQuery, Query()]) -> 
     )
 
 
+@router.head("/{name}", include_in_schema=False)
 @router.get("/{name}", responses=problem_answers(404, 422, 500))
 async def describe_model(
     request: Request,

@@ -194,7 +194,8 @@ def parameter_problem(request: Request, error: RequestValidationError) -> Proble
 def _sentence(error: Mapping[str, Any]) -> str:
     if "value" in error:
         return f"{error['parameter']} = {error['value']!r}: allowed is {error['allowed']}."
-    return f"Unknown parameter {error['parameter'][:_SHOWN]!r}: allowed are {', '.join(error['allowed'])}."
+    allowed = f"allowed are {', '.join(error['allowed'])}" if error["allowed"] else "there are none"
+    return f"Unknown parameter {error['parameter'][:_SHOWN]!r}: {allowed}."
 
 
 def _declared_parameters(request: Request) -> dict[str, dict[str, Any]]:
