@@ -226,6 +226,7 @@ def test_what_is_wrong_with_a_setting_is_said_of_its_variable(
     assert "unable" not in line
 
 
+@pytest.mark.usefixtures("restored_logging")
 def test_a_repository_that_is_not_there_is_named_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

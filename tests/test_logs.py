@@ -3,7 +3,6 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,16 +18,6 @@ def line(**extra: object) -> dict[str, object]:
     fields = json.loads(text)
     assert isinstance(fields, dict)
     return fields
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
 
 
 def test_a_line_says_when_who_and_what() -> None:

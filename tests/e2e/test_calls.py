@@ -195,6 +195,25 @@ def test_where_a_key_is_needed_it_is_asked_for_and_kept_out_of_the_code(browser:
         assert rows(panel(page))
 
 
+@pytest.mark.parametrize("share", [{"api_key_requests_per_second": 2}, {"api_key_concurrency": 1}])
+def test_a_key_with_a_small_share_gets_the_answers_about_all_photos(
+    browser: Browser, models: Path, tmp_path: Path, share: dict[str, int]
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    with (
+        running(settings_for(models, api_keys_file=keys, **share)) as server,
+        opened(browser, server.url) as page,
+    ):
+        page.get_by_role("dialog").get_by_label("Key", exact=True).fill(KEY)
+        page.get_by_role("dialog").get_by_role("button", name="Use it").click()
+        choose(page, *(png(f"{number}.png") for number in range(3)))
+        settled(page)
+        expect(page.locator("#grid .card")).to_have_count(3)
+        expect(page.locator(".problem")).to_have_count(0)
+        assert rows(panel(page))
+
+
 @pytest.mark.parametrize("path", ["/vision", "/vision/"])
 def test_below_a_path_everything_works(browser: Browser, models: Path, path: str) -> None:
     with (

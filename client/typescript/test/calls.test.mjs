@@ -92,3 +92,9 @@ test("a signal ends a call at once, while it is sent and while it waits", async 
   const past = AbortSignal.abort(new Error("too early"));
   await assert.rejects(new EmoClient(url).classify(IMAGE, { signal: past }), { message: "too early" });
 });
+
+test("what is no address of a server is refused at once", () => {
+  for (const address of ["localhost:8000", "", "ftp://server", "http://"]) {
+    assert.throws(() => new EmoClient(address), { name: "TypeError" });
+  }
+});
