@@ -188,7 +188,9 @@ class Reconciler:
                     self._fingerprints[path] = seen.versions[path]
                     self._broken.pop(path, None)
                 else:
-                    logger.error("a model cannot be served", extra={"path": str(path)}, exc_info=error)
+                    described = isinstance(error, StartupError)  # it says by itself what is wrong
+                    fields = {"path": str(path), "reason": str(error)}
+                    logger.error("a model cannot be served", extra=fields, exc_info=None if described else error)
                     self._broken[path] = (seen.versions[path], str(error))
                     failures[path] = str(error)
 
