@@ -32,7 +32,7 @@ from tests.swapping import NAME, TOKEN, WATCH_SECONDS, Tally, administer, load, 
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
-PHOTO = ROOT / "docs/images/motorbike.jpg"
+PHOTO = ROOT / "docs/images/motorcycle.jpg"
 SEEN = 24  # answers in which both halves of a split are seen
 BOTH, FIRST, SECOND = {"1", "2"}, {"1"}, {"2"}
 STEPS = (("split", BOTH), ("shadow", BOTH), ("promote", SECOND), ("back", FIRST), ("shadow", FIRST), ("whole", FIRST))

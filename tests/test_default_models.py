@@ -101,6 +101,12 @@ def test_a_photo_of_a_motorbike_has_one_where_it_stands(client: httpx.Client) ->
     np.testing.assert_allclose(found[0]["box"], [80, 95, 690, 450], atol=40)
 
 
+def test_the_photo_of_the_documentation_is_a_photo_with_nothing_drawn_on_it() -> None:
+    with Image.open(MODELS.parent / "docs" / "images" / "motorcycle.jpg") as image:
+        shown = np.asarray(image, np.float64)
+    assert np.abs(shown - photo("stereo_motorcycle")).max() < 80  # what JPEG loses; a line would be more
+
+
 def test_a_picture_of_nothing_has_no_objects(client: httpx.Client) -> None:
     grey = encode_image(np.full_like(photo("coffee"), 120))
     answer = client.post("/detect", content=grey, headers={"content-type": "image/png"}).json()

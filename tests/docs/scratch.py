@@ -12,7 +12,7 @@ from tests.docs.blocks import ROOT
 from tests.onnx_import import networks
 from tests.support import write_detector, write_segmenter
 
-PHOTO = ROOT / "docs" / "images" / "motorbike.jpg"
+PHOTO = ROOT / "docs" / "images" / "motorcycle.jpg"
 NEW_VERSIONS = (3, 4, 5)
 
 

@@ -26,7 +26,7 @@ def main(path: Path) -> None:
     motorbike, *_ = data.stereo_motorcycle()
     photo = io.BytesIO()
     Image.fromarray(motorbike).save(photo, "JPEG", quality=90)
-    file = FilePayload(name="motorbike.jpg", mimeType="image/jpeg", buffer=photo.getvalue())
+    file = FilePayload(name="motorcycle.jpg", mimeType="image/jpeg", buffer=photo.getvalue())
     with (
         running(settings_for(ROOT / "models")) as server,
         sync_playwright() as playwright,

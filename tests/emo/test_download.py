@@ -23,7 +23,7 @@ from emo_serve.vision.preprocess import preprocess
 from tests.emo.parity import upstream_state
 from tests.serving import in_process
 
-PHOTO = Path(__file__).parents[2] / "docs" / "images" / "motorbike.jpg"
+PHOTO = Path(__file__).parents[2] / "docs" / "images" / "motorcycle.jpg"
 CONTENT = bytes(range(256)) * 1000
 
 

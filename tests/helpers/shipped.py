@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PHOTO = ROOT / "docs" / "images" / "motorbike.jpg"
+PHOTO = ROOT / "docs" / "images" / "motorcycle.jpg"
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Files(http.server.SimpleHTTPRequestHandler):
             self.send_error(401)
         elif self.path == "/elsewhere":
             self.send_response(302)
-            self.send_header("Location", "/motorbike.jpg")
+            self.send_header("Location", "/motorcycle.jpg")
             self.end_headers()
         else:
             super().do_GET()
@@ -69,7 +69,7 @@ def predictions(backend: FlaskClient, *addresses: str) -> list[dict[str, Any]]:
 
 
 def test_a_photo_has_a_choice_and_rectangles_in_percent(backend: FlaskClient, client: Client, photo: Path) -> None:
-    (prediction,) = predictions(backend, "/motorbike.jpg")
+    (prediction,) = predictions(backend, "/motorcycle.jpg")
     found = client.detect(photo).detections[0]
     with Image.open(photo) as image:
         width, height = image.size
@@ -90,7 +90,7 @@ def test_a_photo_has_a_choice_and_rectangles_in_percent(backend: FlaskClient, cl
 
 def test_pictures_come_from_the_host_or_the_folder(backend: FlaskClient, host: str) -> None:
     same = predictions(
-        backend, f"{host}/motorbike.jpg", "/motorbike.jpg", "motorbike.jpg", "/data/local-files/?d=motorbike.jpg"
+        backend, f"{host}/motorcycle.jpg", "/motorcycle.jpg", "motorcycle.jpg", "/data/local-files/?d=motorcycle.jpg"
     )
     assert same[0]["result"]
     assert same[1:] == same[:1] * 3
@@ -99,11 +99,11 @@ def test_pictures_come_from_the_host_or_the_folder(backend: FlaskClient, host: s
 @pytest.mark.parametrize(
     "address",
     [
-        "http://localhost:1/motorbike.jpg",
-        "//localhost:1/motorbike.jpg",
-        "http://127.0.0.1.example/motorbike.jpg",
+        "http://localhost:1/motorcycle.jpg",
+        "//localhost:1/motorcycle.jpg",
+        "http://127.0.0.1.example/motorcycle.jpg",
         "file:/etc/hostname",
-        "ftp://localhost/motorbike.jpg",
+        "ftp://localhost/motorcycle.jpg",
         "/data/local-files/?d=../../README.md",
         "/data/local-files/?d=/etc/hostname",
         "/data/local-files/?d=nothing.jpg",
@@ -115,7 +115,7 @@ def test_pictures_come_from_the_host_or_the_folder(backend: FlaskClient, host: s
 def test_any_other_address_costs_its_own_task_the_prediction_and_no_more(
     backend: FlaskClient, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bad, good = predictions(backend, address, "/motorbike.jpg")
+    bad, good = predictions(backend, address, "/motorcycle.jpg")
     assert bad == {"result": [], "score": 0.0}
     assert good["result"]
     assert "task 0 has no prediction" in caplog.text
@@ -125,4 +125,4 @@ def test_an_address_with_a_name_before_the_host_is_not_that_of_the_host(host: st
     pictures = Pictures(host, "secret")
     with pytest.raises(ValueError, match="allowed from"):
         pictures.read(host.replace("127.0.0.1", "user@127.0.0.1"))
-    assert pictures.read("/motorbike.jpg") == photo.read_bytes()
+    assert pictures.read("/motorcycle.jpg") == photo.read_bytes()
