@@ -85,8 +85,8 @@ def add_options(learn: argparse.ArgumentParser) -> None:
     learn.add_argument(
         "--anchor-sizes",
         type=parse_sizes,
-        default=SIZES,
-        help=f"of a detector, in input pixels, one more than it has levels (default {','.join(map(str, SIZES))})",
+        help="of a detector, in input pixels, one more than it has levels "
+        f"(default: those of --init, if it is one, else {','.join(map(str, SIZES))})",
     )
     learn.add_argument("--name", help="of the model in the repository (default: that of --out, or else of --data)")
     learn.add_argument("--version", default="1", help="of the model (default 1)")
@@ -137,7 +137,7 @@ def choose_recipe(options: argparse.Namespace, pictures: int, source: Source | N
         weight_decay=options.weight_decay,
         ema_decay=options.ema_decay,
         seed=options.seed,
-        anchor_sizes=options.anchor_sizes,
+        anchor_sizes=options.anchor_sizes or (source and source.anchor_sizes) or SIZES,
         precision=options.precision,
         patience=options.patience,
         cooldown=options.cooldown,

@@ -10,6 +10,7 @@ from torch import Tensor
 from emo.checkpoints.loader import is_own, own_weights, read_checkpoint, recognise, size_of, unwrap
 from emo.checkpoints.upstream import upstream_key, weights_of
 from emo.models.heads.model import Model
+from emo.models.heads.ssdlite import SIZES_KEY
 
 _NAMED = 3  # mismatched tensors that an error names
 
@@ -27,6 +28,12 @@ class Source:
     architecture: str | None = None
     size: str | None = None
     names: tuple[str, ...] = ()
+
+    @property
+    def anchor_sizes(self) -> tuple[int, ...] | None:
+        """Those of an SSDLite, in input pixels; None where they are not in the file."""
+        found = self.tensors.get(SIZES_KEY)
+        return None if found is None else tuple(map(int, found.flatten().tolist()))
 
 
 def read_source(path: Path) -> Source:

@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from emo.__main__ import main
+from emo.models.anchors import SIZES
 from emo.training.command import add_train
 from emo.training.options import choose_recipe, command_line
 from emo.training.pretrained import Source
@@ -60,6 +62,16 @@ def test_the_model_has_the_size_of_what_it_starts_from() -> None:
     assert choose_recipe(options("classify", "--data", "photos"), 99, source, Processes()).model == "emo_5m"
     assert choose_recipe(options("detect", "--data", "photos"), 99, source, Processes()).model == "ssdlite_emo_5m"
     assert choose_recipe(options("detect", "--data", "photos"), 99, None, Processes()).model == "ssdlite_emo_1m"
+
+
+def test_a_detector_has_the_anchors_of_the_one_that_it_starts_from_unless_others_are_asked_for() -> None:
+    own = (24, 48, 100, 150, 202, 253, 304, 320)
+    source = Source(Path("net.pth"), {"anchor_sizes": torch.tensor(own)}, "ssdlite_emo_1m", "emo_1m")
+    plain = Source(Path("net.pth"), {}, "emo_1m", "emo_1m")
+    asked = options("detect", "--data", "photos", "--anchor-sizes", "30,60,100,150,200,250,300")
+    assert choose_recipe(options("detect", "--data", "photos"), 99, source, Processes()).anchor_sizes == own
+    assert choose_recipe(options("detect", "--data", "photos"), 99, plain, Processes()).anchor_sizes == SIZES
+    assert choose_recipe(asked, 99, source, Processes()).anchor_sizes == (30, 60, 100, 150, 200, 250, 300)
 
 
 def test_the_command_on_the_card_asks_for_the_same_recipe() -> None:
