@@ -90,15 +90,24 @@ def test_every_card_says_what_the_model_learned_from_and_how_good_it_is() -> Non
     for path in MODELS.glob("*/*/manifest.json"):
         card = json.loads(path.read_text())["card"]
         assert card["metrics"]
-        assert all(0 < value <= 1 for value in card["metrics"].values())
+        assert all(0 <= value <= 1 for value in card["metrics"].values())
         assert all(card[key] for key in ("training_data", "recipe", "intended_use", "terms"))
 
 
-def test_a_photo_of_a_motorbike_has_one_where_it_stands(client: httpx.Client) -> None:
+def test_a_photo_of_a_motorcycle_has_one_where_it_stands(client: httpx.Client) -> None:
     body = encode_image(photo("stereo_motorcycle"), "JPEG")
     found = client.post("/detect", content=body, headers={"content-type": "image/jpeg"}).json()["detections"]
-    assert [entry["name"] for entry in found] == ["motorbike"]
-    np.testing.assert_allclose(found[0]["box"], [80, 95, 690, 450], atol=40)
+    assert [entry["name"] for entry in found if entry["score"] > 0.5] == ["motorcycle"]
+    np.testing.assert_allclose(found[0]["box"], [80, 95, 690, 450], atol=30)
+
+
+def test_a_portrait_has_a_person_and_a_cat_is_a_cat_where_they_are(client: httpx.Client) -> None:
+    wanted = {"astronaut": ("person", [0, 0, 430, 512]), "chelsea": ("cat", [0, 0, 433, 300])}
+    for name, (label, box) in wanted.items():
+        body = encode_image(photo(name), "JPEG")
+        found = client.post("/detect", content=body, headers={"content-type": "image/jpeg"}).json()["detections"]
+        assert found[0]["name"] == label
+        np.testing.assert_allclose(found[0]["box"], box, atol=40)
 
 
 def test_the_photo_of_the_documentation_is_a_photo_with_nothing_drawn_on_it() -> None:

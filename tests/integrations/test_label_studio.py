@@ -19,7 +19,7 @@ CONFIG = """
 <View>
   <Image name="image" value="$photo"/>
   <Choices name="shows" toName="image"><Choice value="Motorcycle"/></Choices>
-  <RectangleLabels name="objects" toName="image"><Label value="Bike" predicted_values="motorbike"/></RectangleLabels>
+  <RectangleLabels name="objects" toName="image"><Label value="Bike" predicted_values="motorcycle"/></RectangleLabels>
 </View>
 """
 

@@ -9,7 +9,7 @@ from inference_sdk.http.errors import HTTPCallErrorError
 
 from tests.clients.conftest import Own
 
-CLASSIFIER, DETECTOR = "emo-1m/2", "ssdlite-emo-1m/1"
+CLASSIFIER, DETECTOR = "emo-1m/2", "ssdlite-emo-1m/2"
 AS_IT_IS = {"client_downsizing_disabled": True}  # else the photo is made smaller, and is another one
 
 
@@ -39,19 +39,19 @@ def test_a_photo_is_classified_as_by_the_own_route(client: InferenceHTTPClient, 
 
 
 def test_parameters_of_its_configuration_are_followed(client: InferenceHTTPClient, photo: Path, own: Own) -> None:
-    expected = own("/detect?score_threshold=0.8&iou_threshold=0.4&max_detections=1&classes=motorbike")["detections"]
+    expected = own("/detect?score_threshold=0.8&iou_threshold=0.4&max_detections=1&classes=motorcycle")["detections"]
     client.configure(
         InferenceConfiguration(
             confidence_threshold=0.8,
             iou_threshold=0.4,
             max_detections=1,
-            class_filter=["motorbike"],  # which the older interface does not send
+            class_filter=["motorcycle"],  # which the older interface does not send
             class_agnostic_nms=True,
             **AS_IT_IS,
         )
     )
     found = client.infer(str(photo), model_id=DETECTOR)["predictions"]
-    assert [entry["class"] for entry in found] == [entry["name"] for entry in expected] == ["motorbike"]
+    assert [entry["class"] for entry in found] == [entry["name"] for entry in expected] == ["motorcycle"]
 
 
 def test_several_photos_at_a_time_are_answered_alike(client: InferenceHTTPClient, photo: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_checkpoint_gives_the_answers_of_the_model_that_was_exported_from_it(t
             "categories": [{"id": k, "name": "person"} for k in range(1)],
         }
         (data / "instances_val.json").write_text(json.dumps(content))
-    checkpoint_file, folder = ROOT / "checkpoints" / f"{name}.pt", ROOT / "models" / name / "1"
+    checkpoint_file, folder = ROOT / "checkpoints" / f"{name}.pt", ROOT / "models" / name / "2"
     if task == "classify":  # the shipped one has fewer classes
         folder = tmp_path / "whole" / "1"
         assert main(["import", str(checkpoint_file), "--name", "whole", "--models", str(tmp_path)]) == 0

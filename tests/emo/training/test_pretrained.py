@@ -8,6 +8,7 @@ from torch import Tensor
 
 import emo
 from emo.checkpoints.upstream import upstream_key, weights_of
+from emo.models.anchors import SIZES
 from emo.models.heads.model import Model
 from emo.training.pretrained import initial_tensors, read_source
 
@@ -83,9 +84,10 @@ def test_the_head_is_taken_where_the_classes_are_the_same(capsys: pytest.Capture
 
 def test_a_detector_of_other_classes_gives_all_but_what_tells_them_apart() -> None:
     source = read_source(ROOT / "checkpoints" / "ssdlite-emo-1m.pt")
-    model = emo.create("ssdlite_emo_1m", 5)
-    left = weights_of(model).keys() - initial_tensors(source, "ssdlite_emo_1m", model, tuple("abcde")).keys()
-    assert left == {f"head.classify.{level}.1.{kind}" for level in range(6) for kind in ("weight", "bias")}
+    model = emo.create("ssdlite_emo_1m", 80, (24, *SIZES))
+    others = tuple(map(str, range(80)))
+    left = weights_of(model).keys() - initial_tensors(source, "ssdlite_emo_1m", model, others).keys()
+    assert left == {f"head.classify.{level}.1.{kind}" for level in range(7) for kind in ("weight", "bias")}
     assert initial_tensors(source, "ssdlite_emo_1m", model, source.names).keys() == weights_of(model).keys()
 
 

@@ -63,11 +63,11 @@ _CLASSIFIED = {
     "groups": [{"name": "cat", "score": 0.969574}, {"name": "person", "score": 0.004214}],
 }
 _DETECTED = {
-    "model": {"name": "ssdlite-emo-1m", "version": "1"},
+    "model": {"name": "ssdlite-emo-1m", "version": "2"},
     "image": _SIZE,
     "box_format": "xyxy",
     "units": "pixel",
-    "detections": [{"class_id": 1, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
+    "detections": [{"class_id": 2, "name": "car", "score": 0.913, "box": [12.5, 80.25, 300.0, 240.75]}],
 }
 _SEGMENTED = {
     "model": {"name": "deeplabv3-emo-1m", "version": "1"},
@@ -86,7 +86,7 @@ _FAILED = {
         "request_id": "8f14e45fceea4ef69c8d3ad1a5d2c3b1",
     }
 }
-_COCO = [{"image_id": 0, "category_id": 1, "bbox": [12.5, 80.25, 287.5, 160.5], "score": 0.913}]
+_COCO = [{"image_id": 0, "category_id": 2, "bbox": [12.5, 80.25, 287.5, 160.5], "score": 0.913}]
 
 
 def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
