@@ -15,7 +15,7 @@ def exposed() -> tuple[Metrics, str]:
     model.served("1", "cpu", "float32")
     model.finished("cancelled")
     model.rejected("queue_full")
-    model.batch(2)
+    model.ran(2, 0.2, 0.2)
     model.watch(Queue(lambda: 1, lambda: 0.5))
     model.watch(Queue(lambda: 2, lambda: 1.5))
     model.answered(STAGES)

@@ -19,8 +19,8 @@ def process(version: str) -> Snapshot:
     metrics = Metrics()
     model = metrics.for_model("toy", "classify")
     model.served(version, "cpu", "float32")
-    model.batch(2)
-    model.batch(1)
+    model.ran(2, 0.2, 0.2)
+    model.ran(1, 0.1, 0.1)
     for _ in range(3):
         model.answered(STAGES)
     model.finished("invalid")

@@ -220,11 +220,13 @@ def test_two_processes_do_not_work_on_one_job(models: Path, tmp_path: Path) -> N
     first = start(models, tmp_path)
     try:
         wait_for_shards(tmp_path / "out", 1)
+        first.send_signal(signal.SIGSTOP)  # or it might be done before the second has begun
         second = start(models, tmp_path)
         _, errors = second.communicate(timeout=30)
         assert second.returncode == EXIT_STARTUP
         assert "another process is at work on this job" in errors
     finally:
+        first.send_signal(signal.SIGCONT)
         first.terminate()
         first.communicate(timeout=30)
 

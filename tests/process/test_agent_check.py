@@ -31,7 +31,7 @@ def test_the_weight_approaches_the_speed_of_all_models_and_returns() -> None:
     percents = []
     for slowness in (4, 4, 4, 4, 1, 1, 1, 1):
         for model in models:
-            model.ran(seconds=1.0 * slowness, expected=1.0)
+            model.ran(1, seconds=1.0 * slowness, expected=1.0)
         percents.append(agent.percent())
     assert percents == [62, 44, 34, 30, 65, 82, 91, 96]
 
@@ -39,7 +39,7 @@ def test_the_weight_approaches_the_speed_of_all_models_and_returns() -> None:
 def test_a_few_milliseconds_say_nothing_about_the_speed() -> None:
     metrics = Metrics()
     agent = AgentCheck(metrics)
-    metrics.for_model("one", "classify").ran(seconds=0.04, expected=0.001)
+    metrics.for_model("one", "classify").ran(1, seconds=0.04, expected=0.001)
     assert agent.percent() == 100
 
 
@@ -48,6 +48,6 @@ def test_a_weight_is_never_nothing_and_never_more_than_the_whole(expected: float
     metrics = Metrics()
     agent = AgentCheck(metrics)
     for _ in range(20):
-        metrics.for_model("one", "classify").ran(seconds=1.0, expected=expected)
+        metrics.for_model("one", "classify").ran(1, seconds=1.0, expected=expected)
         last = agent.percent()
     assert last == percent

@@ -40,7 +40,7 @@ async def test_the_supervisor_passes_updates_on_to_all_but_the_worker_that_sent_
             for child in children:
                 group.create_task(supervisor._follow(child, asyncio.Event()))
             for worker in workers:
-                worker.send("ready", "toy 1")
+                worker.send("ready", ("toy 1", ""))
             await until(lambda: all(child.state == "ready" for child in children))
             for worker in workers:
                 worker.send("reservations", UPDATES)

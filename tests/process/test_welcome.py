@@ -16,7 +16,7 @@ def test_a_server_that_answers_but_is_not_ready_says_so_instead_of_how_to_ask(tm
         assert process.stdout
         first, second = process.stdout.readline(), process.stdout.readline()
         process.terminate()
-    assert first.startswith("emo-serve: toy-classifier 1 at http://127.0.0.1:")
+    assert first.startswith("emo-serve: toy-classifier 1, toy-detector 1 at http://127.0.0.1:")
     assert second.startswith("NOT READY: the default model for classify, 'nope', is not served. http://127.0.0.1:")
 
 

@@ -242,12 +242,9 @@ class ModelMetrics:
         """Stop including the queue, as this version of the model has ended."""
         self._queues.remove(queue)
 
-    def batch(self, size: int) -> None:
-        """Count one run of the model over ``size`` images."""
+    def ran(self, size: int, seconds: float, expected: float) -> None:
+        """Count one run of the model over ``size`` images, its seconds, and those that it was expected to take."""
         self._batch_size.observe(size)
-
-    def ran(self, seconds: float, expected: float) -> None:
-        """Add the seconds of one run, and those that it was expected to take."""
         self._run_seconds.value += seconds
         self._expected_run_seconds.value += expected
 

@@ -175,7 +175,6 @@ class Batcher:
 
     async def _compute(self, batch: list[_Queued]) -> None:
         """Answer every image of the batch; if it fails, one by one, so that a poison image fails alone."""
-        self._metrics.batch(len(batch))
         tensors = [image.tensor for image in batch]
         try:
             computed = await self._loop.run_in_executor(
@@ -194,7 +193,7 @@ class Batcher:
                 if not image.answer.done():
                     await self._compute([image])
             return
-        self._metrics.ran(computed.seconds, self._costs.ran(len(batch), computed.seconds))
+        self._metrics.ran(len(batch), computed.seconds, self._costs.ran(len(batch), computed.seconds))
         for image, outputs in zip(batch, computed.outputs, strict=True):
             if not image.answer.done():  # its client may have left meanwhile
                 queue_seconds = computed.started_at - image.queued_at

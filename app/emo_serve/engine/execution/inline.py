@@ -103,9 +103,8 @@ class InlineExecutor:
     # ---- on the event loop -----------------------------------------------------------------------------------------
 
     def _settle(self, job: Job, prediction: Prediction) -> None:
-        self._metrics.batch(1)
         seconds = prediction.timings.stages["infer"]
-        self._metrics.ran(seconds, self._costs.ran(1, seconds))
+        self._metrics.ran(1, seconds, self._costs.ran(1, seconds))
         if not job.answer.done():
             self._queue.finish(job)
             job.answer.set_result(prediction)
