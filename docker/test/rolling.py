@@ -84,6 +84,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         versions = Versions(ROOT / "models", models)
+        for parent in (Path(folder), models, models / NAME):
+            parent.chmod(0o777)  # the server's user is another one
         stack = Stack("haproxy", "docker/test/rolling.yml", ROLLING_MODELS=str(models), ROLLING_TOKEN=token)
         try:
             stack.compose("build")
