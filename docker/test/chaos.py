@@ -63,7 +63,7 @@ class Stack:
 
     def compose(self, *arguments: str, **variables: str) -> str:
         """Run docker compose on them."""
-        return run("docker", "compose", *self.options, *arguments, **self._variables, **variables)
+        return run("docker", "compose", *self.options, *arguments, **(self._variables | variables))
 
     def replicas(self) -> list[str]:
         """The running containers."""

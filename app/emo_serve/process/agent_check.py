@@ -8,8 +8,7 @@ import asyncio
 
 from emo_serve.metrics.definitions import Metrics
 
-_LEAST_SECONDS = 0.05  # of runs: what is measured over less is chance
-_NEWEST = 0.5  # weight of the runs since the last measurement
+_MEMORY_SECONDS = 30.0  # of runs: the speed of few of them is chance, and weights that follow it make replicas uneven
 
 
 class AgentCheck:
@@ -32,12 +31,13 @@ class AgentCheck:
             self._server.close()
 
     def percent(self) -> int:
-        """Present speed of the models in percent of that at start, 1 to 100; what it was while hardly anything runs."""
+        """Present speed of the models in percent of that at start, 1 to 100; what it was while nothing runs."""
         expected, taken = self._metrics.run_totals()
         new_expected, new_taken = expected - self._measured[0], taken - self._measured[1]
-        if new_taken >= _LEAST_SECONDS:
+        if new_taken > 0:
             self._measured = expected, taken
-            self._speed += _NEWEST * (new_expected / new_taken - self._speed)
+            newest = new_taken / (new_taken + _MEMORY_SECONDS)
+            self._speed += newest * (new_expected / new_taken - self._speed)
         return min(100, max(1, round(100 * self._speed)))
 
     async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
