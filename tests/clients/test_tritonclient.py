@@ -80,7 +80,7 @@ def test_pixels_go_to_the_graph_and_all_outputs_come_back(client: triton.Inferen
     tensor.set_data_from_numpy(pixels)
     together = client.infer(DETECTOR, [tensor], request_id="7")
     assert together.get_response()["id"] == "7"
-    assert together.as_numpy("boxes").shape == (3, 4620, 4)
+    assert together.as_numpy("boxes").shape == (3, 13836, 4)
     single = triton.InferInput("images", [1, 384, 384, 3], "UINT8")
     single.set_data_from_numpy(pixels[1:2])
     alone = client.infer(DETECTOR, [single]).as_numpy("scores")
