@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import re
 import resource
-import socket
 import subprocess
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from tests.load.clients import Post
 from tests.load.generator import Load
+from tests.serving import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 64
@@ -71,14 +71,6 @@ def children_seconds() -> float:
     """CPU seconds of the processes that were started here and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as chosen:
-        chosen.bind((HOST, 0))
-        port: int = chosen.getsockname()[1]
-        return port
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from chaos import ROOT, URL, Stack, run
 
-from tests.load.arrivals import quantile
 from tests.load.generator import Load, Result, request_bytes
 
 CLIENTS = 400
@@ -34,7 +33,7 @@ def row(replicas: str, balancing: str, result: Result) -> None:
     """Print one measurement."""
     asked = sum(result.statuses.values()) + result.lost + result.unanswered
     failed = asked - result.statuses[200] - result.statuses[503]
-    times = " | ".join(f"{quantile(result.seconds, share):.2f}" for share in (0.5, 0.99))
+    times = " | ".join(f"{result.quantile(share) / 1000:.2f}" for share in (0.5, 0.99))
     refused = result.statuses[503] / asked
     print(f"| {replicas} | {balancing} | {asked} | {refused:.3f} | {failed} | {times} |", flush=True)
 
@@ -54,9 +53,7 @@ def main() -> None:
             Path(folder, f"{name}.cfg").write_text(content, encoding="utf-8")
         Path(folder).chmod(0o755)
         stack = Stack("haproxy", "docker/test/balance.yml", BALANCER_CONFIGURATION=f"{folder}/leastconn.cfg")
-        try:
-            stack.compose("build")
-            stack.compose("up", "--detach", "--wait", "--scale", "prometheus=0")
+        with stack.running():
             print("| replicas | balancing | asked | refused | failed | p50 s | p99 s |\n|---|---|---|---|---|---|---|")
             for replicas, cores in CORES.items():
                 for container, share in zip(stack.replicas(), cores, strict=True):
@@ -69,8 +66,6 @@ def main() -> None:
                         load(arguments.photo).open_loop(SETTLE_SECONDS, rate / arguments.factor / 2)
                         time.sleep(1)
                         row(replicas, name, load(arguments.photo).open_loop(arguments.seconds, rate))
-        finally:
-            stack.compose("down", "--volumes", "--timeout", "20")
 
 
 if __name__ == "__main__":

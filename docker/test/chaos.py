@@ -15,7 +15,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,19 @@ class Stack:
     def compose(self, *arguments: str, **variables: str) -> str:
         """Run docker compose on them."""
         return run("docker", "compose", *self.options, *arguments, **(self._variables | variables))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Build and start it, without Prometheus; remove it in the end, with its last log lines after a failure."""
+        try:
+            self.compose("build")
+            self.compose("up", "--detach", "--wait", "--scale", "prometheus=0")
+            yield
+        except BaseException:
+            print(self.compose("logs", "--tail", "60"), file=sys.stderr)
+            raise
+        finally:
+            self.compose("down", "--volumes", "--timeout", "20")
 
     def replicas(self) -> list[str]:
         """The running containers."""
@@ -181,9 +195,7 @@ def tried(balancer: str, events: Sequence[str], runs: int, rate: float) -> int:
     """Try every event behind one balancer; the number of requests that failed."""
     stack = Stack(balancer)
     failed = 0
-    try:
-        stack.compose("build")
-        stack.compose("up", "--detach", "--wait", "--scale", "prometheus=0")
+    with stack.running():
         for event in events:
             reports = []
             for _ in range(runs):
@@ -191,11 +203,6 @@ def tried(balancer: str, events: Sequence[str], runs: int, rate: float) -> int:
                     stack.new_image()
                 reports.append(observed(f"{balancer} {event}", URL, rate, partial(EVENTS[event], stack)))
             failed += row(balancer, event, reports)
-    except BaseException:
-        print(stack.compose("logs", "--tail", "60"), file=sys.stderr)
-        raise
-    finally:
-        stack.compose("down", "--volumes", "--timeout", "20")
     return failed
 
 

@@ -87,9 +87,7 @@ def main() -> int:
         for parent in (Path(folder), models, models / NAME):
             parent.chmod(0o777)  # the server's user is another one
         stack = Stack("haproxy", "docker/test/rolling.yml", ROLLING_MODELS=str(models), ROLLING_TOKEN=token)
-        try:
-            stack.compose("build")
-            stack.compose("up", "--detach", "--wait", "--scale", "prometheus=0")
+        with stack.running():
             rolling = Rolling(stack, models, token)
             load = CheckedLoad(URL, questions(URL, photos(), KINDS), arguments.rate)
             load.start()
@@ -97,8 +95,6 @@ def main() -> int:
                 rolled(versions, rolling)
             finally:
                 report = load.stop()
-        finally:
-            stack.compose("down", "--volumes", "--timeout", "20")
     bad = [*report.failures[:20], *rolling.complaints]
     print(f"load: {report}", *bad, f"verdict: {'BAD' if bad else 'good'}", sep="\n")
     return 1 if bad else 0

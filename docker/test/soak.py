@@ -213,13 +213,9 @@ def main() -> int:
         models = Path(folder) / "models"
         versions = Versions(ROOT / "models", models)
         stack = Stack("haproxy", "docker/test/soak.yml", SOAK_MODELS=str(models))
-        try:
-            stack.compose("build")
-            stack.compose("up", "--detach", "--wait", "--scale", "prometheus=0")
+        with stack.running():
             soak = Soak(stack, versions, arguments.rate)
             report = soak.run(arguments.seconds)
-        finally:
-            stack.compose("down", "--volumes", "--timeout", "20")
     more = growth(soak.story.memory)
     bad = [*report.failures, *soak.bursts.failures, *soak.story.complaints]
     print(f"constant load: {report}\nbursts: {soak.bursts}")

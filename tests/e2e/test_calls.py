@@ -167,9 +167,15 @@ def test_a_sample_that_cannot_be_had_is_a_problem(browser: Browser, server: Runn
 
 
 @pytest.fixture
-def locked(models: Path, tmp_path: Path) -> Iterator[Running]:
-    keys = tmp_path / "keys"
-    keys.write_text(f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
+def keys(tmp_path: Path) -> Path:
+    """A file with the key of alice."""
+    path = tmp_path / "keys"
+    path.write_text(f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    return path
+
+
+@pytest.fixture
+def locked(models: Path, keys: Path) -> Iterator[Running]:
     with running(settings_for(models, api_keys_file=keys)) as server:
         yield server
 
@@ -197,10 +203,8 @@ def test_where_a_key_is_needed_it_is_asked_for_and_kept_out_of_the_code(browser:
 
 @pytest.mark.parametrize("share", [{"api_key_requests_per_second": 2}, {"api_key_concurrency": 1}])
 def test_a_key_with_a_small_share_gets_the_answers_about_all_photos(
-    browser: Browser, models: Path, tmp_path: Path, share: dict[str, int]
+    browser: Browser, models: Path, keys: Path, share: dict[str, int]
 ) -> None:
-    keys = tmp_path / "keys"
-    keys.write_text(f"alice:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
     with (
         running(settings_for(models, api_keys_file=keys, **share)) as server,
         opened(browser, server.url) as page,

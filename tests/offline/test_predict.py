@@ -178,6 +178,24 @@ def test_a_server_that_needs_a_key_gets_the_one_in_the_environment(models: Path,
             assert command.returncode == status, errors
 
 
+def test_a_model_that_the_server_has_not_ends_the_command_once(models: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", 3)
+    with running(settings_for(models)) as server:
+        command = emo_serve("predict", str(tmp_path / "photos"), "--url", server.url, "--model", "cat")
+        output, errors = command.communicate(timeout=PATIENCE_SECONDS)
+    assert (command.returncode, output) == (EXIT_STARTUP, "")
+    assert errors.count("has no model 'cat'; there are: toy-classifier") == 1
+
+
+def test_models_of_this_machine_and_a_server_do_not_go_together(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    arguments = ["predict", str(tmp_path / "photos"), "--url", "http://127.0.0.1:1", "--models", str(models)]
+    assert main(arguments) == EXIT_USAGE
+    assert "--models and --url do not go together" in capsys.readouterr().err
+
+
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"

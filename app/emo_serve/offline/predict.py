@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.deployment import image_limits
 from emo_serve.errors import InvalidParameter, ServiceError, StartupError
+from emo_serve.manifest import known_as
 from emo_serve.offline.drawing import Drawings, refuse_folder_of_inputs
 from emo_serve.offline.parameters import given_parameters, parameters_of
 from emo_serve.offline.predictor import find_artefact, load_predictor
@@ -130,8 +131,8 @@ def _task_of(models: "list[ModelInfo]", wanted: str | None, task: str | None) ->
     """The task, or that of the model that is asked for; raises StartupError if there is no such model."""
     if wanted is None:
         return task or "classify"
-    tasks = {model.name.replace("_", "-"): model.task for model in models}
-    name = wanted.partition("@")[0].replace("_", "-")
+    tasks = {model.name: model.task for model in models}
+    name = known_as(wanted.partition("@")[0], tasks.keys())
     if name not in tasks:
         msg = f"the server has no model {name!r}; there are: {', '.join(sorted(tasks)) or 'none'}"
         raise StartupError(msg)
