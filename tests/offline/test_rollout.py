@@ -139,11 +139,12 @@ def test_nothing_is_changed_while_a_replica_is_away(
 
 
 def test_a_version_that_was_served_before_stays_when_another_replica_cannot_serve_it(
-    tmp_path: Path, replicas: list[Command], token_file: Path
+    tmp_path: Path, replicas: list[Command], token_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_classifier(tmp_path / "a" / "models", version="2", turn=1)
     assert roll_out(replicas[:1], token_file) == 0
     assert roll_out(replicas, token_file) == 1  # the second has no such folder
+    assert f"does not serve it: {admin_url(replicas[1])}" in capsys.readouterr().err
     assert versions(replicas[0]) == ["1", "2"]
 
 

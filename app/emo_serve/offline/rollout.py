@@ -84,7 +84,7 @@ def rollout(options: argparse.Namespace, settings: Settings) -> int:
         _prove(replicas, options)
     except _RolloutError as error:
         sys.stderr.write(f"emo-serve: halted: {error}\n")
-        for line in _taken_back(done, path):
+        for line in _taken_back(done, path, options):
             sys.stderr.write(f"emo-serve: {line}\n")
         return EXIT_STARTUP
     return EXIT_OK
@@ -102,25 +102,38 @@ def _prove(replicas: Sequence[Replica], options: argparse.Namespace) -> None:
     _say(f"all {len(replicas)} serve {options.name} {options.version}, {digest}")
 
 
-def _taken_back(done: Sequence[Replica], path: str) -> Iterator[str]:
+def _taken_back(done: Sequence[Replica], path: str, options: argparse.Namespace) -> Iterator[str]:
+    """A line for each replica, whether or not it served the version."""
     for replica in done:
         try:
             replica.ask("DELETE", path)
         except _RolloutError as error:
-            yield f"not taken back: {error}"
+            yield f"not taken back: {error}" if _may_serve(replica, options) else f"does not serve it: {replica.url}"
         else:
             yield f"taken back: {replica.url}"
 
 
+def _may_serve(replica: Replica, options: argparse.Namespace) -> bool:
+    """True if one of its workers serves the version, or it does not say."""
+    try:
+        return any(_digests_by_worker(replica.ask("GET", "/models"), options))
+    except _RolloutError:
+        return True
+
+
 def _digests(workers: Sequence[dict[str, Any]], options: argparse.Namespace) -> set[str]:
     """Those of the version in all workers; empty if one of them does not serve it."""
+    served = _digests_by_worker(workers, options)
+    return set.union(*served) if all(served) else set()
+
+
+def _digests_by_worker(workers: Sequence[dict[str, Any]], options: argparse.Namespace) -> list[set[str]]:
     name = known_as(options.name, {entry["name"] for worker in workers for entry in worker["models"]})
     asked = (name, options.version)
-    served = [
+    return [
         {str(entry["digest"]) for entry in worker["models"] if (entry["name"], entry["version"]) == asked}
         for worker in workers
     ]
-    return set.union(*served) if all(served) else set()
 
 
 def _served(workers: Sequence[dict[str, Any]], options: argparse.Namespace) -> str:
