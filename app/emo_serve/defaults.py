@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from emo_serve.atomic import atomic_write
 from emo_serve.errors import InvalidManifest
+from emo_serve.faults import described
 from emo_serve.files import read_regular
 from emo_serve.manifest import MANIFEST_FILE, NAME_PATTERN, Task, read_manifest
 
@@ -54,11 +55,7 @@ def parse_defaults(path: Path, text: bytes | None) -> Defaults:
     try:
         return Defaults.model_validate_json(text)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        )
-        msg = f'{path}: {faults}; allowed is a model for each task, as in {{"classify": "name"}}'
+        msg = f'{path}: {described(error)}; allowed is a model for each task, as in {{"classify": "name"}}'
         raise InvalidManifest(msg) from error
 
 

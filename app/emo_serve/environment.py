@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
+from emo_serve.faults import in_plain_words
+
 PREFIX = "EMO_"
 NESTED = "__"
 """Separator between the name of a group and that of a member."""
@@ -43,14 +45,8 @@ def complaints(error: ValidationError | SettingsError, prefix: str, variables: C
         if entry["type"] == "model_type":
             yield _parts(name, variables)
         else:
-            fault = _in_plain_words(entry["msg"])
+            fault = in_plain_words(entry["msg"])
             yield f"{name}: {fault}" if entry["loc"] else fault
-
-
-def _in_plain_words(text: str) -> str:
-    """What pydantic says, without "Input should be" and how it tried to read it."""
-    text = text.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to ")[0]
-    return text.replace("a valid boolean", "true or false").replace("a valid integer", "a whole number")
 
 
 def _parts(group: str, variables: Collection[str]) -> str:

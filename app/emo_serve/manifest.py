@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from emo_serve.errors import InvalidManifest
+from emo_serve.faults import described
 from emo_serve.files import open_regular, read_regular
 
 MANIFEST_FILE = "manifest.json"
@@ -61,9 +62,6 @@ def known_as(name: str, names: Collection[str]) -> str:
         return name
     alike = [known for known in names if known.replace("_", "-") == name.replace("_", "-")]
     return alike[0] if len(alike) == 1 else name
-
-
-_MOST_FAULTS = 10  # that an error lists: there may be one in each byte
 
 
 class _Frozen(BaseModel):
@@ -280,11 +278,7 @@ def read_manifest(path: Path) -> Manifest:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InvalidManifest(msg) from error
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        texts = [f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
-        if len(faults) > _MOST_FAULTS:
-            texts.append(f"and {len(faults) - _MOST_FAULTS} more")
-        msg = f"{path}: {'; '.join(texts)}"
+        msg = f"{path}: {described(error)}"
         raise InvalidManifest(msg) from error
 
 

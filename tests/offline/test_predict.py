@@ -97,7 +97,7 @@ def test_the_default_is_the_one_that_is_set(
         (["photo.png", "--model", "cat"], EXIT_STARTUP, "has no model 'cat'; there are: toy-classifier"),
         (["photo.png", "--model", "toy-classifier@7"], EXIT_STARTUP, "has no version '7'; there are: 1"),
         (["photo.png", "--model", "toy-classifier", "--task", "detect"], EXIT_STARTUP, "a model for classify, not for"),
-        (["photo.png", "--top-k", "0"], EXIT_USAGE, "--top-k 0: Input should be greater than or equal to 1"),
+        (["photo.png", "--top-k", "0"], EXIT_USAGE, "--top-k 0: must be greater than or equal to 1"),
         (["photo.png", "--iou-threshold", "0.5"], EXIT_USAGE, "--iou-threshold is no option of a model for classify"),
         (["photo.png", "--task", "detect", "--classes", "cat"], EXIT_USAGE, "allowed are the labels of the model"),
     ],

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from emo_serve.errors import InvalidParameter
+from emo_serve.faults import in_plain_words
 from emo_serve.labels import class_names
 from emo_serve.manifest import Task
 from emo_serve.vision.results import ClassifyParameters, DetectParameters, Parameters, SegmentParameters
@@ -52,7 +53,7 @@ def _checked(model: type[Q], given: dict[str, Any]) -> Q:
         return model.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        msg = f"{_flag(str(first['loc'][0]))} {first['input']}: {first['msg']}"
+        msg = f"{_flag(str(first['loc'][0]))} {first['input']}: {in_plain_words(first['msg'])}"
         raise InvalidParameter(msg) from error
 
 

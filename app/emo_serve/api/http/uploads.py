@@ -17,6 +17,7 @@ from emo_serve.api.http.multipart import PIECE, check_count, read_form
 from emo_serve.api.wire.schemas import JsonImages
 from emo_serve.engine.scheduling.deadlines import Deadlines
 from emo_serve.errors import ImageUndecodable, InvalidRequest, UnsupportedMediaType
+from emo_serve.faults import described
 
 _INLINE_BYTES = 64 * 1024  # longer bodies are parsed in a thread, so as not to block the event loop
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -100,8 +101,7 @@ def _json(body: bytes, max_images: int) -> Uploads:
     try:
         parsed = JsonImages.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        reasons = "; ".join(_reason(entry["loc"], entry["msg"]) for entry in error.errors(include_input=False)[:3])
-        msg = f'The JSON body must be {{"image": base64}} or {{"images": [base64, ...]}}: {reasons}.'
+        msg = f'The JSON body must be {{"image": base64}} or {{"images": [base64, ...]}}: {described(error)}.'
         raise InvalidRequest(msg) from error
     if parsed.image is not None:
         upload = from_base64(parsed.image)
@@ -121,11 +121,6 @@ def has_more_commas(body: bytes, most: int) -> bool:
         if count > most:
             return True
     return False
-
-
-def _reason(location: tuple[int | str, ...], message: str) -> str:
-    place = ".".join(map(str, location))[:100]
-    return f"{place}: {message[:200]}" if place else message[:200]
 
 
 def from_base64(text: str) -> Upload:

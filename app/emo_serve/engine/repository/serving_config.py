@@ -19,13 +19,13 @@ from emo_serve.atomic import atomic_write
 from emo_serve.engine.repository.artefacts import MAX_SERVING_CONFIG_BYTES, SERVING_CONFIG_FILE
 from emo_serve.engine.repository.traffic_config import Shadow, Split, VersionName
 from emo_serve.errors import Conflict, InvalidManifest
+from emo_serve.faults import described
 from emo_serve.files import read_regular
 
 DEFAULT = "default"
 """The alias for requests that name no version; without it the highest version answers."""
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,15}$"  # not a number, so that it cannot hide a version
 
-_MOST_FAULTS = 5  # that an error lists
 
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 T = TypeVar("T")
@@ -150,15 +150,8 @@ def parse_serving_config(path: Path, text: bytes) -> ServingConfig:
     try:
         return ServingConfig.model_validate_json(text)
     except ValidationError as error:
-        faults = [_said(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False, include_input=False)]
-        msg = f"{path}: {'; '.join(faults[:_MOST_FAULTS])}"
+        msg = f"{path}: {described(error)}"
         raise InvalidManifest(msg) from error
-
-
-def _said(place: tuple[int | str, ...], fault: str) -> str:
-    """A fault and where it is."""
-    text = fault.removeprefix("Value error, ")
-    return f"{'.'.join(map(str, place))}: {text}" if place else text
 
 
 def resolve_version(version: str | None, versions: Collection[str], aliases: Mapping[str, str]) -> str | None:

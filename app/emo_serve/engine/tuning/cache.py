@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from emo_serve.atomic import atomic_write
 from emo_serve.engine.host import Machine
 from emo_serve.engine.tuning.search import SearchSpace, Tuning
+from emo_serve.faults import described
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class TuningCache:
         except ValidationError as error:
             logger.warning(
                 "a remembered measurement cannot be read and is ignored",
-                extra={"path": str(path), "reason": error.errors()[0]["msg"]},
+                extra={"path": str(path), "reason": described(error)},
             )
             return None
         return entry.tuning if entry.key == key else None
