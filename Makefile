@@ -20,7 +20,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations ray-test rolling-test e2e fuzz typescript protos \
+.PHONY: help serve test test-server check format setup setup-dev setup-torch lock audit bench bench-setup integrations ray-test ray-soak rolling-test e2e fuzz typescript protos \
   docs reference readme-test docker-test docker-chaos swarm-test soak lint-docker k8s-check helm-check swap-test watch-test attack clean cut-off
 
 help: ## show this
@@ -82,6 +82,9 @@ integrations: setup-dev $(VENV)-integrations/.ready $(VENV)-clients/.ready $(VEN
 
 ray-test: $(VENV)-ray/.ready ## batch on Ray and an S3 server, both on this machine (ARGS="-k name")
 	$(VENV)-ray/bin/python -m pytest tests/on_ray $(ARGS)
+
+ray-soak: $(VENV)-ray/.ready ## 50,000 pictures on Ray: flat memory, actors and the driver killed; a quarter of an hour (ARGS=)
+	$(VENV)-ray/bin/python -m tests.on_ray.soak $(ARGS)
 
 # What a page loads from elsewhere would make a reader without a network wait; links to elsewhere are no harm.
 docs: $(VENV)-docs/.ready ## build the documentation as a site; broken links and anchors are errors
