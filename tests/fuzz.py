@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="emo-fuzz-") as folder:
         models, log = Path(folder, "models"), Path(folder, "log")
         write_models(models)
-        with commanded(models, log, 1, EMO_TUNE="false", EMO_LOG_LEVEL="warning") as server:
+        # Other protocols have methods of their own at its paths (Hugging Face's POST /models/{name}).
+        with commanded(models, log, 1, EMO_TUNE="false", EMO_LOG_LEVEL="warning", EMO_PROTOCOLS="") as server:
             command = [str(PROGRAM), "--config-file", str(CONFIG), "run", f"{server.url}/openapi.json"]
             options = ["--max-examples", examples, "--generation-database", "none", *others]
             status = subprocess.run([*command, *options], cwd=folder, env=os.environ, check=False).returncode
