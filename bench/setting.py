@@ -97,7 +97,8 @@ def main() -> None:
             pairs.append((spent[plain], spent[changed]))
     without, with_it = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(after / before for before, after in pairs)
-    print(f"CPU ms a request: {without:.3f} without, {with_it:.3f} with {' '.join(options.settings)}; ratio {ratio:.3f}")
+    said = " ".join(options.settings)
+    print(f"CPU ms a request: {without:.3f} without, {with_it:.3f} with {said}; ratio {ratio:.3f}")
 
 
 if __name__ == "__main__":
