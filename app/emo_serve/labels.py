@@ -8,6 +8,7 @@ from emo_serve.files import read_regular
 
 MAX_LABELS_BYTES = 4 * 1024 * 1024
 """All 21,841 classes of ImageNet with all their synonyms take 1 MB."""
+_MOST_NAMES = 1000
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -33,18 +34,22 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return labels
 
 
-def class_names(values: list[str] | None, labels: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The class names of a ``classes`` parameter; a value that is no name itself is taken apart at its commas.
+def class_names(values: list[str] | None, labels: tuple[str, ...], called: str = "classes") -> tuple[str, ...] | None:
+    """The class names of a parameter, ``called`` so; a value that is no name itself is taken apart at its commas.
 
     Raises InvalidParameter, which names the classes that are there.
     """
     if values is None:
         return None
+    known, most = frozenset(labels), max(len(labels), _MOST_NAMES)
+    if sum(value.count(",") for value in values if value not in known) >= most:
+        msg = f"{called} has too many names: allowed are {most}."
+        raise InvalidParameter(msg)
     names: list[str] = []
     for value in values:
-        names += [value] if value in labels else [name.strip() for name in value.split(",")]
-    unknown = [name for name in names if name not in labels]
+        names += [value] if value in known else [name.strip() for name in value.split(",")]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        msg = f"classes = {unknown[0][:100]!r}: allowed are the labels of the model: {', '.join(labels)}."
+        msg = f"{called} = {unknown[0][:100]!r}: allowed are the labels of the model: {', '.join(labels)}."
         raise InvalidParameter(msg)
     return tuple(dict.fromkeys(names))

@@ -172,7 +172,7 @@ async def test_long_base64_is_decoded_whole() -> None:
 
 
 async def test_json_of_more_values_than_images_can_be_is_refused_before_it_is_parsed() -> None:
-    with pytest.raises(InvalidRequest, match="more than 6 commas: too many for 3 images"):
+    with pytest.raises(InvalidRequest, match="more values than 3 images need"):
         await read(b'{"images":[' + b"1," * 1000 + b"1]}", "application/json")
     uri = f"data:image/png;base64,{b64(b'pixels')}"
     assert len((await read(json.dumps({"images": [uri] * 3}).encode(), "application/json")).images) == 3

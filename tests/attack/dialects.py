@@ -21,12 +21,29 @@ def _values(count: int) -> bytes:
     return json.dumps({"inputs": [entry]}, separators=(",", ":")).encode()
 
 
+def _elements(count: int) -> bytes:
+    entry = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": count}}
+    content = json.dumps({"inputs": [entry]}).encode()
+    length = f"Inference-Header-Content-Length: {len(content)}"
+    return _post(INFER, gzip.compress(content + bytes(count)), "Content-Encoding: gzip", length)
+
+
 BODIES: Mapping[str, Callable[[], bytes]] = {
     "1 GB of zeros in a gzip of 1 MB": lambda: _post(INFER, gzip.compress(bytes(1000 * MB)), "Content-Encoding: gzip"),
     "a million values in JSON": lambda: _post(INFER, _values(MB)),
     "30 million values in JSON": lambda: _post(INFER, _values(30 * MB)),
     "a million empty objects": lambda: _post(
         "/v1/models/toy-classifier:predict", b'{"instances":[' + b"{}," * MB + b"0]}"
+    ),
+    "20 MB of nested arrays in a gzip of 90 kB": lambda: _post(
+        INFER,
+        gzip.compress(b'{"inputs":[' + b",".join([b"[" * 195 + b"]" * 195] * 51_000) + b"]}"),
+        "Content-Encoding: gzip",
+    ),
+    "60 MB of elements without bytes in a gzip": lambda: _elements(60 * MB),
+    "a million names of classes": lambda: _post(
+        "/v1/models/toy-detector:predict",
+        json.dumps({"instances": [{"b64": ""}], "parameters": {"classes": "x," * MB}}).encode(),
     ),
     "10 MB of brackets": lambda: _post("/models/toy-classifier", b"[" * 10 * MB, "Content-Type: application/json"),
     "a form of a million fields": lambda: _post(

@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from emo_serve.api.protocols.open_inference_tensors import RequestedOutput, write_response
 from tests.protocols.pictures import QUADRANTS, RED, own_answer, text
 from tests.protocols.seeds import FORM, SEEDS, Seed, form, is_error_of
+from tests.serving import in_process, settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -121,6 +123,73 @@ async def test_a_body_may_be_compressed_and_is_bounded_as_it_grows(client: httpx
     ):
         refused = await sent(body, encoding)
         assert (refused.status_code in (400, 415, 422), is_error_of(seed.protocol, refused)) == (True, True)
+
+
+NESTED_VALUES = {
+    "arrays in arrays": b"[" * 150 + b"]" * 150,
+    "empty arrays": b"[]," * 29 + b"[]",
+    "objects in objects": b'{"a":' * 150 + b"1" + b"}" * 150,
+}
+
+
+@pytest.mark.parametrize("path", [V1, V2, "/infer/classification", "/models/toy-classifier"])
+@pytest.mark.parametrize("piece", NESTED_VALUES)
+async def test_values_count_however_they_are_nested(tmp_path: Path, path: str, piece: str) -> None:
+    body = b'{"inputs":[' + b",".join([NESTED_VALUES[piece]] * 40_000) + b"]}"
+    async with in_process(settings_for(tmp_path)) as (client, _):
+        began = time.process_time()
+        answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code in (400, 422), "more values" in answer.text) == (True, True)
+        assert time.process_time() - began < 1
+
+
+async def test_elements_without_bytes_are_counted_no_further_than_the_shape(client: httpx.AsyncClient) -> None:
+    entry = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 160_000}}
+    head = json.dumps({"inputs": [entry]}).encode()
+    began = time.process_time()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    answer = await client.post(V2, content=head + bytes(160_000), headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "The input has more elements, and its shape says 1.")
+    assert time.process_time() - began < 1
+
+
+async def test_names_of_classes_without_end_are_not_looked_up(client: httpx.AsyncClient) -> None:
+    for classes in ("x," * 50_000, "," * 100_000):
+        body = {"instances": [{"b64": text(RED)}], "parameters": {"classes": classes}}
+        answer = await client.post("/v1/models/toy-detector:predict", json=body)
+        assert (answer.status_code, "too many names: allowed are 1000" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        ("/v1/models/toy-detector:predict", "top_k"),
+        (V2, "score_threshold"),
+        ("/models/toy-classifier", "version"),
+        ("/predictions/toy-classifier", "top_k"),
+        ("/invocations", "model"),
+        ("/infer/object_detection", "confidence"),
+    ],
+)
+async def test_a_query_that_a_protocol_does_not_have_is_refused_and_not_ignored(
+    client: httpx.AsyncClient, path: str, parameter: str
+) -> None:
+    seed = next(seed for seed in SEEDS if seed.path == path)
+    answer = await client.post(f"{path}?{parameter}=0", content=seed.body, headers=seed.headers)
+    assert answer.status_code in (400, 422)
+    assert f"Unknown parameter '{parameter}' in the query" in answer.text
+    assert is_error_of(seed.protocol, answer)
+
+
+async def test_a_field_that_torchserve_would_hand_to_a_handler_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/predictions/toy-classifier", content=form("data", RED, top_k="0"), headers=FORM)
+    assert (answer.status_code, "Unknown field 'top_k'" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize("given", [{"top_k": True}, {"score_threshold": False}])
+async def test_true_is_no_number(client: httpx.AsyncClient, given: dict[str, bool]) -> None:
+    answer = await client.post(V1, json={"instances": [{"b64": text(RED)}], "parameters": given})
+    assert (answer.status_code, "allowed is a" in answer.text) == (400, True)
 
 
 async def test_a_long_form_of_texts_is_not_taken_apart(client: httpx.AsyncClient) -> None:

@@ -94,9 +94,8 @@ def _form(body: bytes, boundary: bytes, max_images: int) -> Uploads:
 
 
 def _json(body: bytes, max_images: int) -> Uploads:
-    most = 2 * max_images  # one before an image and, in a data: URI, one inside
-    if has_more_commas(body, most):
-        msg = f"The JSON body has more than {most} commas: too many for {max_images} images, which are allowed."
+    if has_more_values(body, 2 * max_images + 2):  # for each image one and, by the comma of its data: URI, one more
+        msg = f"The JSON body has more values than {max_images} images need, which are allowed."
         raise InvalidRequest(msg)
     try:
         parsed = JsonImages.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
@@ -113,11 +112,14 @@ def _json(body: bytes, max_images: int) -> Uploads:
     return Uploads(tuple(map(from_base64, texts)), several=True)
 
 
-def has_more_commas(body: bytes, most: int) -> bool:
-    """True if JSON has more than ``most`` commas: so many small values would take minutes and gigabytes as objects."""
+def has_more_values(body: bytes, most: int) -> bool:
+    """True if JSON may have more than ``most`` values: so many small ones would take minutes and gigabytes as objects.
+
+    Each stands behind a comma or is the first in an array or object; those characters in texts count as well.
+    """
     count = 0
     for start in range(0, len(body), PIECE):
-        count += body.count(b",", start, start + PIECE)
+        count += sum(body.count(character, start, start + PIECE) for character in (b",", b"[", b"{"))
         if count > most:
             return True
     return False

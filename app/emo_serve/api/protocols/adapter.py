@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request, Response
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emo_serve.api.wire.problems import Problem, problem_for
+from emo_serve.errors import InvalidParameter
 
 _ANY = "{}"  # stands for the first part of paths where that is variable; they are looked at last, if at all
+_PREDICTING = frozenset({"POST", "PUT"})  # probes ask with whatever query they like
 _LONGEST = 1000  # characters of such a path: Python reads no number of more than 4300 digits
 
 
@@ -30,6 +33,8 @@ class Adapter:
     """Paths that need no key to be read: probes."""
     key_in_form: bool = False
     """True if a key may come as a field of a form, which the routes then check."""
+    reads_query: bool = False
+    """True if the routes look at the query, or what is in it is of no account; otherwise it must be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +116,21 @@ class AdapterMiddleware:
             if found.allowed:
                 raise HTTPException(405, headers={"Allow": ", ".join(found.allowed)})
             raise HTTPException(404, _nothing_there(scope["path"], found.adapter))
+        if not found.adapter.reads_query:
+            refuse_query(scope)
         scope["route"], scope["path_params"] = found.route, found.path_params
         response: Response = await found.route.endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+def refuse_query(scope: Scope, *known: str) -> None:
+    """Raise InvalidParameter for a parameter in the query of a POST or PUT that is none of the ``known`` ones."""
+    if scope["query_string"] and scope["method"] in _PREDICTING:
+        for name in QueryParams(scope["query_string"]):
+            if name not in known:
+                allowed = f"allowed are {', '.join(known)}" if known else "the protocol has parameters elsewhere"
+                msg = f"Unknown parameter {name[:100]!r} in the query: {allowed}."
+                raise InvalidParameter(msg)
 
 
 def _nothing_there(path: str, adapter: Adapter) -> str:

@@ -187,4 +187,5 @@ ADAPTER = Adapter(
     prefixes=("/v1/vision", "/v1/status"),
     open_paths=frozenset({"/v1/status/updateavailable"}),
     key_in_form=True,
+    reads_query=True,
 )

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from emo_serve.api.http.admission import ModelRequest
 from emo_serve.api.http.uploads import Upload, from_base64
-from emo_serve.api.protocols.open_inference_tensors import MOST_JSON_VALUES, bytes_of_values
+from emo_serve.api.protocols.open_inference_tensors import bytes_of_values, most_json_values
 from emo_serve.api.protocols.predicting import (
     member,
     parameters_for,
@@ -53,7 +53,7 @@ async def answer_instances(request: ModelRequest) -> Response:
 
 
 def _read(body: bytes, wanted: Tensor, max_images: int) -> tuple[list[Upload | NDArray[np.uint8]], Mapping[str, Any]]:
-    content = read_json(body, max(MOST_JSON_VALUES, int(np.prod(wanted.shape[1:]))))
+    content = read_json(body, most_json_values(wanted))
     signature = member(content, "signature_name", str, _SIGNATURE)
     if signature != _SIGNATURE:
         msg = f"signature_name = {signature[:100]!r}: there is {_SIGNATURE!r}."

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from emo_serve.api.http.uploads import Upload, from_base64
-from emo_serve.api.protocols.predicting import member, read_json
+from emo_serve.api.protocols.predicting import member, read_json, shown
 from emo_serve.errors import InvalidRequest
 from emo_serve.manifest import Tensor
 
@@ -24,7 +25,7 @@ Array = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.uint8] | NDArray[np
 
 DATATYPES: Mapping[str, str] = {"uint8": "UINT8", "int64": "INT64", "float32": "FP32", "object": "BYTES"}
 """NumPy's name of a type -> the protocol's."""
-MOST_JSON_VALUES = 1_000_000
+_MOST_JSON_VALUES = 1_000_000
 _LONGEST_TEXT = 1000
 _LENGTH_BYTES = 4
 _SHOWN = 100
@@ -64,13 +65,18 @@ def read_request(body: bytes, json_bytes: int | None, wanted: Tensor, max_images
         msg = f"The header says that {json_bytes} bytes are JSON, and the body has {len(body)}."
         raise InvalidRequest(msg)
     head = body[:json_bytes]
-    content = read_json(head, max(MOST_JSON_VALUES, int(np.prod(wanted.shape[1:]))))
+    content = read_json(head, most_json_values(wanted))
     raw = memoryview(body)[len(head) :]
     parameters = member(content, "parameters", dict, {})
     images, pixels = _read_input(member(content, "inputs", list, []), raw, wanted, max_images)
     is_binary = member(parameters, "binary_data_output", bool, default=False)
     outputs = requested_outputs(member(content, "outputs", list, []), is_binary=is_binary)
     return InferRequest(images, pixels, short_id(member(content, "id", str, "")), parameters, outputs, is_binary)
+
+
+def most_json_values(wanted: Tensor) -> int:
+    """How many values, arrays included, JSON may have that holds pixels for the graph: those of an image, nested."""
+    return max(_MOST_JSON_VALUES, 2 * math.prod(wanted.shape[1:]))
 
 
 def write_response(
@@ -126,7 +132,7 @@ def _read_input(
 def check_inputs(names: Sequence[object], wanted: Tensor) -> None:
     """Raise InvalidRequest unless the one input is called as that of the model."""
     if len(names) != 1 or names[0] != wanted.name:
-        msg = f"The inputs are {[str(name)[:_SHOWN] for name in names[:5]]}; the model has one, called {wanted.name!r}."
+        msg = f"The inputs are {', '.join(map(shown, names[:5])) or 'none'}; the model has one, called {wanted.name!r}."
         raise InvalidRequest(msg)
 
 
@@ -145,15 +151,17 @@ def images_of(
     Where its bytes are not ``raw``, ``elements`` gives so many encoded images, and ``values`` those of pixels.
     """
     if not shape or any(type(size) is not int or size < 0 for size in shape):
-        msg = f"'shape' must be an array of whole numbers, not {str(shape)[:_SHOWN]}."
+        msg = f"'shape' must be an array of whole numbers, not {shown(shape)}."
         raise InvalidRequest(msg)
     if not 1 <= shape[0] <= max_images:
         msg = f"The input has {str(shape[0])[:_SHOWN]} images by its shape; allowed are 1 to {max_images}."
         raise InvalidRequest(msg)
     if datatype == "BYTES" and list(shape[1:]) in ([], [1]):
-        images = tuple(_texts(raw)) if raw is not None else tuple(elements(shape[0]))
+        found = _texts(raw) if raw is not None else elements(shape[0])
+        images = tuple(islice(found, shape[0] + 1))
         if len(images) != shape[0]:
-            msg = f"The input has {len(images)} elements, and its shape says {shape[0]}."
+            said = "more" if len(images) > shape[0] else len(images)
+            msg = f"The input has {said} elements, and its shape says {shape[0]}."
             raise InvalidRequest(msg)
         return images, None
     if datatype == "UINT8" and tuple(shape[1:]) == wanted.shape[1:]:
@@ -164,7 +172,7 @@ def images_of(
         return (), np.frombuffer(given, np.uint8).reshape(shape)
     pixel_shape = ", ".join(map(str, wanted.shape[1:]))
     msg = (
-        f"The input is {str(datatype)[:_SHOWN]} {str(shape)[:_SHOWN]}; allowed are BYTES [N], N encoded images, and "
+        f"The input is {shown(datatype)} {shown(shape)}; allowed are BYTES [N], N encoded images, and "
         f"UINT8 [N, {pixel_shape}], N images as the graph takes them: red, green and blue from 0 to 255."
     )
     raise InvalidRequest(msg)

@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import reprlib
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +22,7 @@ from emo_serve.api.http.body_budget import Reservation
 from emo_serve.api.http.exchange import Exchange
 from emo_serve.api.http.multipart import PIECE
 from emo_serve.api.http.services import services_of
-from emo_serve.api.http.uploads import Upload, has_more_commas
+from emo_serve.api.http.uploads import Upload, has_more_values
 from emo_serve.api.routes.predict import answer_images, classify_parameters, detect_parameters
 from emo_serve.api.wire.problems import allowed_values
 from emo_serve.api.wire.schemas import ClassifyQuery, DetectQuery, SegmentQuery
@@ -38,6 +39,7 @@ from emo_serve.vision.results import (
 _INLINE_BYTES = 64 * 1024  # longer bodies are read in a thread, so as not to block the event loop
 _WINDOWS: Mapping[str, int] = {"gzip": 31, "deflate": 15}  # of zlib: with gzip's head, with its own
 _SHOWN = 100  # characters of a client's value that an error repeats
+_MOST_MEMBERS = 10_000  # of all objects in a body
 _QUERIES: Mapping[Task, type[BaseModel]] = {"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}
 _OF_THE_ROUTES = frozenset({"model", "version", "box_format", "units", "format"})
 T = TypeVar("T")
@@ -139,11 +141,10 @@ async def parsed(body: bytes, take: Callable[[bytes], T], text_bytes: int | None
 def read_json(body: bytes, max_values: int) -> dict[str, Any]:
     """The JSON object in a body; raises InvalidRequest for anything else and for one with more than ``max_values``.
 
-    As objects, very many small values would take minutes and gigabytes.
+    As objects, very many small values would take minutes and gigabytes, and named ones still more.
     """
-    most = max_values + 1000  # that many may be in the rest of it
-    if has_more_commas(body, most):
-        msg = f"The JSON body has more than {most} commas, as many as are allowed."
+    if has_more_values(body, max_values) or body.count(b":") > _MOST_MEMBERS:
+        msg = f"The JSON body has more values than allowed: {max_values}, of which {_MOST_MEMBERS} may have a name."
         raise InvalidRequest(msg)
     try:
         content = from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
@@ -173,7 +174,7 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
         reservation.release()
 
 
-async def read_json_body(request: Request, max_values: int = 100) -> dict[str, Any]:
+async def read_json_body(request: Request, max_values: int = 1000) -> dict[str, Any]:
     """The JSON object in the body of a request that is for no model, {} for an empty one; raises as ``read_json``."""
     async with body_of(request) as body:
         return read_json(body, max_values) if body.strip() else {}
@@ -186,9 +187,14 @@ def member(content: Mapping[str, Any], name: str, kind: type[T], default: T) -> 
         return default
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {dict: "an object", list: "an array", str: "a text", int: "a whole number", bool: "true or false"}
-        msg = f"{name!r} must be {words[kind]}, not {str(value)[:_SHOWN]!r}."
+        msg = f"{name!r} must be {words[kind]}, not {shown(value)}."
         raise InvalidRequest(msg)
     return value
+
+
+def shown(value: object) -> str:
+    """The beginning of a client's value, for an error."""
+    return reprlib.repr(value) if isinstance(value, list | dict) else repr(str(value)[:_SHOWN])
 
 
 def parameters_for(
@@ -201,10 +207,12 @@ def parameters_for(
     model = _QUERIES[deployment.manifest.task]
     known = [name for name in model.model_fields if name not in _OF_THE_ROUTES]
     values = {name: value for name, value in given.items() if value is not None}
-    for name in values:
+    for name, value in values.items():
         if name not in known:
             msg = f"Unknown parameter {name[:_SHOWN]!r}: allowed are {', '.join(known)}."
             raise InvalidParameter(msg)
+        if isinstance(value, bool) and model.model_fields[name].annotation is not bool:
+            values[name] = str(value)  # it would count as 1 or 0
     if isinstance(values.get("classes"), str):
         values["classes"] = [values["classes"]]  # not every protocol has arrays
     try:
@@ -212,13 +220,13 @@ def parameters_for(
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
         allowed = allowed_values(model.model_json_schema()["properties"][name])
-        msg = f"{called.get(name, name)} = {str(given[name])[:_SHOWN]!r}: allowed is {allowed}."
+        msg = f"{called.get(name, name)} = {shown(given[name])}: allowed is {allowed}."
         raise InvalidParameter(msg) from error
     match query:
         case ClassifyQuery():
             return classify_parameters(query)
         case DetectQuery():
-            return detect_parameters(query, deployment.labels)
+            return detect_parameters(query, deployment.labels, called.get("classes", "classes"))
         case SegmentQuery():
             return SegmentParameters(query.full_decode)
     raise TypeError(query)

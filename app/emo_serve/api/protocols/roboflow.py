@@ -20,7 +20,7 @@ from starlette.routing import Route
 from emo_serve.api.http.multipart import read_form
 from emo_serve.api.http.services import services_of
 from emo_serve.api.http.uploads import Upload, from_base64
-from emo_serve.api.protocols.adapter import Adapter
+from emo_serve.api.protocols.adapter import Adapter, refuse_query
 from emo_serve.api.protocols.predicting import (
     admitted,
     body_of,
@@ -30,6 +30,7 @@ from emo_serve.api.protocols.predicting import (
     parsed,
     predict,
     read_json,
+    shown,
 )
 from emo_serve.api.wire.problems import Problem
 from emo_serve.engine.registry.catalog import Catalog
@@ -100,6 +101,7 @@ def _write_error(problem: Problem) -> Response:
 
 
 async def _infer(request: Request, task: Task) -> Response:
+    refuse_query(request.scope, "api_key")
     async with body_of(request) as body, _json_of(request, body) as content:
         name, _, version = member(content, "model_id", str, "").partition("/")
         deployment = services_of(request).catalog.get(task, name or None, version or None)
@@ -221,7 +223,7 @@ def _parameters(deployment: Deployment, given: Mapping[str, Any]) -> Parameters:
             found[names[name]] = None if value in ("default", "best") else value
             called[names[name]] = name
         elif name in _ONLY_OFF and value not in _OFF:
-            msg = f"{name} = {str(value)[:100]!r}: allowed is false."
+            msg = f"{name} = {shown(value)}: allowed is false."
             raise InvalidParameter(msg)
         elif name not in _ONLY_OFF | _WITHOUT_EFFECT:
             msg = f"Unknown parameter {name[:100]!r}: known for this model are {', '.join(names)}."
@@ -294,4 +296,5 @@ ADAPTER = Adapter(
     write_error=_write_error,
     prefixes=("/infer", "/model"),
     key_in_form=True,
+    reads_query=True,
 )

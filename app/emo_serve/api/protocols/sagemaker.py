@@ -64,6 +64,6 @@ ADAPTER = Adapter(
         Route("/invocations", _invocations, methods=["POST"]),
     ),
     write_error=_write_error,
-    prefixes=("/invocations",),
+    prefixes=("/invocations", "/ping"),
     open_paths=frozenset({"/ping"}),
 )

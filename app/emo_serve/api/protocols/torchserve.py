@@ -18,7 +18,7 @@ from emo_serve.api.routes import health
 from emo_serve.api.wire.problems import Problem
 from emo_serve.api.wire.serialization import serialize_prediction
 from emo_serve.engine.registry.deployment import Deployment
-from emo_serve.errors import InvalidRequest
+from emo_serve.errors import InvalidParameter, InvalidRequest
 from emo_serve.vision.results import Classification, Detections, Prediction
 
 _PART = "data"
@@ -50,7 +50,11 @@ async def _image(request: ModelRequest) -> Upload:
     body = await read_body(request)
     if media_type == b"multipart/form-data":
         take = partial(read_form, boundary=options.get(b"boundary", b""), max_images=1, part_name=_PART)
-        return (await parsed(body, take)).images[0]
+        form = await parsed(body, take)
+        for name, _ in form.fields:
+            msg = f"Unknown field {name[:100]!r}: the form has a part named {_PART!r}, and no parameters."
+            raise InvalidParameter(msg)
+        return form.images[0]
     if media_type == b"application/json":
         msg = f"Send the bytes of the image (curl -T photo.jpg), or a form with a part named {_PART!r}, not JSON."
         raise InvalidRequest(msg)
@@ -79,6 +83,6 @@ ADAPTER = Adapter(
         Route("/predictions/{name}/{version}", _predictions, methods=["POST", "PUT"]),
     ),
     write_error=_write_error,
-    prefixes=("/predictions",),
+    prefixes=("/predictions", "/ping"),
     open_paths=frozenset({"/ping"}),
 )

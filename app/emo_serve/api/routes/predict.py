@@ -92,13 +92,16 @@ def _plan_detect(request: ModelRequest) -> tuple[DetectParameters, DetectQuery, 
     return detect_parameters(query, request.deployment.labels), query, media_type
 
 
-def detect_parameters(query: DetectQuery, labels: tuple[str, ...]) -> DetectParameters:
-    """The parameters in a query; raises InvalidParameter for classes that the model does not know."""
+def detect_parameters(query: DetectQuery, labels: tuple[str, ...], called: str = "classes") -> DetectParameters:
+    """The parameters in a query; raises InvalidParameter for classes that the model does not know.
+
+    The error speaks of them as the parameter that is ``called`` so.
+    """
     return DetectParameters(
         score_threshold=query.score_threshold,
         iou_threshold=query.iou_threshold,
         max_detections=query.max_detections,
-        classes=class_names(query.classes, labels),
+        classes=class_names(query.classes, labels, called),
         class_agnostic=query.class_agnostic,
         full_decode=query.full_decode,
     )
