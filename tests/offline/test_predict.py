@@ -169,6 +169,15 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
     assert url in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "http://[::1", "http://127.0.0.1:abc", "http://a..b"])
+def test_what_is_no_address_of_a_server_is_wrong_usage(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(tmp_path / "photos"), "--url", url]) == EXIT_USAGE
+    assert f"emo-serve: --url: {url!r} is no address of a server" in capsys.readouterr().err
+
+
 def test_a_name_of_any_bytes_has_an_answer_and_takes_one_line(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

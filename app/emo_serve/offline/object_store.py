@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from emo_serve.errors import StartupError
 from emo_serve.picture_files import is_hidden, is_picture
@@ -94,7 +93,7 @@ def _store(url: str) -> Any:  # noqa: ANN401  # fsspec has no types
 
         return fsspec.url_to_fs(url)[0]
     except ImportError as error:
-        scheme = urlsplit(url).scheme
+        scheme = url.partition("://")[0].lower()
         known = "" if scheme == "s3" else f", and the package of fsspec for {scheme} ({error})"
         msg = f"{url}: object stores need more packages: pip install 'emo-serve[s3]'{known}"
         raise StartupError(msg) from error
