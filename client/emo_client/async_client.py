@@ -12,7 +12,7 @@ from emo_client.calls import Limits, Outcome, Send, call
 from emo_client.errors import EmoError, Unreachable
 from emo_client.images import Picture, address_of, encode
 from emo_client.reading import Body
-from emo_client.requests import checked, headers_for, parameters
+from emo_client.requests import checked, fault_of_address, headers_for, parameters
 from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
 T = TypeVar("T")
@@ -152,6 +152,9 @@ class AsyncClient:
         address = address_of(picture)
         if address is None:
             return await asyncio.to_thread(encode, picture)
+        if fault := fault_of_address(address):
+            msg = f"{address!r}: {fault}"
+            raise Unreachable(msg)
         seconds = self._limits.timeout
         try:  # without the key of the server
             async with (
@@ -163,7 +166,7 @@ class AsyncClient:
         except TimeoutError as error:
             msg = f"{address}: no answer in time"
             raise Unreachable(msg) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, ExceptionGroup) as error:  # of what it redirects to, too
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
 

@@ -12,7 +12,7 @@ from emo_client.calls import Limits, Outcome, Send, call
 from emo_client.errors import EmoError, Unreachable
 from emo_client.images import Picture, address_of, encode
 from emo_client.reading import Body, Deadline
-from emo_client.requests import checked, headers_for, parameters
+from emo_client.requests import checked, fault_of_address, headers_for, parameters
 from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
 T = TypeVar("T")
@@ -157,11 +157,14 @@ class Client:
         address = address_of(picture)
         if address is None:
             return encode(picture)
+        if fault := fault_of_address(address):
+            msg = f"{address!r}: {fault}"
+            raise Unreachable(msg)
         seconds = self._limits.timeout
         try:  # without the key of the server
             with httpx.Client(follow_redirects=True, timeout=seconds) as http:
                 return self._answer(http, http.build_request("GET", address), seconds).raise_for_status().content
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: of what it redirects to
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
 

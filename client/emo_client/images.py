@@ -31,7 +31,7 @@ def extra(name: str) -> Iterator[None]:
 
 def address_of(picture: Picture) -> str | None:
     """The address if the picture is one; the client fetches it, as the server fetches nothing."""
-    return picture if isinstance(picture, str) and picture.startswith(_ADDRESSES) else None
+    return picture if isinstance(picture, str) and picture.lower().startswith(_ADDRESSES) else None
 
 
 def encode(picture: Picture) -> bytes:
