@@ -40,7 +40,8 @@ def parameters_of(options: argparse.Namespace, task: Task, labels: tuple[str, ..
 def query_of(options: argparse.Namespace, task: Task) -> dict[str, Any]:
     """The same as query parameters of a request, save that the names of classes are left to the server to check."""
     given = _given(options, task)
-    _checked({"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}[task], given)
+    queries: dict[Task, type[BaseModel]] = {"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}
+    _checked(queries[task], given)
     name, _, version = (options.model or "").partition("@")
     return {**given, **({"model": name} if name else {}), **({"version": version} if version else {})}
 
