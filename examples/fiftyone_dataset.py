@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 import fiftyone
-from emo_client import Client, EmoError
+from emo_client import Client
 
 
 def annotate(samples: Sequence[fiftyone.Sample], client: Client) -> None:
@@ -13,7 +13,7 @@ def annotate(samples: Sequence[fiftyone.Sample], client: Client) -> None:
     shown = client.map(client.classify, paths, return_exceptions=True)
     found = client.map(client.detect, paths, return_exceptions=True)
     for sample, classes, objects in zip(samples, shown, found, strict=True):
-        if not isinstance(classes, EmoError | OSError) and not isinstance(objects, EmoError | OSError):
+        if not isinstance(classes, Exception) and not isinstance(objects, Exception):
             sample["shows"], sample["objects"] = classes.to_fiftyone(), objects.to_fiftyone()
 
 

@@ -59,8 +59,9 @@ class ServingSettings(BaseModel):
     )
     require_signature: Path | None = Field(
         default=None,
-        description="PEM file of a public key, or of the certificates up to a root, whose holder has to have signed "
-        "every version (`emo-serve sign`) before anything of it is parsed. Unset: signatures are not looked at.",
+        description="PEM file of a public key on the curve P-256, P-384 or P-521, or of the certificates up to a root, "
+        "whose holder has to have signed every version (`emo-serve sign`) before anything of it is parsed. Unset: "
+        "signatures are not looked at.",
     )
     default_classify_model: str | None = Field(
         default=None,

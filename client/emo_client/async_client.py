@@ -9,10 +9,10 @@ from typing import Any, Literal, Self, TypeVar, overload
 import httpx
 
 from emo_client.calls import Limits, Outcome, Send, call
-from emo_client.errors import EmoError, Unreachable
+from emo_client.errors import Unreachable
 from emo_client.images import Picture, address_of, encode
 from emo_client.reading import Body
-from emo_client.requests import checked, headers_for, parameters
+from emo_client.requests import checked, fault_of_address, headers_for, parameters
 from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class AsyncClient:
         *,
         concurrency: int = ...,
         return_exceptions: Literal[True],
-    ) -> AsyncIterator[T | EmoError | OSError]: ...
+    ) -> AsyncIterator[T | Exception]: ...
 
     async def map(
         self,
@@ -125,7 +125,7 @@ class AsyncClient:
         *,
         concurrency: int = 8,
         return_exceptions: bool = False,
-    ) -> AsyncIterator[T | EmoError | OSError]:
+    ) -> AsyncIterator[T | Exception]:
         """See ``Client.map``: ``async for found in client.map(client.detect, paths)``."""
         if concurrency < 1:
             msg = f"concurrency is {concurrency}: allowed are 1 and more"
@@ -152,6 +152,9 @@ class AsyncClient:
         address = address_of(picture)
         if address is None:
             return await asyncio.to_thread(encode, picture)
+        if fault := fault_of_address(address):
+            msg = f"{address!r}: {fault}"
+            raise Unreachable(msg)
         seconds = self._limits.timeout
         try:  # without the key of the server
             async with (
@@ -163,7 +166,7 @@ class AsyncClient:
         except TimeoutError as error:
             msg = f"{address}: no answer in time"
             raise Unreachable(msg) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, ExceptionGroup) as error:  # of what it redirects to, too
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
 
@@ -209,7 +212,7 @@ async def _whole(response: httpx.Response) -> httpx.Response:
     return body.whole()
 
 
-def _failure(future: "asyncio.Future[Any]") -> EmoError | OSError | None:
-    """The error of a call that has ended, if it is one that a picture or the network may cause."""
+def _failure(future: "asyncio.Future[Any]") -> Exception | None:
+    """The error of a call that has ended, unless it is one that ends programs."""
     error = future.exception()
-    return error if isinstance(error, EmoError | OSError) else None
+    return error if isinstance(error, Exception) else None

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self, TypeVar, overload
 import httpx
 
 from emo_client.calls import Limits, Outcome, Send, call
-from emo_client.errors import EmoError, Unreachable
+from emo_client.errors import Unreachable
 from emo_client.images import Picture, address_of, encode
 from emo_client.reading import Body, Deadline
-from emo_client.requests import checked, headers_for, parameters
+from emo_client.requests import checked, fault_of_address, headers_for, parameters
 from emo_client.results import Classification, Detections, ModelInfo, Models, Segmentation, read
 
 T = TypeVar("T")
@@ -63,7 +63,10 @@ class Client:
         top_k: int | None = None,
         score_threshold: float | None = None,
     ) -> Classification:
-        """The best classes of a picture; raises Problem, Unreachable, or OSError for a file that cannot be read."""
+        """The best classes of a picture.
+
+        Raises Problem, Unreachable, OSError for a file that cannot be read, or ValueError or TypeError for no picture.
+        """
         asked = parameters(model=model, version=version, top_k=top_k, score_threshold=score_threshold)
         return read(Classification, self.ask("classify", picture, asked))
 
@@ -122,7 +125,7 @@ class Client:
         *,
         concurrency: int = ...,
         return_exceptions: Literal[True],
-    ) -> Iterator[T | EmoError | OSError]: ...
+    ) -> Iterator[T | Exception]: ...
 
     def map(
         self,
@@ -131,7 +134,7 @@ class Client:
         *,
         concurrency: int = 8,
         return_exceptions: bool = False,
-    ) -> Iterator[T | EmoError | OSError]:
+    ) -> Iterator[T | Exception]:
         """The answers about many pictures, in order, with so many requests at a time.
 
         ``ask`` is a method of this client, or a function of a picture that calls one: ``client.map(client.detect,
@@ -157,11 +160,14 @@ class Client:
         address = address_of(picture)
         if address is None:
             return encode(picture)
+        if fault := fault_of_address(address):
+            msg = f"{address!r}: {fault}"
+            raise Unreachable(msg)
         seconds = self._limits.timeout
         try:  # without the key of the server
             with httpx.Client(follow_redirects=True, timeout=seconds) as http:
                 return self._answer(http, http.build_request("GET", address), seconds).raise_for_status().content
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: of what it redirects to
             msg = f"{address}: {error}"
             raise Unreachable(msg) from error
 
@@ -207,7 +213,7 @@ class Client:
             raise httpx.ReadTimeout(msg, request=request) from error
 
 
-def _failure(future: "Future[Any]") -> EmoError | OSError | None:
-    """The error of a call that has ended, if it is one that a picture or the network may cause."""
+def _failure(future: "Future[Any]") -> Exception | None:
+    """The error of a call that has ended, unless it is one that ends programs."""
     error = future.exception()
-    return error if isinstance(error, EmoError | OSError) else None
+    return error if isinstance(error, Exception) else None

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from emo_client.images import Picture, extra, to_pillow
+from emo_client.images import Picture, extra, to_pillow, to_rgb
 
 if TYPE_CHECKING:
     import fiftyone
@@ -103,7 +103,7 @@ def plot_objects(answer: "Detections", picture: Picture) -> "PIL.Image.Image":
     with extra("images"):
         from PIL import ImageColor, ImageDraw, ImageFont  # noqa: PLC0415
 
-    page = to_pillow(picture).convert("RGB")
+    page = to_rgb(to_pillow(picture))
     if page.size != (answer.image.width, answer.image.height):
         seen = f"{answer.image.width} x {answer.image.height}"
         msg = f"the answer is about a picture of {seen} pixels, and this one has {page.width} x {page.height}"

@@ -31,7 +31,7 @@ def extra(name: str) -> Iterator[None]:
 
 def address_of(picture: Picture) -> str | None:
     """The address if the picture is one; the client fetches it, as the server fetches nothing."""
-    return picture if isinstance(picture, str) and picture.startswith(_ADDRESSES) else None
+    return picture if isinstance(picture, str) and picture.lower().startswith(_ADDRESSES) else None
 
 
 def encode(picture: Picture) -> bytes:
@@ -59,7 +59,7 @@ def _for_png(image: "PIL.Image.Image") -> "PIL.Image.Image":
         raise ValueError(msg)
     if image.mode in _MODES_OF_PNG:
         return image
-    return image.convert({"I": "I;16", "PA": "RGBA", "La": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
+    return image.convert({"I": "I;16", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
 
 
 def to_pillow(picture: Picture) -> "PIL.Image.Image":
@@ -74,6 +74,37 @@ def to_pillow(picture: Picture) -> "PIL.Image.Image":
     if isinstance(picture, str | os.PathLike):
         return ImageOps.exif_transpose(Image.open(picture))
     return Image.fromarray(_checked(picture))
+
+
+def to_rgb(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """A copy in RGB as the server sees it: deep greys scaled to 8 bits, transparency shown on white."""
+    from PIL import Image  # noqa: PLC0415  # an extra, which an image shows to be there
+
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _grey(image).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    page = Image.new("RGB", rgba.size, "white")
+    page.paste(rgba, mask=rgba)
+    return page
+
+
+def _grey(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Greys of more than 8 bits in 8; the range of those that may have any is the least that holds them all."""
+    import numpy as np  # noqa: PLC0415  # of the same extra
+    from PIL import Image  # noqa: PLC0415  # as above
+
+    values = np.asarray(image)
+    samples = np.nan_to_num(values.astype(np.float64), nan=0, posinf=0, neginf=0)
+    ranges = {"I": (255, 65535), "F": (1, 255, 65535)}.get(image.mode, (65535,))
+    most = next((most for most in ranges if samples.max(initial=0) <= most), 2**32 - 1)
+    levels = (samples * (255 / most) + 0.5).clip(0, 255).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        levels[values == transparent] = 255
+    return Image.fromarray(levels)
 
 
 def _checked(array: "NDArray[np.uint8]") -> "NDArray[np.uint8]":

@@ -216,8 +216,8 @@ def test_a_rate_lets_a_second_worth_of_requests_in_at_once_and_says_when_the_nex
         ("# nothing\n", "holds no API key"),
         (f"alice:{digest(ALICE)}\nsecret-in-the-clear", "line 2"),
         (f"alice:{ALICE}", "line 1"),
-        (f"alice:{digest(ALICE)}\nalice:{digest(BOB)}", "line 2"),
-        (f"alice:{digest(ALICE)}\nbob:{digest(ALICE)}", "line 2"),
+        (f"alice:{digest(ALICE)}\nalice:{digest(BOB)}", "line 2: alice has a key in a line above; a name has one key"),
+        (f"alice:{digest(ALICE)}\nbob:{digest(ALICE)}", "line 2: bob has the key of alice; a key has one name"),
         (f"al ice:{digest(ALICE)}", "line 1"),
     ],
 )

@@ -12,6 +12,8 @@ import pytest
 from emo_serve.__main__ import main
 from emo_serve.api.http.key_file import KeyFile, new_key, read_keys
 from emo_serve.errors import StartupError
+from tests.docs.blocks import ROOT, blocks
+from tests.docs.shell import follow
 from tests.serving import in_process, settings_for
 
 
@@ -131,6 +133,14 @@ def test_the_command_prints_the_key_alone_and_adds_its_digest(
     assert main(["key", "new", "bob.2"]) == 0
     assert list(read_keys(path)) == ["alice", "bob.2"]
     assert capsys.readouterr().out != key
+
+
+def test_the_two_ways_to_a_key_that_the_documentation_shows_go_into_one_file(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = [block for block in blocks(page) if "emo-serve key new" in block.code or ">> keys" in block.code]
+    shell = follow(shown, tmp_path, 0)
+    assert shell.returncode == 0, shell.stderr
+    assert (len(shown), list(read_keys(tmp_path / "keys"))) == (2, ["alice", "bob"])
 
 
 def test_without_a_file_the_command_says_where_the_line_belongs(capsys: pytest.CaptureFixture[str]) -> None:

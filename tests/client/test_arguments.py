@@ -10,6 +10,7 @@ from emo_client import AsyncClient, Client, Detections, Unreachable
 from emo_client.images import encode, to_pillow
 from PIL import Image
 
+from emo_serve.vision.image import ImageLimits, decode
 from tests.support import encode_image, plain
 
 ON_ITS_SIDE = 6
@@ -39,6 +40,50 @@ def test_a_photo_on_its_side_is_upright_however_it_is_given() -> None:
     assert to_pillow(opened).size == to_pillow(turned()).size == (20, 40)
     assert Image.open(io.BytesIO(encode(opened))).size == (20, 40)
     assert found(20, 40).plot(opened).size == (20, 40)
+
+
+def deep(mode: str) -> bytes:
+    """A grey picture of 16 x 8 with samples of more than 8 bits, dark on the left, light on the right."""
+    top = {"I;16": 65535, "F": 1.0}[mode]
+    ramp = np.linspace(0, top, 16).astype(np.uint16 if mode == "I;16" else np.float32)
+    file = io.BytesIO()
+    Image.fromarray(np.tile(ramp, (8, 1))).save(file, "PNG" if mode == "I;16" else "TIFF")
+    return file.getvalue()
+
+
+def see_through(mode: str) -> bytes:
+    """A picture of 16 x 8, whose left half is transparent black, and whose right half is opaque and dark."""
+    image = Image.new("LA" if mode == "LA" else "RGBA", (16, 8))
+    image.paste((40, 255) if mode == "LA" else (40, 80, 120, 255), (8, 0, 16, 8))
+    if mode == "P":
+        image = image.convert("RGB").quantize(2)
+        image.info["transparency"] = image.getpixel((0, 0))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+PICTURES = {
+    "16 bits": deep("I;16"),
+    "numbers of any range": deep("F"),
+    "grey with alpha": see_through("LA"),
+    "alpha": see_through("RGBA"),
+    "a palette": see_through("P"),
+    "on its side": turned(),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_drawing_shows_the_pixels_that_the_server_sees(name: str) -> None:
+    seen = decode(PICTURES[name], ImageLimits()).upright()
+    answer = Detections.model_validate({**found(*seen.size).model_dump(), "detections": []})
+    assert np.array_equal(np.asarray(answer.plot(PICTURES[name])), np.asarray(seen))
+
+
+def test_a_premultiplied_grey_picture_is_sent_and_drawn() -> None:
+    picture = Image.new("La", (20, 40))
+    assert Image.open(io.BytesIO(encode(picture))).mode == "LA"
+    assert found(20, 40).plot(picture).getpixel((19, 39)) == (255, 255, 255)
 
 
 def test_boxes_are_not_drawn_on_a_picture_of_another_size() -> None:

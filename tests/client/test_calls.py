@@ -1,8 +1,11 @@
 """Refusals, retries and the deadline that is told, against a server that the test writes itself."""
 
+import asyncio
 import json
 import pickle
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -175,11 +178,72 @@ def test_errors_pass_from_one_process_to_another() -> None:
         assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://server", "http://", "http://a:port", "/x"])
+NO_ADDRESSES = ["http://", "http://a:port", "http://[::1", "http://a b", "http://a..b", "http://xn--", "http://a\0b"]
+NO_ADDRESSES += [f"http://{'a' * 64}.de", "http://h:99999", "http://h:-1", "http://h:0", "http://h/\ud800"]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://server", "/x", "http://h?model=a", "http://h/#top", *NO_ADDRESSES]
+)
 def test_what_is_no_address_of_a_server_is_named(url: str) -> None:
     for kind in (Client, AsyncClient):
-        with pytest.raises(ValueError, match="is no address"):
+        with pytest.raises(ValueError, match="is no address of a server, as http://localhost:8000 is: ") as refused:
             kind(url)
+        assert str(refused.value).startswith(repr(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "HTTPS://h.example.:8000/vision/",
+        "http://[::1]:8000",
+        "http://[fe80::1%eth0]",
+        "http://ü.de",
+    ],
+)
+def test_every_spelling_of_an_address_is_taken(url: str) -> None:
+    for kind in (Client, AsyncClient):
+        kind(url)
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
+def test_what_is_no_address_of_a_picture_is_named(url: str) -> None:
+    async def ask() -> None:
+        async with AsyncClient("http://127.0.0.1:1", retries=0) as client:
+            await client.classify(url)
+
+    with client_of(Server()) as client, pytest.raises(Unreachable) as refused:
+        client.classify(url)
+    with pytest.raises(Unreachable) as refused_too:
+        asyncio.run(ask())
+    assert str(refused.value) == str(refused_too.value)
+    assert str(refused.value).startswith(f"{url!r}: ")
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:99999/", "http://a..b/", "http://[::1", "http://xn--/"])
+def test_a_picture_that_redirects_to_no_address_is_unreachable(location: str) -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep the output of the tests clean."""
+
+    async def ask(address: str) -> None:
+        async with AsyncClient("http://127.0.0.1:1", retries=0) as client:
+            await client.classify(address)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{elsewhere.server_port}/photo"
+        with client_of(Server()) as client, pytest.raises(Unreachable, match=address):
+            client.classify(address)
+        with pytest.raises(Unreachable, match=address):
+            asyncio.run(ask(address))
+        elsewhere.shutdown()
 
 
 def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from emo_client import AsyncClient, Client, Detections, EmoError, Problem
+from emo_client import AsyncClient, Classification, Client, Detections, Problem
 from PIL import Image
 
 from tests.serving import Running, running, settings_for
@@ -117,11 +118,27 @@ def test_many_pictures_are_answered_in_order_and_a_bad_one_does_not_stop_the_oth
     pictures[7] = b"no picture"
     answers = list(client.map(client.classify, pictures, concurrency=4, return_exceptions=True))
     assert isinstance(answers[7], Problem)
-    names = [None if isinstance(answer, EmoError | OSError) else answer.classifications[0].name for answer in answers]
+    names = [None if isinstance(answer, Exception) else answer.classifications[0].name for answer in answers]
     assert names[:4] == ["red", "green", "blue", "red"]
     assert len(names) == 30
     with pytest.raises(Problem):
         list(client.map(client.classify, pictures, concurrency=4))
+
+
+@pytest.mark.parametrize("bad", ["a\0b", np.zeros((4, 4, 3)), 7, "http://a..b/", Path("nowhere.jpg")], ids=repr)
+def test_whatever_is_given_in_place_of_a_picture_costs_no_other_its_answer(server: Running, bad: object) -> None:
+    async def ask() -> list[Classification | Exception]:
+        async with AsyncClient(server.url) as other:
+            return [answer async for answer in other.map(other.classify, pictures, return_exceptions=True)]
+
+    good = encode_image(plain("red"))
+    pictures: list[Any] = [good, bad, good]
+    with Client(server.url) as client:
+        answers = list(client.map(client.classify, pictures, return_exceptions=True))
+    for first, middle, last in (answers, asyncio.run(ask())):
+        assert isinstance(first, Classification)
+        assert isinstance(middle, Exception)
+        assert isinstance(last, Classification)
 
 
 def test_many_pictures_are_not_read_ahead_without_bound(client: Client) -> None:

@@ -9,31 +9,41 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from emo_serve.__main__ import main
 from emo_serve.engine.registry.preflight import Preflight
 from emo_serve.engine.repository.artefacts import read_artefact
-from emo_serve.engine.repository.signature import SIGNATURE_FILE, sign, verify_signature
+from emo_serve.engine.repository.signature import MAX_TRUST_BYTES, SIGNATURE_FILE, sign, verify_signature
 from emo_serve.errors import InvalidSignature, StartupError
 from emo_serve.settings import Settings
 from tests.engine.reconciling import NAME, answering, catalog_of, root, versions
-from tests.support import write_classifier
+from tests.support import encode_image, plain, write_classifier
 
 __all__ = ["root"]  # a fixture
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PrivateKey = ec.EllipticCurvePrivateKey
+STRANGE_KEYS: dict[str, Callable[[], Key]] = {
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+    "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+}
 
 
 def write_key(folder: Path, name: str = "key") -> tuple[Path, Path, PrivateKey]:
     """A new pair: the file of its private half, that of its public half, the key itself."""
     key = ec.generate_private_key(ec.SECP256R1())
+    return *write_halves(folder, name, key), key
+
+
+def write_halves(folder: Path, name: str, key: Key) -> tuple[Path, Path]:
     private, public = folder / f"{name}.pem", folder / f"{name}.pub"
     encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     private.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
     public.write_bytes(key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo))
-    return private, public, key
+    return private, public
 
 
 def write_certificate(path: Path, key: PrivateKey, issuer: PrivateKey, *, is_authority: bool) -> Path:
@@ -121,7 +131,15 @@ def test_a_certificate_is_trusted_as_far_as_it_leads_to_the_trusted_root(tmp_pat
         verify_signature(folder, other)
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read"), ("no key", "neither a public key nor")])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read"),
+        ("no key", "neither a public key nor"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "holds no public key in PEM that can be read"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificates in PEM that can be"),
+    ],
+)
 def test_a_trusted_file_without_a_key_is_the_fault_of_the_setting(
     tmp_path: Path, content: str | None, reason: str
 ) -> None:
@@ -129,6 +147,44 @@ def test_a_trusted_file_without_a_key_is_the_fault_of_the_setting(
         (tmp_path / "key.pub").write_text(content)
     with pytest.raises(StartupError, match=f"EMO_REQUIRE_SIGNATURE.*{reason}"):
         verify_signature(write_classifier(tmp_path), tmp_path / "key.pub")
+
+
+@pytest.mark.parametrize("kind", STRANGE_KEYS)
+def test_a_key_that_is_on_none_of_the_curves_is_refused_with_those_that_are_allowed(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, _, _ = write_key(tmp_path)
+    strange, trusted = write_halves(tmp_path, "strange", STRANGE_KEYS[kind]())
+    folder = write_classifier(tmp_path / "models")
+    sign(folder, private)
+    said = f"holds a key of the kind {kind}; allowed are EC keys on the curves P-256, P-384, P-521"
+    assert main(["sign", str(folder), "--key", str(strange)]) == 1
+    assert capsys.readouterr().err == f"emo-serve: {strange}: {said}\n"
+    monkeypatch.setenv("EMO_REQUIRE_SIGNATURE", str(trusted))
+    (tmp_path / "photo.png").write_bytes(encode_image(plain("red")))
+    for command in (
+        ["predict", str(tmp_path / "photo.png")],
+        ["batch", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out")],
+        ["models"],
+        ["doctor", "--port", "0"],
+    ):
+        assert main([*command, "--models", str(tmp_path / "models")]) == 1
+        printed = capsys.readouterr()
+        assert f"{trusted} (EMO_REQUIRE_SIGNATURE): {said}" in printed.out + printed.err
+
+
+@pytest.mark.parametrize("option", ["--key", "--certificate"])
+def test_only_files_that_end_are_read_to_sign_with(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, _, _ = write_key(tmp_path)
+    folder = write_classifier(tmp_path / "models")
+    large = tmp_path / "large.pem"
+    large.write_bytes(bytes(MAX_TRUST_BYTES + 1))
+    for path, reason in (("/dev/zero", "it is a device"), (str(large), "it is larger than")):
+        assert main(["sign", str(folder), "--key", str(private), option, path]) == 1
+        assert f"{path}: cannot be read: {reason}" in capsys.readouterr().err
+    assert not (folder / SIGNATURE_FILE).exists()
 
 
 def test_nothing_of_an_unsigned_version_is_parsed(tmp_path: Path) -> None:
@@ -165,7 +221,7 @@ def test_the_command_signs_every_folder_and_says_what_it_cannot_sign(
     for folder in folders:
         verify_signature(folder, public)
     assert main(["sign", str(folders[0]), "--key", str(public)]) == 1
-    assert "cannot be signed with" in capsys.readouterr().err
+    assert f"{public}: holds no private key without a password in PEM" in capsys.readouterr().err
     (folders[0] / "labels.txt").write_text("other\n")
     assert main(["sign", str(folders[0]), "--key", str(private)]) == 1
     assert "labels.txt" in capsys.readouterr().err

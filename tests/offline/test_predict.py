@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,22 @@ from emo_serve.api.http.key_file import new_key
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from tests.offline.conftest import rows
 from tests.offline.folders import write_pictures
-from tests.serving import emo_serve, running, settings_for
+from tests.serving import Running, emo_serve, running, settings_for
 from tests.support import (
     PATIENCE_SECONDS,
     encode_image,
     plain,
     write_classifier,
+    write_models,
 )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder)
+    with running(settings_for(folder)) as server:
+        yield server
 
 
 def test_each_picture_is_answered_in_the_order_in_which_it_is_named(
@@ -143,13 +153,55 @@ def test_a_server_that_needs_a_key_gets_the_one_in_the_environment(models: Path,
             assert command.returncode == status, errors
 
 
-def test_a_model_that_the_server_has_not_ends_the_command_once(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (
+            ["--task", "detect", "--top-k", "3"],
+            EXIT_USAGE,
+            "--top-k is no option of a model for detect; there are: --sc",
+        ),
+        (
+            ["--task", "segment", "--top-k", "3"],
+            EXIT_USAGE,
+            "--top-k is no option of a model for segment; there are none",
+        ),
+        (["--model", "toy-classifier", "--iou-threshold", "1"], EXIT_USAGE, "--iou-threshold is no option of a model"),
+        (["--top-k", "0"], EXIT_USAGE, "--top-k 0: must be greater than or equal to 1"),
+        (["--task", "detect", "--classes", "cat"], EXIT_USAGE, "allowed are the labels of the model"),
+        (["--model", "cat"], EXIT_STARTUP, "has no model 'cat'; there are: toy-classifier"),
+        (["--model", "toy-classifier@7"], EXIT_STARTUP, "has no version '7' of toy-classifier; there are: 1"),
+        (["--model", "toy-classifier", "--task", "detect"], EXIT_STARTUP, "is a model for classify, not for detect"),
+    ],
+)
+def test_what_does_not_fit_a_server_ends_the_command_once(
+    server: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], status: int, said: str
+) -> None:
     write_pictures(tmp_path / "photos", 3)
-    with running(settings_for(models)) as server:
-        command = emo_serve("predict", str(tmp_path / "photos"), "--url", server.url, "--model", "cat")
-        output, errors = command.communicate(timeout=PATIENCE_SECONDS)
-    assert (command.returncode, output) == (EXIT_STARTUP, "")
-    assert errors.count("has no model 'cat'; there are: toy-classifier") == 1
+    assert main(["predict", str(tmp_path / "photos"), "--url", server.url, *options]) == status
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count(said) == 1
+
+
+def test_a_version_of_a_server_is_named_by_number_or_alias(
+    server: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    for version in ("1", "default"):
+        arguments = ["--url", server.url, "--json", "--model", f"toy_classifier@{version}"]
+        assert main(["predict", str(tmp_path / "photos"), *arguments]) == EXIT_OK
+        assert rows(capsys)[0]["model"] == {"name": "toy-classifier", "version": "1"}
+
+
+def test_a_task_that_the_server_has_no_model_for_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 3)
+    write_classifier(tmp_path / "models")
+    with running(settings_for(tmp_path / "models")) as server:
+        assert main(["predict", str(tmp_path / "photos"), "--url", server.url, "--task", "detect"]) == EXIT_STARTUP
+    assert capsys.readouterr().err == "emo-serve: the server has no model for detect\n"
 
 
 def test_models_of_this_machine_and_a_server_do_not_go_together(
@@ -167,6 +219,15 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
     write_pictures(tmp_path / "photos", 1)
     assert main(["predict", str(tmp_path / "photos"), "--url", url]) == EXIT_STARTUP
     assert url in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://[::1", "http://127.0.0.1:abc", "http://a..b"])
+def test_what_is_no_address_of_a_server_is_wrong_usage(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    assert main(["predict", str(tmp_path / "photos"), "--url", url]) == EXIT_USAGE
+    assert f"emo-serve: --url: {url!r} is no address of a server" in capsys.readouterr().err
 
 
 def test_a_name_of_any_bytes_has_an_answer_and_takes_one_line(

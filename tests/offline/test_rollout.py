@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,10 +167,59 @@ def test_times_that_are_none_are_refused(option: str, token_file: Path, capsys: 
     assert "--pause and --timeout are seconds" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["10.0.0.4:8001", "ftp://10.0.0.4", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "10.0.0.4:8001",
+            "ftp://10.0.0.4",
+            "http://",
+            "http://[::1",
+            "http://127.0.0.1:abc",
+            "http://127.0.0.1:99999",
+        ),
+        *("http://a b", "http://a\nb", "http://h/a b", "http://:8001", "http://me@h", "http://h?x", "http://h/#x"),
+    ],
+)
 def test_what_is_no_url_is_refused(url: str, token_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rollout", NAME, "2", "--replica", url, "--token-file", str(token_file)]) == 1
     assert f"--replica {url}: allowed are URLs such as http://10.0.0.4:8001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("http://h:18902", "http://h:18902"),
+        ("http://h:18902", "http://H:18902/"),
+        ("http://h", "HTTP://h:80//"),
+        ("https://h:443/admin", "https://h/admin/"),
+    ],
+)
+def test_a_replica_that_is_named_twice_is_refused(
+    first: str, second: str, token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    addressed = ["--replica", first, "--replica", second, "--token-file", str(token_file)]
+    assert main(["rollout", NAME, "2", *addressed]) == 1
+    said = f"--replica {second}: names the same server as --replica {first}; name each once"
+    assert said in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_speak_http_halts_the_command(
+    token_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greet() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0-none\r\n")
+            connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=greet)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert main(["rollout", NAME, "2", "--replica", url, "--token-file", str(token_file)]) == 1
+        thread.join()
+    assert f"halted: {url}: SSH-2.0-none" in capsys.readouterr().err
 
 
 def test_a_wrong_token_and_a_port_of_the_public_side_are_said(

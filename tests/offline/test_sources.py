@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emo_serve.__main__ import main
 from emo_serve.offline.sources import find_sources, with_frames
 from emo_serve.offline.video import frames
+from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_STARTUP
+from tests.offline.conftest import rows
+from tests.offline.folders import write_pictures
 
 
 def named(*arguments: str | Path) -> list[str]:
@@ -57,6 +61,45 @@ def test_a_list_has_a_path_a_line_relative_to_itself(tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
         named(tmp_path / "nothing*.jpg")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://bucket/b.png", "object stores need more packages: pip install 'emo-serve[s3]'"),
+        (
+            "http://host/b.png",
+            "object stores need more packages: pip install 'emo-serve[s3]', and the package of fsspec",
+        ),
+        ("nothing://bucket/b.png", "Protocol not known: nothing"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "batch"])
+def test_an_address_in_a_list_that_lacks_a_package_is_said_before_anything_is_answered(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, address: str, said: str
+) -> None:
+    first, last = write_pictures(tmp_path, 2)
+    listed, out = tmp_path / "list.txt", tmp_path / "out"
+    listed.write_text(f"{first}\n{address}\n{last}\n")
+    to = ["--out", str(out)] if command == "batch" else ["--save", str(out)]
+    assert main([command, str(listed), "--models", str(models), *to]) == EXIT_STARTUP
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{address}: {said}" in printed.err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("bad", ["a\0b.png", "x" * 300, "hdfs://[::1/a.png"])
+def test_a_line_that_can_be_no_name_costs_no_other_its_answer(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str
+) -> None:
+    first, last = write_pictures(tmp_path, 2)
+    (tmp_path / "list.txt").write_text(f"{first}\n{bad}\n{last}\n")
+    arguments = ["--models", str(models), "--json", "--save", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "list.txt"), *arguments]) == EXIT_FAILED_INPUTS
+    found = rows(capsys)
+    assert ["error" in row for row in found] == [False, True, False]
+    assert found[1]["input"] == bad
 
 
 def test_a_larger_file_is_read_up_to_the_limit_and_one_byte(tmp_path: Path) -> None:

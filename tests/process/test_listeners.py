@@ -45,6 +45,12 @@ def test_a_host_that_is_none_is_named() -> None:
             bound_socket(host, 0)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_host_that_can_be_none_is_named(host: str) -> None:
+    with pytest.raises(OSError, match=r"^cannot listen on .* port 0: this is no name of a host$"):
+        bound_socket(host, 0)
+
+
 def test_the_connections_of_an_earlier_server_do_not_keep_the_next_from_its_address() -> None:
     with contextlib.ExitStack() as closing:
         earlier = bound_socket("127.0.0.1", 0)

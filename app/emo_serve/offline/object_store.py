@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from emo_serve.errors import StartupError
 from emo_serve.picture_files import is_hidden, is_picture
@@ -21,6 +20,11 @@ class StoreFault(StartupError):
 def is_url(text: str) -> bool:
     """True for the address of an object or a folder of them."""
     return _URL.match(text) is not None
+
+
+def scheme_of(url: str) -> str:
+    """What an address begins with, such as ``s3``."""
+    return url.partition("://")[0]
 
 
 def read_object(url: str, most: int) -> bytes:
@@ -87,20 +91,32 @@ def _is_wanted(name: str) -> bool:
     return is_picture(path) and not any(is_hidden(part) for part in path.parts)
 
 
-def _store(url: str) -> Any:  # noqa: ANN401  # fsspec has no types
-    """The file system of an address; raises StartupError if a package for it is missing."""
+def require_packages(url: str) -> None:
+    """Raise StartupError if addresses of this kind need a package that is missing, or are of no kind at all."""
+    scheme = scheme_of(url)
     try:
         import fsspec  # noqa: PLC0415  # an extra
 
-        return fsspec.url_to_fs(url)[0]
+        fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        scheme = urlsplit(url).scheme
         known = "" if scheme == "s3" else f", and the package of fsspec for {scheme} ({error})"
         msg = f"{url}: object stores need more packages: pip install 'emo-serve[s3]'{known}"
         raise StartupError(msg) from error
     except ValueError as error:
         msg = f"{url}: {error}"
         raise StartupError(msg) from error
+
+
+def _store(url: str) -> Any:  # noqa: ANN401  # fsspec has no types
+    """The file system of an address; raises StartupError as ``require_packages``, or OSError for what is no address."""
+    require_packages(url)
+    import fsspec  # noqa: PLC0415  # an extra
+
+    try:
+        return fsspec.url_to_fs(url)[0]
+    except ValueError as error:
+        msg = f"{url}: {error}"
+        raise OSError(msg) from error
 
 
 def _is_empty(error: BaseException) -> bool:

@@ -20,11 +20,7 @@ _NAMES = tuple(dict.fromkeys((*_CLASSIFY, *_DETECT)))
 
 def parameters_of(options: argparse.Namespace, task: Task, labels: tuple[str, ...]) -> Parameters:
     """The parameters for a model of this task; raises InvalidParameter for values and options that do not fit it."""
-    given = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
-    allowed = {"classify": _CLASSIFY, "detect": _DETECT, "segment": ()}[task]
-    if strange := [name for name in given if name not in allowed]:
-        msg = f"{_flag(strange[0])} is no option of a model for {task}; there are: {', '.join(map(_flag, allowed))}"
-        raise InvalidParameter(msg)
+    given = _given(options, task)
     if task == "classify":
         classify = _checked(ClassifyQuery, given)
         return ClassifyParameters(classify.top_k, classify.score_threshold)
@@ -41,11 +37,23 @@ def parameters_of(options: argparse.Namespace, task: Task, labels: tuple[str, ..
     return SegmentParameters()
 
 
-def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """Query parameters of a request, unchecked."""
-    given = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
+def query_of(options: argparse.Namespace, task: Task) -> dict[str, Any]:
+    """The same as query parameters of a request, save that the names of classes are left to the server to check."""
+    given = _given(options, task)
+    queries: dict[Task, type[BaseModel]] = {"classify": ClassifyQuery, "detect": DetectQuery, "segment": SegmentQuery}
+    _checked(queries[task], given)
     name, _, version = (options.model or "").partition("@")
     return {**given, **({"model": name} if name else {}), **({"version": version} if version else {})}
+
+
+def _given(options: argparse.Namespace, task: Task) -> dict[str, Any]:
+    given = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
+    allowed = {"classify": _CLASSIFY, "detect": _DETECT, "segment": ()}[task]
+    if strange := [name for name in given if name not in allowed]:
+        there_are = f"there are: {', '.join(map(_flag, allowed))}" if allowed else "there are none"
+        msg = f"{_flag(strange[0])} is no option of a model for {task}; {there_are}"
+        raise InvalidParameter(msg)
+    return given
 
 
 def _checked(model: type[Q], given: dict[str, Any]) -> Q:

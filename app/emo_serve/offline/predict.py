@@ -12,10 +12,11 @@ from pydantic_core import to_json
 
 from emo_serve.engine.host import usable_cores
 from emo_serve.engine.registry.deployment import image_limits
+from emo_serve.engine.repository.serving_config import DEFAULT
 from emo_serve.errors import InvalidParameter, ServiceError, StartupError
-from emo_serve.manifest import known_as
+from emo_serve.manifest import TASKS, Task, known_as
 from emo_serve.offline.drawing import Drawings, refuse_folder_of_inputs
-from emo_serve.offline.parameters import given_parameters, parameters_of
+from emo_serve.offline.parameters import parameters_of, query_of
 from emo_serve.offline.predictor import find_artefact, load_predictor
 from emo_serve.offline.sources import Source, as_text, ask_about, find_sources, with_frames
 from emo_serve.offline.table import lines_of
@@ -35,6 +36,10 @@ Ask = Callable[[bytes], Row]
 _MOST_SENT_BYTES = 256 * 1024 * 1024
 
 
+class _RefusedOption(Exception):
+    """The server takes an option for no picture."""
+
+
 def predict(options: argparse.Namespace, settings: Settings) -> int:
     """Answer about every picture; the exit code is 0, or 3 if the answer for one is an error.
 
@@ -51,7 +56,7 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
             sources = ((source, drawings.stem_for(source) if drawings else None) for source in with_frames(found))
             rows = prefetch(partial(_row, ask, most, drawings), sources, usable_cores())
             failed = _show(rows, as_json=options.json)
-        except InvalidParameter as error:
+        except (InvalidParameter, _RefusedOption) as error:
             sys.stderr.write(f"emo-serve: {error}\n")
             return EXIT_USAGE
         except ValueError as error:  # of a list or a video
@@ -82,16 +87,19 @@ def _from_model(options: argparse.Namespace, settings: Settings) -> tuple[Ask, i
 
 
 def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, int]:
-    """A running server, which says itself how much it takes; raises StartupError if there is none."""
+    """A running server, which says itself how much it takes; raises StartupError if there is none.
+
+    Raises InvalidParameter for options that do not fit; the function raises _RefusedOption for those of which only the
+    server knows.
+    """
     try:
-        from emo_client import Client, EmoError  # noqa: PLC0415  # an extra
+        from emo_client import Client, EmoError, Problem  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
         msg = "--url needs the package emo-client: pip install emo-client, or ./client in a checkout"
         raise StartupError(msg) from error
     if options.models is not None:
         msg = "--models and --url do not go together: a server has its own models"
         raise InvalidParameter(msg)
-    given = given_parameters(options)
     try:
         client = stack.enter_context(Client(options.url))
         task = _task_of(client.models(), options.model, options.task)
@@ -101,6 +109,7 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, in
     except EmoError as error:
         msg = f"{options.url}: {error}"
         raise StartupError(msg) from error
+    given = query_of(options, task)
 
     def ask(data: bytes) -> Row:
         if len(data) > _MOST_SENT_BYTES:
@@ -109,6 +118,8 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, in
         try:
             return client.ask(task, data, given)
         except EmoError as error:
+            if isinstance(error, Problem) and error.name == "invalid-parameter":
+                raise _RefusedOption(str(error)) from error
             raise ServiceError(str(error)) from error
 
     return ask, _MOST_SENT_BYTES
@@ -127,13 +138,25 @@ def _row(ask: Ask, most: int, drawings: Drawings | None, item: tuple[Source, Pat
     return {"input": source.name, **found} if error is None else {"input": source.name, "error": error}
 
 
-def _task_of(models: "list[ModelInfo]", wanted: str | None, task: str | None) -> str:
-    """The task, or that of the model that is asked for; raises StartupError if there is no such model."""
+def _task_of(models: "list[ModelInfo]", wanted: str | None, task: Task | None) -> Task:
+    """The task, or that of the model that is asked for; raises StartupError if nothing there answers."""
+    tasks: dict[str, Task] = {model.name: known for model in models for known in TASKS if model.task == known}
     if wanted is None:
-        return task or "classify"
-    tasks = {model.name: model.task for model in models}
-    name = known_as(wanted.partition("@")[0], tasks.keys())
+        task = task or "classify"
+        if task not in tasks.values():
+            msg = f"the server has no model for {task}"
+            raise StartupError(msg)
+        return task
+    name, _, version = wanted.partition("@")
+    name = known_as(name, tasks.keys())
     if name not in tasks:
         msg = f"the server has no model {name!r}; there are: {', '.join(sorted(tasks)) or 'none'}"
         raise StartupError(msg)
-    return task or tasks[name]
+    if task not in (None, tasks[name]):
+        msg = f"{name} is a model for {tasks[name]}, not for {task}"
+        raise StartupError(msg)
+    versions = [word for model in models if model.name == name for word in (model.version, *model.aliases)]
+    if version and version not in (DEFAULT, *versions):
+        msg = f"the server has no version {version!r} of {name}; there are: {', '.join(versions)}"
+        raise StartupError(msg)
+    return tasks[name]

@@ -6,6 +6,7 @@ serve the same content: the digest of the manifest, which lists those of the fil
 
 import argparse
 import json
+import re
 import sys
 import time
 import urllib.error
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +26,8 @@ from emo_serve.settings import Settings
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _DAY_SECONDS = 86_400
+_URL = re.compile(r"https?://[^\s/?#@]+(/[!-~]*)?", re.IGNORECASE)
+_PORTS = {"http": 80, "https": 443}
 
 
 class _RolloutError(Exception):
@@ -41,7 +45,7 @@ class Replica:
     def ask(self, method: str, path: str) -> list[dict[str, Any]]:
         """What each worker serves, after the change; raises _RolloutError with the server's reason."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        request = urllib.request.Request(self.url + path, method=method, headers=headers)  # noqa: S310  see _address
+        request = urllib.request.Request(self.url + path, method=method, headers=headers)  # noqa: S310  see _addresses
         try:
             with urllib.request.build_opener(_NoRedirects()).open(request, timeout=self.seconds) as response:
                 answer = json.loads(response.read(_MAX_ANSWER_BYTES))
@@ -49,7 +53,7 @@ class Replica:
         except urllib.error.HTTPError as error:
             msg = f"{self.url}: {_reason(error)}"
             raise _RolloutError(msg) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
             msg = f"{self.url}: {getattr(error, 'reason', error)}: is this the administration (EMO_ADMIN_PORT)?"
             raise _RolloutError(msg) from error
         if not workers:
@@ -71,7 +75,7 @@ def rollout(options: argparse.Namespace, settings: Settings) -> int:
         msg = f"--pause and --timeout are seconds, at least 0 and more than 0, and at most {_DAY_SECONDS}"
         raise StartupError(msg)
     token = read_token(settings)
-    replicas = [Replica(_address(url), token, options.seconds) for url in options.replicas]
+    replicas = [Replica(url, token, options.seconds) for url in _addresses(options.replicas)]
     path = f"/models/{quote(options.name, safe='')}/{quote(options.version, safe='')}"
     done: list[Replica] = []
     try:
@@ -149,13 +153,29 @@ def _reason(error: urllib.error.HTTPError) -> str:
     return f"{error.code}: {detail}"
 
 
-def _address(url: str) -> str:
-    """The URL without a slash at its end; raises StartupError where it is none."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+def _addresses(urls: Sequence[str]) -> list[str]:
+    """The URLs without a slash at their ends; raises StartupError where one is none, or names a server once more."""
+    named: dict[tuple[str, str, int, str], str] = {}
+    for url in urls:
+        server = _server(url)
+        if server in named:
+            msg = f"--replica {url}: names the same server as --replica {named[server]}; name each once"
+            raise StartupError(msg)
+        named[server] = url
+    return [url.rstrip("/") for url in named.values()]
+
+
+def _server(url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path, the same for all spellings."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not _URL.fullmatch(url) or parts.query or parts.fragment:
         msg = f"--replica {url}: allowed are URLs such as http://10.0.0.4:8001, of the administration of a server"
         raise StartupError(msg)
-    return url.rstrip("/")
+    return parts.scheme, host, port or _PORTS[parts.scheme], parts.path.rstrip("/")
 
 
 def _say(line: str) -> None:

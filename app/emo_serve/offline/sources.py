@@ -1,5 +1,6 @@
 """Arguments of a command line -> the pictures that they name, in a fixed order."""
 
+import errno
 import glob
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from emo_serve.errors import ServiceError
 from emo_serve.files import open_regular, read_regular
-from emo_serve.offline.object_store import find_objects, is_url, read_object
+from emo_serve.offline.object_store import find_objects, is_url, read_object, require_packages, scheme_of
 from emo_serve.offline.video import VIDEOS, frames
 from emo_serve.picture_files import pictures_below
 
@@ -92,8 +93,8 @@ def find_sources(arguments: Sequence[str], *, left_out: Path | None = None) -> I
     Addresses of an object store name the same as paths do, save for videos. Folders are sorted, hidden files and the
     folder ``left_out`` left out, and other files in them passed over. A list has a path or an address a line, paths
     relative to its own folder. Raises FileNotFoundError at once, which names the argument, for what is not there or
-    holds no picture, StartupError for stores that cannot be reached, and OSError or ValueError for lists that cannot be
-    read.
+    holds no picture, StartupError for stores that cannot be reached and packages that are missing (also for addresses
+    in a list), and OSError or ValueError for lists that cannot be read.
     """
     return chain.from_iterable([_sources(argument, left_out) for argument in arguments])
 
@@ -158,11 +159,14 @@ def _objects(url: str) -> Iterable[Source]:
 
 def _listed(path: Path) -> Iterator[Source]:
     for line in _lines(str(path), read_regular(path, _MOST_LIST_BYTES)):
-        yield Source.at(line) if is_url(line) else Source.of(path.parent / line, line)
+        if "\0" in line:
+            yield Source(line, fault=OSError(errno.EINVAL, "no name of a file has a null byte"))
+        else:
+            yield Source.at(line) if is_url(line) else Source.of(path.parent / line, line)
 
 
 def _lines(name: str, content: bytes) -> Iterator[str]:
-    """The paths or addresses of a list; raises ValueError."""
+    """The paths or addresses of a list; raises ValueError, or StartupError where a package is missing for one."""
     if len(content) > _MOST_LIST_BYTES:
         msg = f"{name}: a list of pictures may have {_MOST_LIST_BYTES} bytes; give several"
         raise ValueError(msg)
@@ -171,4 +175,10 @@ def _lines(name: str, content: bytes) -> Iterator[str]:
     except UnicodeDecodeError as error:
         msg = f"{name}: a list of pictures has to be UTF-8, a path a line"
         raise ValueError(msg) from error
-    return (line.strip() for line in text.split("\n") if line.strip())
+    lines = text.split("\n")
+    kinds: set[str] = set()
+    for line in map(str.strip, lines):
+        if is_url(line) and (kind := scheme_of(line)) not in kinds:
+            require_packages(line)
+            kinds.add(kind)
+    return (line.strip() for line in lines if line.strip())

@@ -30,8 +30,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:  # also where there is no such host
-        msg = f"cannot listen on {host} port {port}: {error.strerror}"
+    except (OSError, UnicodeError) as error:  # also where there is no such host, or can be none
+        reason = error.strerror if isinstance(error, OSError) else "this is no name of a host"
+        msg = f"cannot listen on {host} port {port}: {reason}"
         raise OSError(msg) from error
     return listener
 

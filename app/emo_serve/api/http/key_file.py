@@ -28,7 +28,7 @@ _Fingerprint = tuple[int, int, int]
 def read_keys(path: Path) -> dict[str, bytes]:
     """Name -> SHA-256 of its key, from lines ``name:digest``; blank lines and lines that begin with ``#`` are skipped.
 
-    Raises StartupError, which names the file and the line but repeats none of its content.
+    Raises StartupError, which names the file and the line but repeats no more of its content than a name.
     """
     keys = _parse(path, _read(path))
     if not keys:
@@ -112,14 +112,23 @@ def _read(path: Path) -> str:
 
 def _parse(path: Path, text: str) -> dict[str, bytes]:
     keys: dict[str, bytes] = {}
+    names: dict[bytes, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
-        if match is None or match[1] in keys or bytes.fromhex(match[2]) in keys.values():
-            msg = f"{path}, line {number}: not NAME:DIGEST with the key's SHA-256 in 64 hex digits, each of them once"
+        if match is None:
+            msg = f"{path}, line {number}: not NAME:DIGEST with the key's SHA-256 in 64 hex digits"
             raise StartupError(msg)
-        keys[match[1]] = bytes.fromhex(match[2])
+        name, digest = match[1], bytes.fromhex(match[2])
+        if name in keys:
+            msg = f"{path}, line {number}: {name} has a key in a line above; a name has one key"
+            raise StartupError(msg)
+        if digest in names:
+            msg = f"{path}, line {number}: {name} has the key of {names[digest]}; a key has one name"
+            raise StartupError(msg)
+        keys[name] = digest
+        names[digest] = name
     return keys
 
 
