@@ -69,6 +69,7 @@ def test_its_state_dict_alone_is_recognised(tmp_path: Path) -> None:
             assert torch.equal(one, other)
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_it_is_trained_exported_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_coco(tmp_path / "data")
     train = ["train", "detect", "--data", str(data), "--schedule", "96x1", "--anchor-sizes", ",".join(map(str, FINE))]

@@ -18,13 +18,13 @@ from emo_serve.api.protocols.adapter import Adapter
 from emo_serve.api.protocols.predicting import (
     admitted,
     default_deployment,
+    excerpt,
     member,
     parameters_for,
     parsed,
     predict,
     read_body,
     read_json,
-    shown,
 )
 from emo_serve.api.wire.problems import Problem
 from emo_serve.engine.registry.deployment import Deployment
@@ -89,7 +89,7 @@ def _read(body: bytes, task: Task) -> tuple[list[Upload], dict[str, Any], bool]:
             given[_NAMES[task][name]] = value
         elif name not in _ACCEPTED or value not in (None, *_ACCEPTED[name]):
             allowed = ", ".join((*_NAMES[task], *_ACCEPTED))
-            msg = f"parameter {name[:100]!r} = {shown(value)}: known for {task} are {allowed}."
+            msg = f"parameter {name[:100]!r} = {excerpt(value)}: known for {task} are {allowed}."
             raise InvalidParameter(msg)
     return [from_base64(text) for text in texts], given, several
 

@@ -18,7 +18,7 @@ from emo_serve.api.protocols.adapter import Adapter
 from emo_serve.api.protocols.open_inference_infer import OF_PICTURES, infer
 from emo_serve.api.protocols.open_inference_statistics import statistics
 from emo_serve.api.protocols.open_inference_tensors import DATATYPES
-from emo_serve.api.protocols.predicting import member, read_json_body, shown
+from emo_serve.api.protocols.predicting import excerpt, member, read_json_body
 from emo_serve.api.routes import admin, health
 from emo_serve.api.wire.problems import Problem
 from emo_serve.api.wire.schemas import NoQuery
@@ -202,7 +202,7 @@ async def _no_parameters(request: Request) -> None:
     """Raise InvalidParameter for a config or files to load a model with; no model depends on another."""
     for name in member(await read_json_body(request), "parameters", dict, {}):
         if name != "unload_dependents":
-            msg = f"parameter {shown(name)}: models come from the repository as they are, without parameters."
+            msg = f"parameter {excerpt(name)}: models come from the repository as they are, without parameters."
             raise InvalidParameter(msg)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from emo_serve.api.http.uploads import Upload, from_base64
-from emo_serve.api.protocols.predicting import member, read_json, shown
+from emo_serve.api.protocols.predicting import excerpt, member, read_json
 from emo_serve.errors import InvalidRequest
 from emo_serve.manifest import Tensor
 
@@ -132,7 +132,9 @@ def _read_input(
 def check_inputs(names: Sequence[object], wanted: Tensor) -> None:
     """Raise InvalidRequest unless the one input is called as that of the model."""
     if len(names) != 1 or names[0] != wanted.name:
-        msg = f"The inputs are {', '.join(map(shown, names[:5])) or 'none'}; the model has one, called {wanted.name!r}."
+        msg = (
+            f"The inputs are {', '.join(map(excerpt, names[:5])) or 'none'}; the model has one, called {wanted.name!r}."
+        )
         raise InvalidRequest(msg)
 
 
@@ -151,7 +153,7 @@ def images_of(
     Where its bytes are not ``raw``, ``elements`` gives so many encoded images, and ``values`` those of pixels.
     """
     if not shape or any(type(size) is not int or size < 0 for size in shape):
-        msg = f"'shape' must be an array of whole numbers, not {shown(shape)}."
+        msg = f"'shape' must be an array of whole numbers, not {excerpt(shape)}."
         raise InvalidRequest(msg)
     if not 1 <= shape[0] <= max_images:
         msg = f"The input has {str(shape[0])[:_SHOWN]} images by its shape; allowed are 1 to {max_images}."
@@ -172,7 +174,7 @@ def images_of(
         return (), np.frombuffer(given, np.uint8).reshape(shape)
     pixel_shape = ", ".join(map(str, wanted.shape[1:]))
     msg = (
-        f"The input is {shown(datatype)} {shown(shape)}; allowed are BYTES [N], N encoded images, and "
+        f"The input is {excerpt(datatype)} {excerpt(shape)}; allowed are BYTES [N], N encoded images, and "
         f"UINT8 [N, {pixel_shape}], N images as the graph takes them: red, green and blue from 0 to 255."
     )
     raise InvalidRequest(msg)

@@ -187,12 +187,12 @@ def member(content: Mapping[str, Any], name: str, kind: type[T], default: T) -> 
         return default
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {dict: "an object", list: "an array", str: "a text", int: "a whole number", bool: "true or false"}
-        msg = f"{name!r} must be {words[kind]}, not {shown(value)}."
+        msg = f"{name!r} must be {words[kind]}, not {excerpt(value)}."
         raise InvalidRequest(msg)
     return value
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """The beginning of a client's value, for an error."""
     return reprlib.repr(value) if isinstance(value, list | dict) else repr(str(value)[:_SHOWN])
 
@@ -220,7 +220,7 @@ def parameters_for(
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
         allowed = allowed_values(model.model_json_schema()["properties"][name])
-        msg = f"{called.get(name, name)} = {shown(given[name])}: allowed is {allowed}."
+        msg = f"{called.get(name, name)} = {excerpt(given[name])}: allowed is {allowed}."
         raise InvalidParameter(msg) from error
     match query:
         case ClassifyQuery():

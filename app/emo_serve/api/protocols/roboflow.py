@@ -24,13 +24,13 @@ from emo_serve.api.protocols.adapter import Adapter, refuse_query
 from emo_serve.api.protocols.predicting import (
     admitted,
     body_of,
+    excerpt,
     key_shown,
     member,
     parameters_for,
     parsed,
     predict,
     read_json,
-    shown,
 )
 from emo_serve.api.wire.problems import Problem
 from emo_serve.engine.registry.catalog import Catalog
@@ -223,7 +223,7 @@ def _parameters(deployment: Deployment, given: Mapping[str, Any]) -> Parameters:
             found[names[name]] = None if value in ("default", "best") else value
             called[names[name]] = name
         elif name in _ONLY_OFF and value not in _OFF:
-            msg = f"{name} = {shown(value)}: allowed is false."
+            msg = f"{name} = {excerpt(value)}: allowed is false."
             raise InvalidParameter(msg)
         elif name not in _ONLY_OFF | _WITHOUT_EFFECT:
             msg = f"Unknown parameter {name[:100]!r}: known for this model are {', '.join(names)}."
