@@ -23,15 +23,18 @@ RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps /wheels/*.whl \
     && rm /opt/venv/bin/emo
 # What the server never loads: ONNX Runtime once more, for programs in C (the module for Python holds its own), its tools
-# and protobuf, which only they import; tests, stubs, sources and what only a debugger reads. Licences and notices stay.
+# and protobuf, which only they import; tests and modules for them, stubs, sources and what only a debugger or linker reads.
+# Licences and notices stay.
 # hadolint ignore=DL3003
 RUN cd /opt/venv/lib/python3*/site-packages \
     && rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
        numpy/_core/include numpy/distutils numpy/f2py \
     && if [ -z "${EXTRA}" ]; then rm -r google; fi \
     && find . -type d -name tests -prune -exec rm -r {} + \
+    && rm numpy/_core/_simd.*.so numpy/_core/*_tests.*.so \
     && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -delete \
-    && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so
+    && strip --strip-debug uvloop/*.so httptools/parser/*.so PIL/*.so \
+    && strip --strip-unneeded numpy/_core/*.so numpy/random/*.so
 # Bytecode of what is loaded, the standard library's too, which the base image comes without.
 RUN PYTHONPYCACHEPREFIX=/opt/bytecode /opt/venv/bin/python -c 'import emo_serve.__main__, emo_serve.process.server, emo_serve.process.worker, emo_serve.engine.tuning.command'
 

@@ -102,10 +102,13 @@ def diverting(folder: Path, workers: int, *, administered: bool) -> Iterator[tup
         assert server.stop() == 0
 
 
-def take_steps(tally: Tally, way: Administration | Files) -> None:
-    """Take each step and wait until the right versions, and no others, answer."""
+def take_steps(server: Command, tally: Tally, way: Administration | Files) -> None:
+    """Take each step and wait until the right versions, and no others, answer, and a shadow gets copies."""
     for step, expected in STEPS:
+        before = sum(copies(server).values())
         way.take(step)
+        if step == "shadow":
+            eventually(lambda before=before: sum(copies(server).values()) > before)  # type: ignore[misc]  # as below
         eventually(lambda expected=expected: answering(tally) == expected)  # type: ignore[misc]  # cannot be inferred
 
 
@@ -133,7 +136,7 @@ def run(workers: int, *, administered: bool, cycles: int) -> bool:
     ):
         with load(server) as tally:
             for _ in range(cycles):
-                take_steps(tally, way)
+                take_steps(server, tally, way)
         copied = copies(server)
     good = not tally.failed and not tally.mixed and copied["compared"] > 0 and not copied["failed"]
     sys.stdout.write(

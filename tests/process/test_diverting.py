@@ -14,7 +14,7 @@ def test_no_request_fails_or_is_mixed_up_while_splits_and_shadows_come_and_go(
 ) -> None:
     with diverting(tmp_path, workers, administered=administered) as (server, way):
         with load(server) as tally:
-            take_steps(tally, way)
+            take_steps(server, tally, way)
         assert tally.failed == []
         assert tally.mixed == []
         assert copies(server).get("failed", 0) == 0
