@@ -1,5 +1,7 @@
 """The administration, of a server with one process."""
 
+import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -126,6 +128,23 @@ async def test_what_is_pinned_or_the_last_is_not_unloaded(server: Server) -> Non
     await server.admin.delete(f"/models/{NAME}/aliases/default")
     assert_problem(await server.admin.delete(f"/models/{NAME}/2"), 409, "is the last of model")
     assert await server.serves() == "2"
+
+
+async def test_of_two_that_unload_the_last_two_versions_at_once_one_is_refused(server: Server) -> None:
+    answers = await asyncio.gather(*(server.admin.delete(f"/models/{NAME}/{version}") for version in "12"))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    unloaded = json.loads((server.models / NAME / "serving.json").read_text())["unloaded"]
+    assert len(unloaded) == 1
+    assert await server.versions() == [version for version in "12" if version not in unloaded]
+
+
+async def test_a_config_that_cannot_be_read_is_told_before_what_the_last_one_lacked(server: Server) -> None:
+    config = server.models / NAME / "serving.json"
+    for content in ('{"aliases": {"default": "77"}}', "garbage"):
+        config.write_text(content)
+        await server.admin.post("/rescan")
+    (failure,) = (await server.client.get("/models")).json()["failures"]
+    assert "Invalid JSON" in failure["reason"]
 
 
 async def test_a_version_that_cannot_be_served_is_refused_with_the_reason(server: Server) -> None:

@@ -65,11 +65,25 @@ async def test_split_and_shadow_go_side_by_side_and_end_when_the_alias_is_pointe
     }
 
 
+async def test_a_former_version_that_is_gone_is_not_gone_back_to_and_stays_remembered(pinned: Server) -> None:
+    await changed(pinned, "PUT", f"{ALIAS}/shadow?version=2")
+    await changed(pinned, "POST", f"{ALIAS}/promote?version=2")
+    (pinned.models / NAME / "1").rename(pinned.models / "gone")
+    await pinned.admin.post("/rescan")
+    before = (pinned.models / NAME / "serving.json").read_text()
+    assert_problem(await pinned.admin.post(f"{ALIAS}/back"), 409, "Version 1, the former one of the alias 'default'")
+    assert (pinned.models / NAME / "serving.json").read_text() == before
+    (pinned.models / "gone").rename(pinned.models / NAME / "1")
+    await pinned.admin.post(f"/models/{NAME}/1")
+    await changed(pinned, "POST", f"{ALIAS}/back")
+    assert await pinned.serves() == "1"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "detail"),
     [
         ("PUT", "/split?version=2&share=1.5", 422, "share = '1.5'"),
-        ("PUT", "/split?version=2", 422, "share"),
+        ("PUT", "/split?version=2", 422, "share is missing: allowed is a number from 0 to 1"),
         ("PUT", "/split?version=9&share=0.5", 422, "allowed are the versions that are served: 1, 2"),
         ("PUT", "/split?version=1&share=0.5", 409, "Version 1 is what the alias 'default' names"),
         ("PUT", "/split?version=2&share=0.5&by=header", 422, "allowed is a header's name with by=header"),

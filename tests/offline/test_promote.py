@@ -136,3 +136,10 @@ def test_either_a_version_or_back_has_to_be_said(root: Path, arguments: tuple[st
     with pytest.raises(SystemExit, match="2"):
         run(root, *arguments)
     assert read(root) == TRIED
+
+
+def test_an_alias_that_is_only_remembered_comes_back(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(root, {"former": {"default": "2"}})
+    assert run(root, NAME, "--back") == 0
+    assert read(root)["aliases"] == {"default": "2"}
+    assert capsys.readouterr().out.splitlines()[0] == "toy-classifier: 'default' names version 2, before none"

@@ -70,7 +70,7 @@ def _check(given: str, pattern: str, allowed: str) -> None:
 
 
 def _said(name: str, alias: str, before: ServingConfig, after: ServingConfig) -> Iterator[str]:
-    yield f"{name}: {alias!r} names version {after.aliases[alias]}, before {before.aliases[alias]}"
+    yield f"{name}: {alias!r} names version {after.aliases[alias]}, before {before.aliases.get(alias, 'none')}"
     if alias in before.splits:
         shares = ", ".join(f"{version} with {share:g}" for version, share in before.splits[alias].shares.items())
         yield f"its split ends: {shares}"

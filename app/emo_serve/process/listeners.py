@@ -92,7 +92,7 @@ def _reserved(host: str, port: int) -> Iterator[int]:
         family, address = nobodys.family, nobodys.getsockname()
     with socket.socket(family) as kept:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        kept.bind(address)
+        _bind(kept, address)
         yield address[1]
 
 

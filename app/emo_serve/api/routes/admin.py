@@ -80,16 +80,20 @@ async def unload(request: Request, name: str, version: str, _query: Annotated[No
     """Stop serving a version that stays in the repository; accepted requests are still answered."""
     services = services_of(request)
     name = await _canonical_name(services, name)
-    served = services.catalog.versions(name)
-    if version not in served:
+    if version not in services.catalog.versions(name):
         await asyncio.to_thread(_require_version, services, name, version)
-    elif len(served) == 1:
-        msg = f"Version {version} is the last of model {name!r}; load another before, or remove the model's folder."
-        raise Conflict(msg)
+
+    def change(config: ServingConfig) -> ServingConfig:
+        after, served = config.with_unloaded(version), services.catalog.versions(name)
+        if version in served and after.unloaded.issuperset(served):  # others may be on their way out
+            msg = f"Version {version} is the last of model {name!r}; load another before, or remove the model's folder."
+            raise Conflict(msg)
+        return after
+
     return await apply_change(
         services,
         name,
-        lambda config: config.with_unloaded(version),
+        change,
         lambda state: all(entry["version"] != version for entry in entries_of(state, name)),
         f"Version {version} of model {name!r} is still served",
     )
@@ -178,7 +182,7 @@ async def apply_change(
     for state in states:
         if not is_done(state):
             reasons = [entry["reason"] for entry in state["failures"] if entry["path"].split("/")[0] in (name, ".")]
-            msg = f"{otherwise}: {'; '.join(reasons) or 'the log says why'}."
+            msg = f"{otherwise}: {'; '.join(reasons) or 'another change may have come between; ask again'}."
             raise Conflict(msg)
     return {"workers": states}
 

@@ -110,12 +110,16 @@ async def promote(request: Request, name: str, alias: str, query: Annotated[Alia
 @router.post(f"{_ALIAS}/back", response_model=WorkerStates)
 async def back(request: Request, name: str, alias: str, _query: Annotated[NoQuery, Query()]) -> object:
     """Point the alias at the version that it named before the last promotion."""
-    wanted = ""
+    services, wanted = services_of(request), ""
+    known = services.catalog.find(name).manifest.name
 
     def change(config: ServingConfig) -> ServingConfig:
         nonlocal wanted
         after = config.demoted(alias)
         wanted = after.aliases[alias]
+        if wanted not in services.catalog.versions(known):
+            msg = f"Version {wanted}, the former one of the alias {alias!r}, is not served; load it first."
+            raise Conflict(msg)
         return after
 
     return await _changed(

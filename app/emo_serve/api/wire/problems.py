@@ -185,13 +185,15 @@ def parameter_problem(request: Request, error: RequestValidationError) -> Proble
         if entry["type"] == "extra_forbidden" or name not in declared:
             errors.append({"parameter": name, "allowed": sorted(declared)})
             continue
-        value = str(entry["input"])[:_SHOWN]
+        value = None if entry["type"] == "missing" else str(entry["input"])[:_SHOWN]
         errors.append({"parameter": name, "value": value, "allowed": allowed_values(declared[name])})
     kind = SERVICE_PROBLEMS[InvalidParameter]
     return Problem(kind.status, kind.uri, kind.title, " ".join(map(_sentence, errors)), {"errors": errors})
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
+    if error.get("value", "") is None:
+        return f"{error['parameter']} is missing: allowed is {error['allowed']}."
     if "value" in error:
         return f"{error['parameter']} = {error['value']!r}: allowed is {error['allowed']}."
     allowed = f"allowed are {', '.join(error['allowed'])}" if error["allowed"] else "there are none"

@@ -126,7 +126,7 @@ class Reconciler:
         await self._load(await self._to_load(wanted, seen, failures, again=again), seen, failures)
         for name, fault in self._resolve():
             path = self._root / name / SERVING_CONFIG_FILE
-            failures[path] = f"{path}: {fault}"
+            failures.setdefault(path, f"{path}: {fault}")  # a file that cannot be read comes first
         self._retire(seen, failures)
         for names in self.found.values():
             names.intersection_update(seen.names | self.deployments.keys())
