@@ -114,7 +114,9 @@ async def test_a_model_of_another_task_does_not_segment(client: httpx.AsyncClien
 async def test_a_server_without_a_segmenter_says_so_and_is_ready(tmp_path: Path) -> None:
     write_classifier(tmp_path)
     async with in_process(settings_for(tmp_path)) as (client, _):
-        assert problem(await post(client), 404, "model-not-found").detail == "No model serves segment."
+        assert problem(await post(client), 404, "model-not-found").detail == (
+            "No model serves segment. There are: toy-classifier for classify."
+        )
         assert (await client.get("/readyz")).status_code == 200
 
 

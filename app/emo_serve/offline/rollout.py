@@ -54,7 +54,8 @@ class Replica:
             msg = f"{self.url}: {_reason(error)}"
             raise _RolloutError(msg) from error
         except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-            msg = f"{self.url}: {getattr(error, 'reason', error)}: is this the administration (EMO_ADMIN_PORT)?"
+            reason = "no list of workers" if isinstance(error, KeyError) else getattr(error, "reason", error)
+            msg = f"{self.url}: {reason}: is this the administration (EMO_ADMIN_PORT)?"
             raise _RolloutError(msg) from error
         if not workers:
             msg = f"{self.url}: no worker takes requests"

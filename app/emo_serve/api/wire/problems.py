@@ -179,7 +179,7 @@ def _http_problem(error: HTTPException) -> Problem:
 def parameter_problem(request: Request, error: RequestValidationError) -> Problem:
     """The problem for invalid query parameters: for each of them the fault and the allowed values."""
     declared = _declared_parameters(request)
-    errors = []
+    errors: list[dict[str, Any]] = []
     for entry in error.errors():
         name = str(entry["loc"][1]) if len(entry["loc"]) > 1 else str(entry["loc"][0])
         if entry["type"] == "extra_forbidden" or name not in declared:

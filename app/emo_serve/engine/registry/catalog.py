@@ -151,7 +151,9 @@ class Catalog:
             return ModelNotReady(f"The default model for {task} is not known; the list of models says why.")
         names = sorted(self._reconciler.found[task])
         if not names:
-            return ModelNotFound(f"No model serves {task}.")
+            found = self._reconciler.found.items()
+            others = "; ".join(f"{', '.join(sorted(names))} for {other}" for other, names in found if names)
+            return ModelNotFound(f"No model serves {task}. There are: {others or 'none'}.")
         several = ", ".join(names)
         return ModelNotFound(f"Several models serve {task} and none is the default: name one of {several} as model.")
 
