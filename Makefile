@@ -147,7 +147,7 @@ k8s-check: ## build and validate deploy/k8s; needs kustomize and kubernetes-vali
 
 helm-check: setup-dev ## lint, render and validate deploy/helm, and compare it with deploy/k8s; needs helm, kustomize and kubernetes-validate
 	deploy/helm/check
-	$(BIN)/python -m pytest tests/test_chart.py $(ARGS)
+	$(BIN)/python -m pytest tests/test_chart.py tests/test_chart_refusals.py $(ARGS)
 
 # ---- setting up ----------------------------------------------------------------------------------------------------
 # A stamp says that its step was finished; it is older than a changed lock file, which repeats the step.

@@ -13,9 +13,8 @@ import yaml
 
 from emo_serve.metrics.definitions import Metrics
 from emo_serve.settings import all_settings
+from tests.charts import CHART, DEPLOY, HELM, by_kind, given, needs_helm, rendered
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
-CHART = DEPLOY / "helm" / "emo-serve"
 BASE = DEPLOY / "k8s" / "base"
 OVERLAYS = sorted(path.name for path in (DEPLOY / "k8s" / "overlays").iterdir())
 TEMPLATES = "".join(path.read_text(encoding="utf-8") for path in sorted((CHART / "templates").iterdir()))
@@ -120,37 +119,12 @@ def test_settings_that_the_chart_makes_are_no_values() -> None:
 
 # ---- with Helm ----
 
-HELM, KUBECTL = shutil.which("helm"), shutil.which("kubectl")
+KUBECTL = shutil.which("kubectl")
 BUILD = [kustomize, "build"] if (kustomize := shutil.which("kustomize")) else [KUBECTL or "", "kustomize"]
-needs_helm = pytest.mark.skipif(not HELM, reason="NOT RENDERED: there is no helm on PATH; `make helm-check` demands it")
 needs_both = pytest.mark.skipif(
     not HELM or not BUILD[0],
     reason="NOT COMPARED WITH deploy/k8s: needs helm and kustomize on PATH; `make helm-check` demands them",
 )
-
-
-def template(*arguments: str, release: str = "emo-serve") -> subprocess.CompletedProcess[str]:
-    """What Helm says to these values."""
-    assert HELM
-    command = [HELM, "template", release, str(CHART), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
-def rendered(*arguments: str, release: str = "emo-serve") -> dict[str, Any]:
-    """Objects by kind, without the labels that say that Helm made them."""
-    done = template(*arguments, release=release)
-    assert done.returncode == 0, done.stderr
-    objects = by_kind(done.stdout)
-    for document in objects.values():
-        assert document["metadata"]["labels"].pop("app.kubernetes.io/managed-by") == "Helm"
-        assert document["metadata"]["labels"].pop("helm.sh/chart").startswith("emo-serve-")
-    return objects
-
-
-def by_kind(text: str) -> dict[str, Any]:
-    documents = [document for document in yaml.safe_load_all(text) if document]
-    assert len({document["kind"] for document in documents}) == len(documents)
-    return {document["kind"]: document for document in documents}
 
 
 def built(folder: str) -> dict[str, Any]:
@@ -208,22 +182,9 @@ def test_models_of_an_image_are_where_the_server_looks(source: str) -> None:
 
 
 @needs_helm
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [
-        ("replica=3", "replica"),
-        ("models.source=claim", "/models/claim"),
-        ("models.source=oci", "/models/oci/reference"),
-        ("models.source=init", "/models/init/image"),
-        ("settings.EMO_WORKERS=2", "/settings/EMO_WORKERS"),
-        ("settings.EMO_ADMIN_TOKEN=secret-in-values", "EMO_ADMIN_TOKEN"),
-        ("settings.emo_workers=x", "emo_workers"),
-        ("admin.port=8000", "/admin/port"),
-        ("autoscaling.kind=cpu", "/autoscaling/kind"),
-        ("image.digest=sha256:abc", "/image/digest"),
-    ],
-)
-def test_a_wrong_value_is_named(values: str, named: str) -> None:
-    done = template("--set", values)
-    assert done.returncode != 0
-    assert named in done.stderr
+def test_the_policy_lets_in_whom_a_load_balancer_serves_and_the_agent_check() -> None:
+    ranges = "networkPolicy.cidrs={192.0.2.0/24,2001:db8::/32}"
+    objects = rendered(*given("service.type=LoadBalancer", ranges, "settings.EMO_AGENT_PORT=8002"))
+    (rule,) = objects["NetworkPolicy"]["spec"]["ingress"]
+    assert [peer["ipBlock"]["cidr"] for peer in rule["from"] if "ipBlock" in peer] == ["192.0.2.0/24", "2001:db8::/32"]
+    assert rule["ports"] == [{"port": "http"}, {"port": 8002}]

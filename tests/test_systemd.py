@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from emo_serve.process.exit_codes import EXIT_USAGE
 from emo_serve.settings import Settings, all_settings
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +39,19 @@ def test_a_worker_that_is_killed_does_not_stop_the_others() -> None:
     found = directives()
     assert found["OOMPolicy"] == ["continue"]
     assert found["KillMode"] == ["mixed"]
+
+
+def test_only_settings_that_are_wrong_are_not_tried_again() -> None:
+    assert directives()["RestartPreventExitStatus"] == [str(EXIT_USAGE)]
+
+
+def test_a_start_that_fails_again_and_again_is_given_up() -> None:
+    found = directives()
+    ((interval,), (burst,), (pause,)) = (
+        found[name] for name in ("StartLimitIntervalSec", "StartLimitBurst", "RestartSec")
+    )
+    slowest = Settings().load_seconds  # a start that fails as late as one version may
+    assert int(burst) * (float(pause) + slowest) < float(interval)
 
 
 @needs_systemd
