@@ -110,6 +110,38 @@ def test_too_many_failures_end_the_job(models: Path, tmp_path: Path, capsys: pyt
     assert len(content(out)) < 4
 
 
+@pytest.mark.parametrize("options", [[], ["--format", "parquet"], ["--task", "detect", "--format", "coco"]])
+def test_too_many_failures_stay_too_many_however_often_the_job_is_run(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    paths = write_pictures(tmp_path / "photos", 130, broken=frozenset(range(100, 130)))  # which come first
+    for path in paths[100:]:
+        path.rename(path.with_name(f'"error":null"errors":["file_name":{path.name}'))
+    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models), *options]
+    arguments += ["--shard-size", "10", "--processes", "1"]
+    limited = [*arguments, "--max-failure-rate", "0.05"]
+    for _ in range(2):
+        assert main(limited) == EXIT_FAILED_INPUTS
+    assert "30.0% of the pictures failed" in capsys.readouterr().err
+    assert len(content(tmp_path / "out")) == 10
+    assert main(arguments) == EXIT_OK
+    assert main([*arguments, "--max-failure-rate", "0.24"]) == EXIT_OK
+    assert main(limited) == EXIT_FAILED_INPUTS
+    assert "23.1% of the pictures failed" in capsys.readouterr().err
+
+
+def test_a_file_of_an_earlier_run_that_cannot_be_read_is_named(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "photos", 1)
+    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
+    arguments += ["--format", "parquet", "--max-failure-rate", "0.5"]
+    assert main(arguments) == EXIT_OK
+    (tmp_path / "out" / "part-00000-of-00001.parquet").write_text("no Parquet")
+    assert main(arguments) == EXIT_STARTUP
+    assert "part-00000-of-00001.parquet: cannot be read" in capsys.readouterr().err
+
+
 def test_parquet_has_the_same_answers(models: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "photos", 6, broken=frozenset({2}))
     both = ["batch", str(tmp_path / "photos"), "--models", str(models)]

@@ -9,7 +9,7 @@ from emo_serve.engine.host import usable_cores
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import InvalidParameter
 from emo_serve.offline.backlog import Backlog
-from emo_serve.offline.formats import SUFFIXES, writer_for
+from emo_serve.offline.formats import writer_for
 from emo_serve.offline.job import Job, JobOutput, inputs_digest
 from emo_serve.offline.local_engine import compute_in_processes
 from emo_serve.offline.output import output_at
@@ -43,11 +43,13 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_STARTUP
     output = output_at(options.out)
-    job = JobOutput(output, _job(options, artefact, parameters, sources), SUFFIXES[options.format])
+    job = JobOutput(output, _job(options, artefact, parameters, sources))
     folder = artefact.model_path.parent.absolute()
     work = Work(folder, artefact.sha256, settings, parameters, options.format, output)
     with output.locked():
-        return _compute(work, Backlog(job.missing(sources), len(sources), options.max_failure_rate), options)
+        most = options.max_failure_rate
+        failed = job.failures() if most < 1 else 0  # who sets no limit need not wait for it
+        return _compute(work, Backlog(job.missing(sources), len(sources), failed, most), options)
 
 
 def _complaint(options: argparse.Namespace) -> str | None:
@@ -76,7 +78,9 @@ def _job(options: argparse.Namespace, artefact: Artefact, parameters: Parameters
 
 
 def _compute(work: Work, backlog: Backlog, options: argparse.Namespace) -> int:
-    if options.engine == "ray":
+    if backlog.too_many_failed:
+        pass  # an earlier run found that
+    elif options.engine == "ray":
         from emo_serve.offline.ray_engine import compute_on_ray  # noqa: PLC0415  # an extra
 
         compute_on_ray(work, backlog, options.processes)
@@ -84,6 +88,7 @@ def _compute(work: Work, backlog: Backlog, options: argparse.Namespace) -> int:
         with backlog.stopped_by_signals():
             compute_in_processes(work, backlog, min(options.processes or usable_cores(), len(backlog)))
     if backlog.too_many_failed:
-        sys.stderr.write(f"emo-serve: {backlog.failure_rate:.1%} of the pictures failed\n")
+        rate = f"{backlog.failure_rate:.1%} of the pictures failed, those of earlier runs included"
+        sys.stderr.write(f"emo-serve: {rate}; --max-failure-rate is {options.max_failure_rate}\n")
         return EXIT_FAILED_INPUTS
     return EXIT_INTERRUPTED if backlog else EXIT_OK

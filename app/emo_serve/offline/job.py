@@ -6,17 +6,19 @@ is to compute those that are missing.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from emo_serve.errors import StartupError
+from emo_serve.offline.formats import SUFFIXES, Format, failures_in
 from emo_serve.offline.output import Output
 from emo_serve.offline.shards import Shard
 from emo_serve.offline.sources import Source
+from emo_serve.prefetch import prefetch
 
 JOB_FILE = "job.json"
+_READS = 4  # of output files at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Job:
     version: str
     model_sha256: str
     parameters: dict[str, Any]
-    format: str
+    format: Format
     shard_size: int
     inputs: int
     inputs_sha256: str
@@ -41,11 +43,10 @@ def inputs_digest(sources: Sequence[Source]) -> str:
 class JobOutput:
     """The output of one job."""
 
-    def __init__(self, output: Output, job: Job, suffix: str) -> None:
+    def __init__(self, output: Output, job: Job) -> None:
         """Begin or resume the job; raises StartupError if the folder holds another one, or foreign files."""
         self._output = output
         self._job = job
-        self._suffix = suffix
         there = output.names()
         wanted = json.loads(json.dumps(asdict(job)))
         if JOB_FILE in there:
@@ -61,13 +62,26 @@ class JobOutput:
 
     def missing(self, sources: Sequence[Source]) -> Iterator[Shard]:
         """The shards of the sources that are not there yet."""
-        there = self._output.names()
-        size = self._job.shard_size
-        count = math.ceil(self._job.inputs / size)
-        for number in range(count):
-            name = f"part-{number:05d}-of-{count:05d}.{self._suffix}"
+        there, size = self._output.names(), self._job.shard_size
+        for number, name in enumerate(self._shard_names()):
             if name not in there:
                 yield Shard(sources[number * size : (number + 1) * size], number * size, name)
+
+    def failures(self) -> int:
+        """The pictures with an error in the shards that are there; raises StartupError for one that is unreadable."""
+        there = self._output.names()
+        return sum(prefetch(self._failures_in, (name for name in self._shard_names() if name in there), _READS))
+
+    def _failures_in(self, name: str) -> int:
+        try:
+            return failures_in(self._job.format, self._output.read_bytes(name))
+        except (OSError, ValueError) as error:
+            msg = f"{self._output.address(name)}: cannot be read: {error}; remove it, to have it computed again"
+            raise StartupError(msg) from error
+
+    def _shard_names(self) -> Iterator[str]:
+        count = -(-self._job.inputs // self._job.shard_size)
+        return (f"part-{number:05d}-of-{count:05d}.{SUFFIXES[self._job.format]}" for number in range(count))
 
 
 def _differences(output: Output, wanted: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from emo_serve.offline.object_store import is_url, names_below, read_object, wri
 
 _LOCK_FILE = ".lock"
 _MOST_TEXT_BYTES = 1024 * 1024
+_MOST_BYTES = 1 << 40  # of an output file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class LocalFolder:
     def read_text(self, name: str) -> str:
         """The content of a small file."""
         return (self.folder / name).read_text(encoding="utf-8")
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        return (self.folder / name).read_bytes()
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file, whole or not at all."""
@@ -87,6 +92,10 @@ class ObjectFolder:
     def read_text(self, name: str) -> str:
         """The content of a small object."""
         return read_object(self.address(name), _MOST_TEXT_BYTES).decode()
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of an object."""
+        return read_object(self.address(name), _MOST_BYTES)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small object."""
