@@ -12,13 +12,12 @@ import pytest
 
 from emo_serve.__main__ import main
 from emo_serve.process.exit_codes import (
-    EXIT_FAILED_INPUTS,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_STARTUP,
     EXIT_USAGE,
 )
-from tests.offline.folders import COLOURS, write_pictures
+from tests.offline.folders import COLOURS, content, write_pictures
 from tests.serving import emo_serve
 from tests.support import PATIENCE_SECONDS, write_classifier, write_detector
 
@@ -34,10 +33,6 @@ def models(tmp_path: Path) -> Path:
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     shards = sorted(folder.glob("part-*.jsonl"))
     return [json.loads(line) for shard in shards for line in shard.read_text().splitlines()]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("part-*")}
 
 
 def test_every_picture_has_a_row_in_order_and_broken_ones_an_error(models: Path, tmp_path: Path) -> None:
@@ -67,79 +62,6 @@ def test_only_shards_that_are_missing_are_computed_and_they_are_the_same(models:
     assert content(out) == before
     assert (out / "part-00000-of-00003.jsonl").stat().st_mtime_ns == kept
     assert not list(out.glob(".part-*"))
-
-
-@pytest.mark.parametrize(
-    "change", [["--shard-size", "5"], ["--top-k", "1"], ["--format", "parquet"], ["--model", "toy-classifier@2"]]
-)
-def test_another_job_does_not_go_into_the_same_folder(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str]
-) -> None:
-    write_classifier(models, version="2")
-    write_pictures(tmp_path / "photos", 3)
-    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
-    assert main([*arguments, "--model", "toy-classifier@1"]) == EXIT_OK
-    assert main([*arguments, "--model", "toy-classifier@1", *change]) == EXIT_STARTUP
-    assert "holds another job, which differs in" in capsys.readouterr().err
-
-
-def test_new_pictures_make_another_job(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
-    write_pictures(tmp_path / "photos", 3)
-    assert main(arguments) == EXIT_OK
-    write_pictures(tmp_path / "photos", 4)
-    assert main(arguments) == EXIT_STARTUP
-    assert "differs in inputs, inputs_sha256" in capsys.readouterr().err
-
-
-def test_a_folder_with_other_files_is_left_alone(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_pictures(tmp_path / "photos", 1)
-    status = main(["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "photos"), "--models", str(models)])
-    assert status == EXIT_STARTUP
-    assert "is not empty, and has no job.json" in capsys.readouterr().err
-
-
-def test_too_many_failures_end_the_job(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_pictures(tmp_path / "photos", 400, broken=frozenset(range(0, 400, 2)))
-    out = tmp_path / "out"
-    options = ["--models", str(models), "--shard-size", "100", "--processes", "1", "--max-failure-rate", "0.1"]
-    assert main(["batch", str(tmp_path / "photos"), "--out", str(out), *options]) == EXIT_FAILED_INPUTS
-    assert "50.0% of the pictures failed" in capsys.readouterr().err
-    assert len(content(out)) < 4
-
-
-@pytest.mark.parametrize("options", [[], ["--format", "parquet"], ["--task", "detect", "--format", "coco"]])
-def test_too_many_failures_stay_too_many_however_often_the_job_is_run(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
-) -> None:
-    paths = write_pictures(tmp_path / "photos", 130, broken=frozenset(range(100, 130)))  # which come first
-    for path in paths[100:]:
-        path.rename(path.with_name(f'"error":null"errors":["file_name":{path.name}'))
-    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models), *options]
-    arguments += ["--shard-size", "10", "--processes", "1"]
-    limited = [*arguments, "--max-failure-rate", "0.05"]
-    for _ in range(2):
-        assert main(limited) == EXIT_FAILED_INPUTS
-    assert "30.0% of the pictures failed" in capsys.readouterr().err
-    assert len(content(tmp_path / "out")) == 10
-    assert main(arguments) == EXIT_OK
-    assert main([*arguments, "--max-failure-rate", "0.24"]) == EXIT_OK
-    assert main(limited) == EXIT_FAILED_INPUTS
-    assert "23.1% of the pictures failed" in capsys.readouterr().err
-
-
-def test_a_file_of_an_earlier_run_that_cannot_be_read_is_named(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_pictures(tmp_path / "photos", 1)
-    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
-    arguments += ["--format", "parquet", "--max-failure-rate", "0.5"]
-    assert main(arguments) == EXIT_OK
-    (tmp_path / "out" / "part-00000-of-00001.parquet").write_text("no Parquet")
-    assert main(arguments) == EXIT_STARTUP
-    assert "part-00000-of-00001.parquet: cannot be read" in capsys.readouterr().err
 
 
 def test_parquet_has_the_same_answers(models: Path, tmp_path: Path) -> None:

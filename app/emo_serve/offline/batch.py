@@ -45,7 +45,7 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
     output = output_at(options.out)
     job = JobOutput(output, _job(options, artefact, parameters, sources))
     folder = artefact.model_path.parent.absolute()
-    work = Work(folder, artefact.sha256, settings, parameters, options.format, output)
+    work = Work(folder, artefact.digest, settings, parameters, options.format, output)
     with output.locked():
         most = options.max_failure_rate
         failed = job.failures() if most < 1 else 0  # who sets no limit need not wait for it
@@ -68,7 +68,7 @@ def _job(options: argparse.Namespace, artefact: Artefact, parameters: Parameters
     return Job(
         model=artefact.manifest.name,
         version=artefact.manifest.version,
-        model_sha256=artefact.sha256,
+        model_digest=artefact.digest,
         parameters=asdict(parameters),
         format=options.format,
         shard_size=options.shard_size,

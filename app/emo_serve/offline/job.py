@@ -27,7 +27,8 @@ class Job:
 
     model: str
     version: str
-    model_sha256: str
+    model_digest: str
+    """Of the manifest, which lists those of the files."""
     parameters: dict[str, Any]
     format: Format
     shard_size: int
@@ -92,4 +93,6 @@ def _differences(output: Output, wanted: dict[str, Any]) -> list[str]:
         raise StartupError(msg) from error
     if not isinstance(found, dict):
         return [JOB_FILE]
-    return [name for name in wanted if found.get(name) != wanted[name]]
+    absent = f" (which {JOB_FILE} lacks: another version of emo-serve began it)"
+    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    return [name if name in found else name + absent for name in differing]
