@@ -1,6 +1,7 @@
 """A folder of answers is of one job: what makes another one, and how its failures are judged over several runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from emo_serve.__main__ import main
 from emo_serve.engine.repository.artefacts import read_artefact
 from emo_serve.errors import StartupError
 from emo_serve.manifest import read_manifest, sha256_of, write_manifest
+from emo_serve.offline.job import Job, JobOutput
 from emo_serve.offline.output import output_at
 from emo_serve.offline.shards import ShardComputer, Work
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_OK, EXIT_STARTUP
@@ -16,6 +18,8 @@ from emo_serve.settings import Settings
 from emo_serve.vision.results import ClassifyParameters
 from tests.offline.folders import content, write_pictures
 from tests.support import write_classifier
+
+JOB = Job("toy", "1", "sha256:0", parameters={}, format="jsonl", shard_size=10, inputs=30, inputs_sha256="0")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,17 @@ def test_a_job_that_was_begun_by_a_version_that_kept_less_is_refused(
     assert "differs in model_digest (which job.json lacks: another version" in capsys.readouterr().err
 
 
+def test_of_two_jobs_that_find_a_folder_empty_the_second_is_refused(tmp_path: Path) -> None:
+    output = output_at(str(tmp_path / "out"))
+    first, second = (JobOutput(output, replace(JOB, shard_size=size)) for size in (10, 20))
+    with output.locked():
+        first.begin()
+        with pytest.raises(StartupError, match="another process is at work"), output.locked():
+            raise AssertionError
+    with output.locked(), pytest.raises(StartupError, match="differs in shard_size"):
+        second.begin()
+
+
 def test_new_pictures_make_another_job(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
     write_pictures(tmp_path / "photos", 3)
@@ -90,6 +105,7 @@ def test_a_folder_with_other_files_is_left_alone(
     status = main(["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "photos"), "--models", str(models)])
     assert status == EXIT_STARTUP
     assert "is not empty, and has no job.json" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["0000.png"]
 
 
 def test_too_many_failures_end_the_job(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

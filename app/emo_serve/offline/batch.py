@@ -47,6 +47,7 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
     folder = artefact.model_path.parent.absolute()
     work = Work(folder, artefact.digest, settings, parameters, options.format, output)
     with output.locked():
+        job.begin()
         most = options.max_failure_rate
         failed = job.failures() if most < 1 else 0  # who sets no limit need not wait for it
         return _compute(work, Backlog(job.missing(sources), len(sources), failed, most), options)

@@ -45,21 +45,30 @@ class JobOutput:
     """The output of one job."""
 
     def __init__(self, output: Output, job: Job) -> None:
-        """Begin or resume the job; raises StartupError if the folder holds another one, or foreign files."""
+        """Look into the folder; raises StartupError as ``is_begun``."""
         self._output = output
         self._job = job
-        there = output.names()
-        wanted = json.loads(json.dumps(asdict(job)))
+        self.is_begun()
+
+    def is_begun(self) -> bool:
+        """True if the folder holds the job already; raises StartupError if it holds another one, or foreign files."""
+        there, address = self._output.names(), self._output.address("")
         if JOB_FILE in there:
-            if differing := _differences(output, wanted):
+            if differing := _differences(self._output, self._identity()):
                 what = ", ".join(differing)
-                msg = f"{output.address('')}: holds another job, which differs in {what}; choose another --out"
+                msg = f"{address}: holds another job, which differs in {what}; choose another --out"
                 raise StartupError(msg)
-            return
+            return True
         if there:
-            msg = f"{output.address('')}: is not empty, and has no {JOB_FILE}; choose another --out"
+            msg = f"{address}: is not empty, and has no {JOB_FILE}; choose another --out"
             raise StartupError(msg)
-        output.write_text(JOB_FILE, json.dumps(wanted, indent=2) + "\n")
+        return False
+
+    def begin(self) -> None:
+        """Begin or resume the job in a folder that is locked by now; raises StartupError as ``is_begun``."""
+        if not self.is_begun():
+            self._output.write_text(JOB_FILE, json.dumps(self._identity(), indent=2) + "\n")
+        self._output.remove_leftovers()
 
     def missing(self, sources: Sequence[Source]) -> Iterator[Shard]:
         """The shards of the sources that are not there yet."""
@@ -72,6 +81,10 @@ class JobOutput:
         """The pictures with an error in the shards that are there; raises StartupError for one that is unreadable."""
         there = self._output.names()
         return sum(prefetch(self._failures_in, (name for name in self._shard_names() if name in there), _READS))
+
+    def _identity(self) -> dict[str, Any]:
+        identity: dict[str, Any] = json.loads(json.dumps(asdict(self._job)))  # tuples become lists, as in the file
+        return identity
 
     def _failures_in(self, name: str) -> int:
         try:

@@ -60,19 +60,19 @@ class LocalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """A context in which no other process works here; raises StartupError if one does.
-
-        Leftovers of a killed process are removed.
-        """
+        """A context in which no other process works here; raises StartupError if one does."""
         with (self.folder / _LOCK_FILE).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 msg = f"{self.folder}: another process is at work on this job"
                 raise StartupError(msg) from error
-            for leftover in self.folder.glob(".part-*"):
-                leftover.unlink(missing_ok=True)
             yield
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.folder.glob(".part-*"):
+            leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,9 @@ class ObjectFolder:
     def locked(self) -> Iterator[None]:
         """Nothing can be locked: two that do the same job write the same objects."""
         yield
+
+    def remove_leftovers(self) -> None:
+        """Nothing is half written."""
 
 
 Output = LocalFolder | ObjectFolder
