@@ -102,8 +102,11 @@ def test_coco_has_boxes_whose_ids_differ_between_shards(models: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--shard-size", "0"], "--shard-size 0: allowed are 1 and more"),
-        (["--processes", "0"], "--processes 0: allowed are 1 and more"),
+        (["--shard-size", "0"], "--shard-size 0: allowed are 1 to 1000000"),
+        (["--shard-size", f"1{400 * '0'}"], "0: allowed are 1 to 1000000"),
+        (["--processes", "0"], "--processes 0: allowed are 1 to 10000"),
+        (["--processes", f"1{400 * '0'}"], "0: allowed are 1 to 10000"),
+        (["--top-k", f"1{400 * '0'}"], "--top-k 1"),
         (["--max-failure-rate", "1.5"], "--max-failure-rate 1.5: allowed is 0 to 1"),
         (["-"], "standard input cannot be read again"),
         (["--top-k", "0"], "--top-k 0"),

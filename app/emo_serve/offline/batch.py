@@ -21,6 +21,9 @@ from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, E
 from emo_serve.settings import Settings
 from emo_serve.vision.results import Parameters
 
+_MOST_IN_A_SHARD = 1_000_000  # whose rows are in memory at once
+_MOST_PROCESSES = 10_000  # of a cluster
+
 
 def batch(options: argparse.Namespace, settings: Settings) -> int:
     """Answer about every picture; the exit code is 0 when all shards are there.
@@ -54,10 +57,10 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _complaint(options: argparse.Namespace) -> str | None:
-    if options.shard_size < 1:
-        return f"--shard-size {options.shard_size}: allowed are 1 and more"
-    if options.processes is not None and options.processes < 1:
-        return f"--processes {options.processes}: allowed are 1 and more"
+    if not 1 <= options.shard_size <= _MOST_IN_A_SHARD:
+        return f"--shard-size {options.shard_size}: allowed are 1 to {_MOST_IN_A_SHARD}"
+    if options.processes is not None and not 1 <= options.processes <= _MOST_PROCESSES:
+        return f"--processes {options.processes}: allowed are 1 to {_MOST_PROCESSES}"
     if not 0 <= options.max_failure_rate <= 1:
         return f"--max-failure-rate {options.max_failure_rate}: allowed is 0 to 1"
     if STANDARD_INPUT in options.inputs:
