@@ -64,6 +64,15 @@ def test_only_shards_that_are_missing_are_computed_and_they_are_the_same(models:
     assert not list(out.glob(".part-*"))
 
 
+def test_a_file_past_the_limit_is_said_to_have_more_bytes_than_that(models: Path, tmp_path: Path) -> None:
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    with path.open("r+b") as file:
+        file.truncate(30_000_000)
+    out = tmp_path / "out"
+    assert main(["batch", str(path), "--out", str(out), "--models", str(models)]) == EXIT_OK
+    assert rows_of(out)[0]["error"] == "The image has more than the 20971520 bytes that are allowed."
+
+
 def test_parquet_has_the_same_answers(models: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "photos", 6, broken=frozenset({2}))
     both = ["batch", str(tmp_path / "photos"), "--models", str(models)]
