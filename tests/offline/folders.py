@@ -15,3 +15,8 @@ def write_pictures(folder: Path, count: int, broken: frozenset[int] = frozenset(
     for number, path in enumerate(paths):
         path.write_bytes(b"broken" if number in broken else encoded[number % len(COLOURS)])
     return paths
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The output files of a batch job."""
+    return {path.name: path.read_bytes() for path in folder.glob("part-*")}

@@ -12,13 +12,12 @@ import pytest
 
 from emo_serve.__main__ import main
 from emo_serve.process.exit_codes import (
-    EXIT_FAILED_INPUTS,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_STARTUP,
     EXIT_USAGE,
 )
-from tests.offline.folders import COLOURS, write_pictures
+from tests.offline.folders import COLOURS, content, write_pictures
 from tests.serving import emo_serve
 from tests.support import PATIENCE_SECONDS, write_classifier, write_detector
 
@@ -34,10 +33,6 @@ def models(tmp_path: Path) -> Path:
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     shards = sorted(folder.glob("part-*.jsonl"))
     return [json.loads(line) for shard in shards for line in shard.read_text().splitlines()]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("part-*")}
 
 
 def test_every_picture_has_a_row_in_order_and_broken_ones_an_error(models: Path, tmp_path: Path) -> None:
@@ -69,45 +64,13 @@ def test_only_shards_that_are_missing_are_computed_and_they_are_the_same(models:
     assert not list(out.glob(".part-*"))
 
 
-@pytest.mark.parametrize(
-    "change", [["--shard-size", "5"], ["--top-k", "1"], ["--format", "parquet"], ["--model", "toy-classifier@2"]]
-)
-def test_another_job_does_not_go_into_the_same_folder(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str]
-) -> None:
-    write_classifier(models, version="2")
-    write_pictures(tmp_path / "photos", 3)
-    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
-    assert main([*arguments, "--model", "toy-classifier@1"]) == EXIT_OK
-    assert main([*arguments, "--model", "toy-classifier@1", *change]) == EXIT_STARTUP
-    assert "holds another job, which differs in" in capsys.readouterr().err
-
-
-def test_new_pictures_make_another_job(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--models", str(models)]
-    write_pictures(tmp_path / "photos", 3)
-    assert main(arguments) == EXIT_OK
-    write_pictures(tmp_path / "photos", 4)
-    assert main(arguments) == EXIT_STARTUP
-    assert "differs in inputs, inputs_sha256" in capsys.readouterr().err
-
-
-def test_a_folder_with_other_files_is_left_alone(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_pictures(tmp_path / "photos", 1)
-    status = main(["batch", str(tmp_path / "photos"), "--out", str(tmp_path / "photos"), "--models", str(models)])
-    assert status == EXIT_STARTUP
-    assert "is not empty, and has no job.json" in capsys.readouterr().err
-
-
-def test_too_many_failures_end_the_job(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_pictures(tmp_path / "photos", 400, broken=frozenset(range(0, 400, 2)))
+def test_a_file_past_the_limit_is_said_to_have_more_bytes_than_that(models: Path, tmp_path: Path) -> None:
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    with path.open("r+b") as file:
+        file.truncate(30_000_000)
     out = tmp_path / "out"
-    options = ["--models", str(models), "--shard-size", "100", "--processes", "1", "--max-failure-rate", "0.1"]
-    assert main(["batch", str(tmp_path / "photos"), "--out", str(out), *options]) == EXIT_FAILED_INPUTS
-    assert "50.0% of the pictures failed" in capsys.readouterr().err
-    assert len(content(out)) < 4
+    assert main(["batch", str(path), "--out", str(out), "--models", str(models)]) == EXIT_OK
+    assert rows_of(out)[0]["error"] == "The image has more than the 20971520 bytes that are allowed."
 
 
 def test_parquet_has_the_same_answers(models: Path, tmp_path: Path) -> None:
@@ -148,8 +111,11 @@ def test_coco_has_boxes_whose_ids_differ_between_shards(models: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--shard-size", "0"], "--shard-size 0: allowed are 1 and more"),
-        (["--processes", "0"], "--processes 0: allowed are 1 and more"),
+        (["--shard-size", "0"], "--shard-size 0: allowed are 1 to 1000000"),
+        (["--shard-size", f"1{400 * '0'}"], "0: allowed are 1 to 1000000"),
+        (["--processes", "0"], "--processes 0: allowed are 1 to 10000"),
+        (["--processes", f"1{400 * '0'}"], "0: allowed are 1 to 10000"),
+        (["--top-k", f"1{400 * '0'}"], "--top-k 1"),
         (["--max-failure-rate", "1.5"], "--max-failure-rate 1.5: allowed is 0 to 1"),
         (["-"], "standard input cannot be read again"),
         (["--top-k", "0"], "--top-k 0"),

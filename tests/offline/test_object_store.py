@@ -1,5 +1,6 @@
 """Addresses of an object store, with fsspec's store in memory; tests/on_ray has a server of S3."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from emo_serve.__main__ import main
 from emo_serve.offline.object_store import names_below, read_object, write_object
-from emo_serve.offline.sources import find_sources
-from emo_serve.process.exit_codes import EXIT_STARTUP
+from emo_serve.offline.sources import Source, ask_about, find_sources
+from emo_serve.process.exit_codes import EXIT_OK, EXIT_STARTUP
 from tests.offline.folders import write_pictures
 from tests.support import write_classifier
 
@@ -45,6 +46,27 @@ def test_a_list_names_objects_by_address_or_beside_itself(tmp_path: Path) -> Non
     assert [source.read(100) for source in find_sources(["memory://b/list.txt"])] == [b"b/2.png", b"b/sub/3.png"]
     (tmp_path / "list.txt").write_text("memory://b/2.png\n")
     assert [source.read(100) for source in find_sources([str(tmp_path / "list.txt")])] == [b"b/2.png"]
+
+
+@pytest.mark.parametrize("named", ["photos", "photos/bad\udcff\udcfe.png"])
+def test_an_address_that_is_no_utf_8_has_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str) -> None:
+    (path,) = write_pictures(tmp_path / "photos", 1)
+    path.rename(path.with_name("bad\udcff\udcfe.png"))
+    write_classifier(tmp_path / "models")
+    arguments = [f"file://{tmp_path}/{named}", "--models", str(tmp_path / "models")]
+    assert main(["predict", "--json", *arguments]) == EXIT_OK
+    assert main(["batch", *arguments, "--out", str(tmp_path / "out")]) == EXIT_OK
+    (shard,) = (tmp_path / "out").glob("part-*")
+    answers = [json.loads(text) for text in (capsys.readouterr().out, shard.read_text())]
+    assert [answer["input"] for answer in answers] == [rf"file://{tmp_path}/photos/bad\xff\xfe.png"] * 2
+    assert [answer["classifications"][0]["name"] for answer in answers] == ["red"] * 2
+
+
+def test_the_fault_of_an_address_that_is_no_utf_8_can_be_written() -> None:
+    missing = Source.at("memory://none/\udcff.png")
+    _, error = ask_about(missing, 10, lambda _: {})
+    assert error is not None
+    assert error.endswith(r"none/\xff.png")
 
 
 @pytest.mark.usefixtures("store")

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_a_stop_signal_lets_shards_end(place: Path) -> None:
     assert status == EXIT_INTERRUPTED
     assert "finishing the shards that were begun" in said
     assert not list((place / "stopped").glob(".part-*"))
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 4])
+def test_a_stop_signal_while_ray_starts_interrupts(place: Path, seconds: float) -> None:
+    out = place / f"early-{seconds}"
+    job = start(place, "ray", out.name)
+    wait_for((out / "job.json").exists)
+    time.sleep(seconds)
+    job.send_signal(signal.SIGTERM)
+    status, said = finish(job)
+    assert status == EXIT_INTERRUPTED
+    assert "Trace" not in said
 
 
 def test_a_shard_that_cannot_be_written_ends_the_job_and_is_named(place: Path) -> None:

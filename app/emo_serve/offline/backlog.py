@@ -16,13 +16,15 @@ _JUDGED_FROM = 100  # pictures: fewer say little about the failure rate
 class Backlog:
     """The shards that are to be computed, for the engine that computes them."""
 
-    def __init__(self, shards: Iterable[Shard], inputs: int, max_failure_rate: float) -> None:
-        """``inputs`` are the pictures of the whole job."""
+    def __init__(self, shards: Iterable[Shard], inputs: int, failed: int, max_failure_rate: float) -> None:
+        """``inputs`` are the pictures of the whole job, ``failed`` those with an error in shards of earlier runs."""
         self._missing = deque(shards)
         self._max_failure_rate = max_failure_rate
         self._signals: list[int] = []
-        self._progress = Progress(sum(len(shard.sources) for shard in self._missing), inputs)
-        self.too_many_failed = False
+        missing = sum(len(shard.sources) for shard in self._missing)
+        self._inputs, self._before, self._failed_before = inputs, inputs - missing, failed
+        self._progress = Progress(missing, self._before)
+        self.too_many_failed = self._judged()
 
     def __len__(self) -> int:
         """Shards that were not given out."""
@@ -30,8 +32,8 @@ class Backlog:
 
     @property
     def failure_rate(self) -> float:
-        """Share of the pictures so far that have an error."""
-        return self._progress.failure_rate
+        """Share of the pictures so far that have an error, those of earlier runs included."""
+        return (self._failed_before + self._progress.failed) / max(self._done, 1)
 
     @property
     def is_stopping(self) -> bool:
@@ -49,8 +51,7 @@ class Backlog:
     def add(self, report: Report) -> None:
         """Count pictures that are done."""
         self._progress.add(report.pictures, report.failed)
-        is_judged = self._progress.done >= min(_JUDGED_FROM, self._progress.total)
-        self.too_many_failed |= is_judged and self._progress.failure_rate > self._max_failure_rate
+        self.too_many_failed |= self._judged()
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
@@ -62,6 +63,14 @@ class Backlog:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @property
+    def _done(self) -> int:
+        return self._before + self._progress.done
+
+    def _judged(self) -> bool:
+        """True if too many failed of those so far, once they are enough to say so."""
+        return self._done >= min(_JUDGED_FROM, self._inputs) and self.failure_rate > self._max_failure_rate
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)

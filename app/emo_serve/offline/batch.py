@@ -9,7 +9,7 @@ from emo_serve.engine.host import usable_cores
 from emo_serve.engine.repository.artefacts import Artefact
 from emo_serve.errors import InvalidParameter
 from emo_serve.offline.backlog import Backlog
-from emo_serve.offline.formats import SUFFIXES, writer_for
+from emo_serve.offline.formats import writer_for
 from emo_serve.offline.job import Job, JobOutput, inputs_digest
 from emo_serve.offline.local_engine import compute_in_processes
 from emo_serve.offline.output import output_at
@@ -20,6 +20,9 @@ from emo_serve.offline.sources import STANDARD_INPUT, Source, find_sources
 from emo_serve.process.exit_codes import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_OK, EXIT_STARTUP, EXIT_USAGE
 from emo_serve.settings import Settings
 from emo_serve.vision.results import Parameters
+
+_MOST_IN_A_SHARD = 1_000_000  # whose rows are in memory at once
+_MOST_PROCESSES = 10_000  # of a cluster
 
 
 def batch(options: argparse.Namespace, settings: Settings) -> int:
@@ -43,18 +46,21 @@ def batch(options: argparse.Namespace, settings: Settings) -> int:
         sys.stderr.write(f"emo-serve: {error}\n")
         return EXIT_STARTUP
     output = output_at(options.out)
-    job = JobOutput(output, _job(options, artefact, parameters, sources), SUFFIXES[options.format])
+    job = JobOutput(output, _job(options, artefact, parameters, sources))
     folder = artefact.model_path.parent.absolute()
-    work = Work(folder, artefact.sha256, settings, parameters, options.format, output)
+    work = Work(folder, artefact.digest, settings, parameters, options.format, output)
     with output.locked():
-        return _compute(work, Backlog(job.missing(sources), len(sources), options.max_failure_rate), options)
+        job.begin()
+        most = options.max_failure_rate
+        failed = job.failures() if most < 1 else 0  # who sets no limit need not wait for it
+        return _compute(work, Backlog(job.missing(sources), len(sources), failed, most), options)
 
 
 def _complaint(options: argparse.Namespace) -> str | None:
-    if options.shard_size < 1:
-        return f"--shard-size {options.shard_size}: allowed are 1 and more"
-    if options.processes is not None and options.processes < 1:
-        return f"--processes {options.processes}: allowed are 1 and more"
+    if not 1 <= options.shard_size <= _MOST_IN_A_SHARD:
+        return f"--shard-size {options.shard_size}: allowed are 1 to {_MOST_IN_A_SHARD}"
+    if options.processes is not None and not 1 <= options.processes <= _MOST_PROCESSES:
+        return f"--processes {options.processes}: allowed are 1 to {_MOST_PROCESSES}"
     if not 0 <= options.max_failure_rate <= 1:
         return f"--max-failure-rate {options.max_failure_rate}: allowed is 0 to 1"
     if STANDARD_INPUT in options.inputs:
@@ -66,7 +72,7 @@ def _job(options: argparse.Namespace, artefact: Artefact, parameters: Parameters
     return Job(
         model=artefact.manifest.name,
         version=artefact.manifest.version,
-        model_sha256=artefact.sha256,
+        model_digest=artefact.digest,
         parameters=asdict(parameters),
         format=options.format,
         shard_size=options.shard_size,
@@ -76,7 +82,9 @@ def _job(options: argparse.Namespace, artefact: Artefact, parameters: Parameters
 
 
 def _compute(work: Work, backlog: Backlog, options: argparse.Namespace) -> int:
-    if options.engine == "ray":
+    if backlog.too_many_failed:
+        pass  # an earlier run found that
+    elif options.engine == "ray":
         from emo_serve.offline.ray_engine import compute_on_ray  # noqa: PLC0415  # an extra
 
         compute_on_ray(work, backlog, options.processes)
@@ -84,6 +92,7 @@ def _compute(work: Work, backlog: Backlog, options: argparse.Namespace) -> int:
         with backlog.stopped_by_signals():
             compute_in_processes(work, backlog, min(options.processes or usable_cores(), len(backlog)))
     if backlog.too_many_failed:
-        sys.stderr.write(f"emo-serve: {backlog.failure_rate:.1%} of the pictures failed\n")
+        rate = f"{backlog.failure_rate:.1%} of the pictures failed, those of earlier runs included"
+        sys.stderr.write(f"emo-serve: {rate}; --max-failure-rate is {options.max_failure_rate}\n")
         return EXIT_FAILED_INPUTS
     return EXIT_INTERRUPTED if backlog else EXIT_OK

@@ -1,5 +1,6 @@
-"""Rows of a shard -> an output file: JSON lines, Parquet or COCO."""
+"""Rows of a shard -> an output file: JSON lines, Parquet or COCO; and how many of them have an error."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -101,3 +102,18 @@ def _write_coco(path: Path, start: int, rows: Sequence[Row], labels: tuple[str, 
         "errors": [{"file_name": row["input"], "error": row["error"]} for row in rows if row["error"] is not None],
     }
     path.write_bytes(to_json(document) + b"\n")
+
+
+def failures_in(file_format: Format, content: bytes) -> int:
+    """How many rows of an output file have an error; raises ValueError for what is no Parquet.
+
+    JSON is searched, not parsed: within a string a quotation mark follows a backslash, so these keys are in none.
+    """
+    if file_format == "jsonl":
+        return content.count(b"\n") - content.count(b'"error":null')
+    if file_format == "coco":
+        return content.rpartition(b'"errors":[')[2].count(b'"file_name":')
+    import pyarrow.parquet as pq  # noqa: PLC0415  as above
+
+    errors = pq.read_table(io.BytesIO(content), columns=["error"])["error"]
+    return len(errors) - int(errors.null_count)

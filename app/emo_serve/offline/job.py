@@ -6,17 +6,19 @@ is to compute those that are missing.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from emo_serve.errors import StartupError
+from emo_serve.offline.formats import SUFFIXES, Format, failures_in
 from emo_serve.offline.output import Output
 from emo_serve.offline.shards import Shard
 from emo_serve.offline.sources import Source
+from emo_serve.prefetch import prefetch
 
 JOB_FILE = "job.json"
+_READS = 4  # of output files at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,10 @@ class Job:
 
     model: str
     version: str
-    model_sha256: str
+    model_digest: str
+    """Of the manifest, which lists those of the files."""
     parameters: dict[str, Any]
-    format: str
+    format: Format
     shard_size: int
     inputs: int
     inputs_sha256: str
@@ -41,33 +44,58 @@ def inputs_digest(sources: Sequence[Source]) -> str:
 class JobOutput:
     """The output of one job."""
 
-    def __init__(self, output: Output, job: Job, suffix: str) -> None:
-        """Begin or resume the job; raises StartupError if the folder holds another one, or foreign files."""
+    def __init__(self, output: Output, job: Job) -> None:
+        """Look into the folder; raises StartupError as ``is_begun``."""
         self._output = output
         self._job = job
-        self._suffix = suffix
-        there = output.names()
-        wanted = json.loads(json.dumps(asdict(job)))
+        self.is_begun()
+
+    def is_begun(self) -> bool:
+        """True if the folder holds the job already; raises StartupError if it holds another one, or foreign files."""
+        there, address = self._output.names(), self._output.address("")
         if JOB_FILE in there:
-            if differing := _differences(output, wanted):
+            if differing := _differences(self._output, self._identity()):
                 what = ", ".join(differing)
-                msg = f"{output.address('')}: holds another job, which differs in {what}; choose another --out"
+                msg = f"{address}: holds another job, which differs in {what}; choose another --out"
                 raise StartupError(msg)
-            return
+            return True
         if there:
-            msg = f"{output.address('')}: is not empty, and has no {JOB_FILE}; choose another --out"
+            msg = f"{address}: is not empty, and has no {JOB_FILE}; choose another --out"
             raise StartupError(msg)
-        output.write_text(JOB_FILE, json.dumps(wanted, indent=2) + "\n")
+        return False
+
+    def begin(self) -> None:
+        """Begin or resume the job in a folder that is locked by now; raises StartupError as ``is_begun``."""
+        if not self.is_begun():
+            self._output.write_text(JOB_FILE, json.dumps(self._identity(), indent=2) + "\n")
+        self._output.remove_leftovers()
 
     def missing(self, sources: Sequence[Source]) -> Iterator[Shard]:
         """The shards of the sources that are not there yet."""
-        there = self._output.names()
-        size = self._job.shard_size
-        count = math.ceil(self._job.inputs / size)
-        for number in range(count):
-            name = f"part-{number:05d}-of-{count:05d}.{self._suffix}"
+        there, size = self._output.names(), self._job.shard_size
+        for number, name in enumerate(self._shard_names()):
             if name not in there:
                 yield Shard(sources[number * size : (number + 1) * size], number * size, name)
+
+    def failures(self) -> int:
+        """The pictures with an error in the shards that are there; raises StartupError for one that is unreadable."""
+        there = self._output.names()
+        return sum(prefetch(self._failures_in, (name for name in self._shard_names() if name in there), _READS))
+
+    def _identity(self) -> dict[str, Any]:
+        identity: dict[str, Any] = json.loads(json.dumps(asdict(self._job)))  # tuples become lists, as in the file
+        return identity
+
+    def _failures_in(self, name: str) -> int:
+        try:
+            return failures_in(self._job.format, self._output.read_bytes(name))
+        except (OSError, ValueError) as error:
+            msg = f"{self._output.address(name)}: cannot be read: {error}; remove it, to have it computed again"
+            raise StartupError(msg) from error
+
+    def _shard_names(self) -> Iterator[str]:
+        count = -(-self._job.inputs // self._job.shard_size)
+        return (f"part-{number:05d}-of-{count:05d}.{SUFFIXES[self._job.format]}" for number in range(count))
 
 
 def _differences(output: Output, wanted: dict[str, Any]) -> list[str]:
@@ -78,4 +106,6 @@ def _differences(output: Output, wanted: dict[str, Any]) -> list[str]:
         raise StartupError(msg) from error
     if not isinstance(found, dict):
         return [JOB_FILE]
-    return [name for name in wanted if found.get(name) != wanted[name]]
+    absent = f" (which {JOB_FILE} lacks: another version of emo-serve began it)"
+    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    return [name if name in found else name + absent for name in differing]

@@ -15,6 +15,7 @@ from emo_serve.offline.object_store import is_url, names_below, read_object, wri
 
 _LOCK_FILE = ".lock"
 _MOST_TEXT_BYTES = 1024 * 1024
+_MOST_BYTES = 1 << 40  # of an output file
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class LocalFolder:
         """The content of a small file."""
         return (self.folder / name).read_text(encoding="utf-8")
 
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        return (self.folder / name).read_bytes()
+
     def write_text(self, name: str, text: str) -> None:
         """Write a small file, whole or not at all."""
         atomic_write(self.folder / name, text)
@@ -55,19 +60,19 @@ class LocalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """A context in which no other process works here; raises StartupError if one does.
-
-        Leftovers of a killed process are removed.
-        """
+        """A context in which no other process works here; raises StartupError if one does."""
         with (self.folder / _LOCK_FILE).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 msg = f"{self.folder}: another process is at work on this job"
                 raise StartupError(msg) from error
-            for leftover in self.folder.glob(".part-*"):
-                leftover.unlink(missing_ok=True)
             yield
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.folder.glob(".part-*"):
+            leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,10 @@ class ObjectFolder:
         """The content of a small object."""
         return read_object(self.address(name), _MOST_TEXT_BYTES).decode()
 
+    def read_bytes(self, name: str) -> bytes:
+        """The content of an object."""
+        return read_object(self.address(name), _MOST_BYTES)
+
     def write_text(self, name: str, text: str) -> None:
         """Write a small object."""
         write_object(self.address(name), text.encode())
@@ -106,6 +115,9 @@ class ObjectFolder:
     def locked(self) -> Iterator[None]:
         """Nothing can be locked: two that do the same job write the same objects."""
         yield
+
+    def remove_leftovers(self) -> None:
+        """Nothing is half written."""
 
 
 Output = LocalFolder | ObjectFolder

@@ -9,18 +9,13 @@ _ON_TERMINAL, _ELSEWHERE = 0.5, 10.0  # seconds between lines
 class Progress:
     """Counts pictures and shows their number, rate, failures and the time left."""
 
-    def __init__(self, total: int, inputs: int) -> None:
-        """``total`` pictures are to be computed, of all ``inputs``."""
+    def __init__(self, total: int, before: int) -> None:
+        """``total`` pictures are to be computed, ``before`` were there already."""
         self.total = total
         self.done = self.failed = 0
-        self._before = inputs - total
+        self._before = before
         self._began = self._shown = time.monotonic()
         self._watched = sys.stderr.isatty()
-
-    @property
-    def failure_rate(self) -> float:
-        """Share of the pictures computed so far that could not be answered."""
-        return self.failed / self.done if self.done else 0.0
 
     def add(self, pictures: int, failed: int) -> None:
         """Count so many pictures more."""

@@ -6,6 +6,7 @@ again by Ray, where there is room, and its shard goes to whichever actor is next
 
 import os
 import secrets
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def compute_on_ray(work: Work, backlog: Backlog, count: int | None) -> None:
     """
     if not backlog:
         return
-    with _cluster(count) as ray:
+    with _interrupted_by_sigterm(), _cluster(count) as ray:
         cores, gpus = _resources(ray, on_gpus=work.settings.session.provider == "cuda")
         count = min(count or cores, len(backlog))
         work = replace(work, settings=work.settings.model_copy(update={"admin_token": None}))  # no business of theirs
@@ -125,6 +126,18 @@ class _Run:
 
 
 @contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """A context in which SIGTERM interrupts as Ctrl-C does: Ray's own handler would exit with the signal's number."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _cluster(count: int | None) -> Iterator[Any]:
     """Ray, connected to the cluster at ``RAY_ADDRESS``, or with one of its own on the loopback interface."""
     is_local = not os.environ.get("RAY_ADDRESS")
@@ -137,14 +150,14 @@ def _cluster(count: int | None) -> Iterator[Any]:
         raise StartupError(msg) from error
     with tempfile.TemporaryDirectory(prefix="emo-ray-", ignore_cleanup_errors=True) as folder:
         try:
-            if is_local:
-                _start(ray, count or usable_cores(), folder)
-            else:
-                ray.init(log_to_driver=False)
-        except Exception as error:  # Ray raises just that
-            msg = f"Ray: {error}"
-            raise StartupError(msg) from error
-        try:
+            try:
+                if is_local:
+                    _start(ray, count or usable_cores(), folder)
+                else:
+                    ray.init(log_to_driver=False)
+            except Exception as error:  # Ray raises just that
+                msg = f"Ray: {error}"
+                raise StartupError(msg) from error
             yield ray
         finally:
             ray.shutdown()

@@ -28,8 +28,8 @@ class Work:
 
     folder: Path
     """Of the model's version."""
-    sha256: str
-    """Of its network: another machine may have another one under this name."""
+    digest: str
+    """Of its manifest, and so of its files: another machine may have others under this name."""
     settings: Settings
     parameters: Parameters
     file_format: Format
@@ -60,8 +60,8 @@ class ShardComputer:
     def __init__(self, work: Work) -> None:
         """Load the model; raises StartupError."""
         artefact = read_artefact(work.folder, work.settings.require_signature)
-        if artefact.sha256 != work.sha256:
-            msg = f"{work.folder}: is not the model of this job: its sha256 is {artefact.sha256}, not {work.sha256}"
+        if artefact.digest != work.digest:
+            msg = f"{work.folder}: is not the model of this job: its digest is {artefact.digest}, not {work.digest}"
             raise StartupError(msg)
         self._work = work
         self._predictor = load_predictor(artefact, work.settings)

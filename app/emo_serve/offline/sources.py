@@ -46,7 +46,7 @@ class Source:
     @classmethod
     def at(cls, url: str, name: str | None = None) -> "Source":
         """The picture in an object, by default named by its address."""
-        return cls(name or url, stem=PurePosixPath(url).stem, url=url)
+        return cls(as_text(name or url), stem=PurePosixPath(url).stem, url=url)
 
     def read(self, most: int) -> bytes:
         """The encoded picture; of a larger one ``most`` bytes and one more.
@@ -84,7 +84,7 @@ def ask_about(source: Source, most: int, ask: Callable[[bytes], dict[str, Any]])
     except ServiceError as error:
         return {}, str(error)
     except OSError as error:
-        return {}, f"cannot be read: {error.strerror or error}"
+        return {}, as_text(f"cannot be read: {error.strerror or error}")  # a store's has the address in it
 
 
 def find_sources(arguments: Sequence[str], *, left_out: Path | None = None) -> Iterator[Source]:

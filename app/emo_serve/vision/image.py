@@ -80,7 +80,7 @@ def decode(data: bytes, limits: ImageLimits, least_side: int | None = None) -> P
         msg = "The image is empty (0 bytes)."
         raise ImageUndecodable(msg)
     if len(data) > limits.max_bytes:
-        msg = f"The image has {len(data)} bytes; allowed are {limits.max_bytes}."
+        msg = f"The image has more than the {limits.max_bytes} bytes that are allowed."  # files are read no further
         raise ImageTooLarge(msg)
     name = "JPEG" if data.startswith(JPEG_START) else format_of(data)
     try:
