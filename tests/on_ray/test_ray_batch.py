@@ -15,6 +15,14 @@ from tests.serving import emo_serve
 from tests.support import write_classifier
 
 PICTURES = 1200
+DEADLY_FOR_ACTORS = """
+import importlib, os, signal, sys
+sys.path.remove(os.path.dirname(os.path.dirname(__file__)))
+del sys.modules["onnxruntime"]
+real = importlib.import_module("onnxruntime")
+if any("default_worker" in word for word in sys.argv):
+    real.InferenceSession = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,16 @@ def test_a_killed_driver_takes_ray_along_and_the_next_run_goes_on(place: Path) -
     assert len(shards(place / "resumed")) < PICTURES / 20
     assert finish(start(place, "ray", "resumed")) == (EXIT_OK, "")
     assert content(place / "resumed") == content(place / "local")
+
+
+def test_actors_that_die_whenever_they_load_the_model_end_the_job(place: Path) -> None:
+    (place / "deadly" / "onnxruntime").mkdir(parents=True)
+    (place / "deadly" / "onnxruntime" / "__init__.py").write_text(DEADLY_FOR_ACTORS)
+    paths = (str(place / "photos"), "--out", str(place / "dead"), "--models", str(place / "models"))
+    search = os.pathsep.join((str(place / "deadly"), os.environ.get("PYTHONPATH", "")))
+    status, said = finish(emo_serve("batch", *paths, "--processes", "1", "--engine", "ray", PYTHONPATH=search))
+    assert status == EXIT_STARTUP
+    assert "5 processes in a row ended as they loaded the model" in said
 
 
 def test_a_stop_signal_lets_shards_end(place: Path) -> None:

@@ -76,6 +76,8 @@ class _Run:
         self._ray = ray
         self._backlog = backlog
         self._attempts: Counter[str] = Counter()
+        self._died_loading = 0  # actors, since one of them was heard of last
+        self._most_died_loading = _MOST_ATTEMPTS * len(actors)
         self._busy: dict[Any, tuple[Any, Shard | None]] = {actor.load.remote(): (actor, None) for actor in actors}
 
     def go(self) -> None:
@@ -105,10 +107,19 @@ class _Run:
         except self._ray.exceptions.RayError as error:  # the actor, or its machine, is gone
             if shard is not None:
                 self._failed(shard, error)
+            else:
+                self._died_while_loading(error)
             return False
+        self._died_loading = 0
         if report is not None:
             self._backlog.add(report)
         return True
+
+    def _died_while_loading(self, error: Exception) -> None:
+        self._died_loading += 1
+        if self._died_loading == self._most_died_loading:
+            msg = f"{self._died_loading} processes in a row ended as they loaded the model (memory?); the last: {error}"
+            raise StartupError(msg) from error
 
     def _failed(self, shard: Shard, error: Exception) -> None:
         self._attempts[shard.name] += 1
