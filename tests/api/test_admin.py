@@ -153,6 +153,12 @@ async def test_a_version_that_cannot_be_served_is_refused_with_the_reason(server
     assert_problem(response, 409, "Version 3 of model 'toy-classifier' is not served: toy-classifier/3/model.onnx")
     assert str(server.models) not in response.text
     assert await server.serves() == "2"
+    write_classifier(server.models, version="4", golden_shift=0.5)
+    response = await server.admin.post(f"/models/{NAME}/4")
+    assert_problem(response, 409, "Version 4 of model 'toy-classifier' is not served: toy-classifier/4/model.onnx")
+    assert "classifier/3" not in response.text
+    (server.models / NAME / "4").rename(server.models / ".gone")
+    await server.admin.post("/rescan")
     listing = (await server.client.get("/models")).json()
     assert [failure["path"] for failure in listing["failures"]] == [f"{NAME}/3"]
 

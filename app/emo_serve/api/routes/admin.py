@@ -16,6 +16,7 @@ from emo_serve.api.http.services import Services, services_of
 from emo_serve.api.wire.model_schemas import WorkerStates
 from emo_serve.api.wire.schemas import AliasQuery, NoQuery
 from emo_serve.engine.registry.catalog import Catalog
+from emo_serve.engine.repository.artefacts import SERVING_CONFIG_FILE
 from emo_serve.engine.repository.serving_config import ALIAS_PATTERN, ServingConfig, update_serving_config
 from emo_serve.errors import Conflict, InvalidParameter, ModelNotFound
 from emo_serve.manifest import NAME_PATTERN, VERSION_PATTERN, known_as
@@ -72,6 +73,7 @@ async def load(request: Request, name: str, version: str, _query: Annotated[NoQu
         lambda config: config.with_loaded(version),
         lambda state: any(entry["version"] == version for entry in entries_of(state, name)),
         f"Version {version} of model {name!r} is not served",
+        version,
     )
 
 
@@ -175,13 +177,23 @@ async def apply_change(
     change: Callable[[ServingConfig], ServingConfig],
     is_done: Callable[[State], bool],
     otherwise: str,
+    version: str | None = None,
 ) -> dict[str, Any]:
-    """Update the serving config, reconcile all workers and return their states; raises Conflict if one fails."""
+    """Update the serving config, reconcile all workers and return their states; raises Conflict if one fails.
+
+    It says what failed of the model, or of that ``version``.
+    """
+    place = name if version is None else f"{name}/{version}"
     await asyncio.to_thread(update_serving_config, services.settings.models / name, change)
     states = await _states(services, rescan=True)
     for state in states:
         if not is_done(state):
-            reasons = [entry["reason"] for entry in state["failures"] if entry["path"].split("/")[0] in (name, ".")]
+            reasons = [
+                entry["reason"]
+                for entry in state["failures"]
+                if entry["path"] in (".", f"{name}/{SERVING_CONFIG_FILE}")
+                or f"{entry['path']}/".startswith(f"{place}/")
+            ]
             msg = f"{otherwise}: {'; '.join(reasons) or 'another change may have come between; ask again'}."
             raise Conflict(msg)
     return {"workers": states}
