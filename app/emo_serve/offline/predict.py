@@ -107,7 +107,7 @@ def _from_server(options: argparse.Namespace, stack: ExitStack) -> tuple[Ask, in
         msg = f"--url: {error}"
         raise InvalidParameter(msg) from error
     except EmoError as error:
-        msg = f"{options.url}: {error}"
+        msg = str(error) if options.url in str(error) else f"{options.url}: {error}"
         raise StartupError(msg) from error
     given = query_of(options, task)
 
