@@ -22,6 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.on_ray.processes import actors
+from tests.swapping import status_of
 
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "docs/images/motorcycle.jpg"
@@ -59,10 +60,9 @@ class Memory:
 def resident_mib(pid: int) -> float:
     """0 for a process that has ended."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
+        return int(status_of(pid, "VmRSS").split()[0]) / 1024
+    except (OSError, IndexError):  # IndexError: it has ended and was not waited for
         return 0.0
-    return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 def write_photos(folder: Path, count: int) -> None:

@@ -143,6 +143,21 @@ async def test_values_count_however_they_are_nested(tmp_path: Path, path: str, p
         assert time.process_time() - began < 1
 
 
+@pytest.mark.parametrize("path", ["/classify", V1, "/infer/classification", "/models/toy-classifier"])
+async def test_as_many_images_as_a_setting_may_allow_are_not_too_many_values(tmp_path: Path, path: str) -> None:
+    images = ["data:image/png;base64,AAAA"] * 1000
+    bodies: dict[str, dict[str, Any]] = {
+        "/classify": {"images": images},
+        V1: {"instances": [{"b64": image} for image in images]},
+        "/infer/classification": {"image": [{"type": "base64", "value": image} for image in images]},
+        "/models/toy-classifier": {"inputs": images, "parameters": {"top_k": 1}},
+    }
+    async with in_process(settings_for(tmp_path, max_images_per_request=1000)) as (client, _):
+        answer = await client.post(path, json=bodies[path])
+        assert "values" not in answer.text
+        assert "allowed are JPEG" in answer.text  # each is no picture
+
+
 async def test_elements_without_bytes_are_counted_no_further_than_the_shape(client: httpx.AsyncClient) -> None:
     entry = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 160_000}}
     head = json.dumps({"inputs": [entry]}).encode()

@@ -32,6 +32,7 @@ from emo_serve.errors import ImageTooLarge, InvalidParameter, InvalidRequest
 from emo_serve.manifest import Task
 from emo_serve.vision.results import Classification, Detections, Prediction, Segmentation
 
+_MOST_VALUES = 3000  # of JSON: 1000 images, each with the comma of its data: URI, and parameters
 _NAMES: Mapping[Task, Mapping[str, str]] = {
     "classify": {"top_k": "top_k"},
     "detect": {"threshold": "score_threshold"},
@@ -76,7 +77,7 @@ async def _answer(request: ModelRequest) -> Response:
 
 def _read(body: bytes, task: Task) -> tuple[list[Upload], dict[str, Any], bool]:
     """The images, their parameters in our words, and whether they came as a list."""
-    content = read_json(body, 1000)
+    content = read_json(body, _MOST_VALUES)
     inputs = content.get("inputs")
     several = isinstance(inputs, list)
     texts = [text for text in (inputs if isinstance(inputs, list) else [inputs]) if isinstance(text, str)]

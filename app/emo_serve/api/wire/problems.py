@@ -192,12 +192,11 @@ def parameter_problem(request: Request, error: RequestValidationError) -> Proble
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    if error.get("value", "") is None:
-        return f"{error['parameter']} is missing: allowed is {error['allowed']}."
-    if "value" in error:
-        return f"{error['parameter']} = {error['value']!r}: allowed is {error['allowed']}."
-    allowed = f"allowed are {', '.join(error['allowed'])}" if error["allowed"] else "there are none"
-    return f"Unknown parameter {error['parameter'][:_SHOWN]!r}: {allowed}."
+    if "value" not in error:
+        allowed = f"allowed are {', '.join(error['allowed'])}" if error["allowed"] else "there are none"
+        return f"Unknown parameter {error['parameter'][:_SHOWN]!r}: {allowed}."
+    fault = "is missing" if error["value"] is None else f"= {error['value']!r}"
+    return f"{error['parameter']} {fault}: allowed is {error['allowed']}."
 
 
 def _declared_parameters(request: Request) -> dict[str, dict[str, Any]]:
