@@ -1,7 +1,7 @@
 """Cost of decoding and preprocessing against plain Pillow, difference of their pixels, and its effect on a model.
 
     python -m bench.pixels
-    python -m bench.pixels --agreement PHOTOS --model models/emo-1m/2
+    python -m bench.pixels --agreement PHOTOS --model models/emo-1m/3
 
 The first prints CPU milliseconds per image, measured in turns on one thread, for JPEGs made of one photo (of
 scikit-image, or ``--photo``). The second compares the best class of a model on real photos, as they are and enlarged
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, help="the photo to make JPEGs of; without it one of scikit-image")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--agreement", type=Path, metavar="DIR", help="photos on which to compare a model's answers")
-    parser.add_argument("--model", type=Path, default=Path("models/emo-1m/2"), help="the classifier (%(default)s)")
+    parser.add_argument("--model", type=Path, default=Path("models/emo-1m/3"), help="the classifier (%(default)s)")
     parser.add_argument("--count", type=int, default=500, help="how many of the photos (%(default)s)")
     args = parser.parse_args()
     if args.agreement is None:

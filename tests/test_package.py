@@ -76,7 +76,7 @@ def test_a_wheel_brings_no_module_that_a_user_may_have_too(wheels: tuple[Path, P
         assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == packages
         assert {f"{package}/py.typed" for package in packages} <= set(names)
     served = set(zipfile.ZipFile(wheels[0]).namelist())
-    assert {"emo_serve/models/emo-1m/2/manifest.json", "emo_serve/playground/index.html"} <= served
+    assert {"emo_serve/models/emo-1m/3/manifest.json", "emo_serve/playground/index.html"} <= served
 
 
 def test_what_is_installed_serves_its_models_beside_an_app_of_the_users_own(

@@ -1,7 +1,7 @@
 """Pretrained weights that a training run starts from."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from emo.checkpoints.upstream import upstream_key, weights_of
 from emo.models.heads.model import Model
 from emo.models.heads.ssdlite import SIZES_KEY
 
+_CLASS_ROWS = frozenset({"head.weight", "head.bias"})  # of a classifier
 _NAMED = 3  # mismatched tensors that an error names
 
 
@@ -64,17 +65,21 @@ def initial_tensors(source: Source, architecture: str, model: Model, names: tupl
     """The tensors for the fresh ``model``, by its own names; prints how many.
 
     Always the backbone. From a model of the same kind and size also the rest, if the shapes are equal; weights of
-    classes only if the classes are the same. Raise ValueError if the backbone does not fit.
+    classes only if the classes are the same, or of a classifier those of the classes that both have. Raise ValueError
+    if the backbone does not fit.
     """
     taken: dict[str, Tensor] = {}
     missing, misshapen = [], []
+    shared = set(names) & set(source.names)
     for key, own in weights_of(model).items():
         found = _find(source.tensors, key, upstream_key(model, key))
         is_backbone = key.startswith("backbone.")
-        if found is not None and found.shape == own.shape:
-            if is_backbone or (
-                source.architecture == architecture and (names == source.names or not _tells_classes(key))
-            ):
+        is_alike = source.architecture == architecture
+        if found is not None and is_alike and key in _CLASS_ROWS:
+            if shared:
+                taken[key] = _rows_by_name(own, found, names, source.names)
+        elif found is not None and found.shape == own.shape:
+            if is_backbone or (is_alike and (names == source.names or not _tells_classes(key))):
                 taken[key] = found
         elif is_backbone and found is not None:
             misshapen.append(f"{key} is {tuple(found.shape)}, wants {tuple(own.shape)}")
@@ -88,8 +93,8 @@ def initial_tensors(source: Source, architecture: str, model: Model, names: tupl
         first = "; ".join([*misshapen[:_NAMED], *(f"{key} is missing" for key in missing[:_NAMED])])
         msg = f"{source.path} has no backbone of {size}: {len(missing) + len(misshapen)} tensors do not fit, as {first}"
         raise ValueError(msg)
-    classes = "with" if any(map(_tells_classes, taken)) else "without"
-    print(f"taken from {source.path}: {len(taken)} of {len(weights_of(model))} tensors, {classes} those of the classes")
+    of_classes = f"with those of {len(shared)} classes" if any(map(_tells_classes, taken)) else "without those of classes"
+    print(f"taken from {source.path}: {len(taken)} of {len(weights_of(model))} tensors, {of_classes}")
     return taken
 
 
@@ -104,6 +109,15 @@ def _find(tensors: Mapping[str, Tensor], key: str, upstream: str) -> Tensor | No
         bare = upstream.removeprefix("backbone.")
         candidates += [bare, f"backbone.{bare}", key.removeprefix("backbone.")]
     return next((tensors[name] for name in candidates if name in tensors), None)
+
+
+def _rows_by_name(own: Tensor, found: Tensor, names: Sequence[str], found_names: Sequence[str]) -> Tensor:
+    """``own``, with the rows of ``found`` for the classes that have the same names there."""
+    rows = own.clone()
+    for row, name in enumerate(names):
+        if name in found_names:
+            rows[row] = found[found_names.index(name)]
+    return rows
 
 
 def _tells_classes(key: str) -> bool:

@@ -13,7 +13,7 @@ from tests.onnx_import import networks
 from tests.support import write_detector, write_segmenter
 
 PHOTO = ROOT / "docs" / "images" / "motorcycle.jpg"
-NEW_VERSIONS = (3, 4, 5)
+NEW_VERSIONS = (4, 5, 6)
 
 
 def write_scratch(folder: Path) -> None:

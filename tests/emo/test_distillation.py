@@ -167,7 +167,7 @@ def test_the_command_learns_from_pictures_without_labels_and_publishes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = write_unlabelled(tmp_path / "more")
-    command = ["train", "classify", "--teacher", "models/emo-1m/2", "--unlabelled", str(more), "--schedule", "32x1"]
+    command = ["train", "classify", "--teacher", "models/emo-1m/3", "--unlabelled", str(more), "--schedule", "32x1"]
     command += [
         "--teacher-views",
         "2",

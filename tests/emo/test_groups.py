@@ -66,7 +66,7 @@ def test_the_classes_of_the_models_in_this_repository_have_groups() -> None:
         ("car", "sports car, convertible, minivan, taxi, beach wagon, limousine, jeep, race car, car"),
         ("truck", "pickup, garbage truck, fire engine, moving van, trailer truck, truck"),
         ("bus", "school bus, trolleybus, minibus, bus"),
-        ("motorcycle", "moped, motor scooter, motorbike"),
+        ("motorcycle", "moped, motor scooter, motorcycle"),
         ("bicycle", "mountain bike, bicycle-built-for-two"),
         ("boat", "speedboat, canoe, pirate ship, submarine, aircraft carrier"),
         ("food", "hotdog, pizza, cheeseburger, ice cream"),

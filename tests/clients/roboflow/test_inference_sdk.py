@@ -9,7 +9,7 @@ from inference_sdk.http.errors import HTTPCallErrorError
 
 from tests.clients.conftest import Own
 
-CLASSIFIER, DETECTOR = "emo-1m/2", "ssdlite-emo-1m/2"
+CLASSIFIER, DETECTOR = "emo-1m/3", "ssdlite-emo-1m/2"
 AS_IT_IS = {"client_downsizing_disabled": True}  # else the photo is made smaller, and is another one
 
 

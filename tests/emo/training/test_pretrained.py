@@ -70,16 +70,25 @@ def test_the_backbone_is_taken_from_every_form_of_file(form: str, architecture: 
         assert torch.equal(taken[key], tensor)
 
 
-def test_the_head_is_taken_where_the_classes_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classifier_gives_what_it_knows_of_the_classes_that_both_have(capsys: pytest.CaptureFixture[str]) -> None:
+    source = read_source(OWN)
+    model = emo.create("emo_1m", 3)
+    names = ("another class", source.names[7], source.names[2])
+    taken = initial_tensors(source, "emo_1m", model, names)
+    assert taken.keys() == model.state_dict().keys()
+    assert torch.equal(taken["head.weight"][1:], source.tensors["head.weight"][[7, 2]])
+    assert torch.equal(taken["head.bias"][1:], source.tensors["head.bias"][[7, 2]])
+    assert torch.equal(taken["head.weight"][0], model.head.weight[0])
+    assert "with those of 2 classes" in capsys.readouterr().out
+
+
+def test_a_classifier_of_other_classes_gives_all_but_what_tells_them_apart(capsys: pytest.CaptureFixture[str]) -> None:
     source = read_source(OWN)
     model = emo.create("emo_1m", len(source.names))
-    assert initial_tensors(source, "emo_1m", model, source.names).keys() == model.state_dict().keys()
-    assert "with those of the classes" in capsys.readouterr().out
-    renamed = ("another class", *source.names[1:])
-    taken = initial_tensors(source, "emo_1m", model, renamed)
+    taken = initial_tensors(source, "emo_1m", model, tuple(f"no {name}" for name in source.names))
     assert model.state_dict().keys() - taken.keys() == {"head.weight", "head.bias"}
     count = len(model.state_dict())
-    assert f"{count - 2} of {count} tensors, without those of the classes" in capsys.readouterr().out
+    assert f"{count - 2} of {count} tensors, without those of classes" in capsys.readouterr().out
 
 
 def test_a_detector_of_other_classes_gives_all_but_what_tells_them_apart() -> None:

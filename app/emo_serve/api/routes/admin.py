@@ -109,11 +109,15 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
         msg = f"alias = {alias[:100]!r}: allowed is a small letter and up to 15 small letters, digits, '_' and '-'."
         raise InvalidParameter(msg)
     name = services.catalog.find(name).manifest.name
-    require_served(services, name, query.version)
+
+    def change(config: ServingConfig) -> ServingConfig:
+        require_served(services, name, query.version)
+        return config.with_alias(alias, query.version or "")
+
     return await apply_change(
         services,
         name,
-        lambda config: config.with_alias(alias, query.version or ""),
+        change,
         lambda state: any(
             entry["version"] == query.version and alias in entry["aliases"] for entry in entries_of(state, name)
         ),

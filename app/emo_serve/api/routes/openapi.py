@@ -51,16 +51,16 @@ _REQUEST_BODY: dict[str, Any] = {
         },
     },
 }
-_MODEL = {"name": "emo-1m", "version": "2"}
+_MODEL = {"name": "emo-1m", "version": "3"}
 _SIZE = {"width": 640, "height": 427}
 _CLASSIFIED = {
     "model": _MODEL,
     "image": {"width": 451, "height": 300},
     "classifications": [
-        {"class_id": 93, "name": "tabby", "score": 0.394243, "group": "cat"},
-        {"class_id": 97, "name": "Egyptian cat", "score": 0.338588, "group": "cat"},
+        {"class_id": 97, "name": "Egyptian cat", "score": 0.373784, "group": "cat"},
+        {"class_id": 93, "name": "tabby", "score": 0.359053, "group": "cat"},
     ],
-    "groups": [{"name": "cat", "score": 0.969574}, {"name": "person", "score": 0.004214}],
+    "groups": [{"name": "cat", "score": 0.980273}, {"name": "wild animal", "score": 0.00416}],
 }
 _DETECTED = {
     "model": {"name": "ssdlite-emo-1m", "version": "2"},
