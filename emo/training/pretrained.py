@@ -93,8 +93,8 @@ def initial_tensors(source: Source, architecture: str, model: Model, names: tupl
         first = "; ".join([*misshapen[:_NAMED], *(f"{key} is missing" for key in missing[:_NAMED])])
         msg = f"{source.path} has no backbone of {size}: {len(missing) + len(misshapen)} tensors do not fit, as {first}"
         raise ValueError(msg)
-    of_classes = f"with those of {len(shared)} classes" if any(map(_tells_classes, taken)) else "without those of classes"
-    print(f"taken from {source.path}: {len(taken)} of {len(weights_of(model))} tensors, {of_classes}")
+    classes = f"with those of {len(shared)} classes" if any(map(_tells_classes, taken)) else "without those of classes"
+    print(f"taken from {source.path}: {len(taken)} of {len(weights_of(model))} tensors, {classes}")
     return taken
 
 

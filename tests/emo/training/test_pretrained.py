@@ -78,7 +78,7 @@ def test_a_classifier_gives_what_it_knows_of_the_classes_that_both_have(capsys: 
     assert taken.keys() == model.state_dict().keys()
     assert torch.equal(taken["head.weight"][1:], source.tensors["head.weight"][[7, 2]])
     assert torch.equal(taken["head.bias"][1:], source.tensors["head.bias"][[7, 2]])
-    assert torch.equal(taken["head.weight"][0], model.head.weight[0])
+    assert torch.equal(taken["head.weight"][0], model.state_dict()["head.weight"][0])
     assert "with those of 2 classes" in capsys.readouterr().out
 
 
