@@ -139,9 +139,9 @@ def test_a_teacher_is_found_by_its_folder_and_by_its_name() -> None:
     repository = Path(__file__).parents[2] / "models"
     by_name, by_folder = (
         find_teacher("emo-1m", repository, Path()),
-        find_teacher(str(repository / "emo-1m" / "2"), Path(), Path()),
+        find_teacher(str(repository / "emo-1m" / "3"), Path(), Path()),
     )
-    assert by_name.names == by_folder.names == read_labels(repository / "emo-1m" / "2" / "labels.txt")
+    assert by_name.names == by_folder.names == read_labels(repository / "emo-1m" / "3" / "labels.txt")
     with pytest.raises(ValueError, match="no model 'nobody'"):
         find_teacher("nobody", repository, Path())
     with pytest.raises(ValueError, match="has to be a classifier"):

@@ -210,6 +210,6 @@ def test_a_file_that_is_none_ends_the_command_with_a_message(
 
 
 def test_what_is_served_here_is_no_file_to_import() -> None:
-    file = Path(__file__).parents[2] / "models" / "emo-1m" / "2" / MODEL_FILE
+    file = Path(__file__).parents[2] / "models" / "emo-1m" / "3" / MODEL_FILE
     with pytest.raises(ValueError, match=r"as torch\.onnx writes it, not rearranged by a runtime"):
         read_onnx_weights(file)
