@@ -54,7 +54,7 @@ def roll_out(servers: list[Command], token_file: Path) -> int:
     """Run the command of the documentation, for these servers."""
     (block,) = re.findall(r"^emo-serve (rollout .*?[^\\])$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     command, name, version, flag, file, *replicas = shlex.split(block.replace("\\\n", ""))
-    assert (command, name, version, flag, file) == ("rollout", "emo-1m", "4", "--token-file", "admin-token")
+    assert (command, name, version, flag, file) == ("rollout", "emo-1m", "5", "--token-file", "admin-token")
     assert replicas[::2] == ["--replica"] * 3
     addresses = [argument for server in servers for argument in (replicas[0], admin_url(server))]
     return main([command, NAME, "2", flag, str(token_file), *addresses])
