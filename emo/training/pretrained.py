@@ -113,14 +113,14 @@ def _find(tensors: Mapping[str, Tensor], key: str, upstream: str) -> Tensor | No
 
 def _rows_by_name(own: Tensor, found: Tensor, names: Sequence[str], found_names: Sequence[str]) -> Tensor:
     """``own``, with the rows of ``found`` for the classes that have the same names there."""
-    rows = own.clone()
+    rows, row_of = own.clone(), {name: row for row, name in enumerate(found_names)}
     for row, name in enumerate(names):
-        if name in found_names:
-            rows[row] = found[found_names.index(name)]
+        if name in row_of:
+            rows[row] = found[row_of[name]]
     return rows
 
 
 def _tells_classes(key: str) -> bool:
     """True if a tensor's rows are classes: the linear layer of a classifier, the last convolutions of a detector."""
     part, *names = key.split(".")
-    return part == "head" and (len(names) == 1 or (names[0] == "classify" and names[2] == "1"))
+    return key in _CLASS_ROWS or (part == "head" and names[0] == "classify" and names[2] == "1")

@@ -82,6 +82,16 @@ def test_a_classifier_gives_what_it_knows_of_the_classes_that_both_have(capsys: 
     assert "with those of 2 classes" in capsys.readouterr().out
 
 
+def test_a_classifier_of_the_same_classes_gives_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    source = read_source(OWN)
+    model = emo.create("emo_1m", len(source.names))
+    taken = initial_tensors(source, "emo_1m", model, source.names)
+    assert taken.keys() == model.state_dict().keys()
+    assert torch.equal(taken["head.weight"], source.tensors["head.weight"])
+    count = len(model.state_dict())
+    assert f"{count} of {count} tensors, with those of {len(source.names)} classes" in capsys.readouterr().out
+
+
 def test_a_classifier_of_other_classes_gives_all_but_what_tells_them_apart(capsys: pytest.CaptureFixture[str]) -> None:
     source = read_source(OWN)
     model = emo.create("emo_1m", len(source.names))

@@ -109,15 +109,11 @@ async def set_alias(request: Request, name: str, alias: str, query: Annotated[Al
         msg = f"alias = {alias[:100]!r}: allowed is a small letter and up to 15 small letters, digits, '_' and '-'."
         raise InvalidParameter(msg)
     name = services.catalog.find(name).manifest.name
-
-    def change(config: ServingConfig) -> ServingConfig:
-        require_served(services, name, query.version)
-        return config.with_alias(alias, query.version or "")
-
+    require_served(services, name, query.version)
     return await apply_change(
         services,
         name,
-        change,
+        lambda config: config.with_alias(alias, query.version or ""),
         lambda state: any(
             entry["version"] == query.version and alias in entry["aliases"] for entry in entries_of(state, name)
         ),

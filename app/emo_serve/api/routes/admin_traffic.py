@@ -151,13 +151,10 @@ async def _changed(
     """Apply a change that needs the version of the model, if any, served; ``is_done`` holds for each version."""
     services = services_of(request)
     name = services.catalog.find(name).manifest.name
-
-    def change_of_served(config: ServingConfig) -> ServingConfig:
-        if version is not None:
-            require_served(services, name, version)
-        return change(config)
+    if version is not None:
+        require_served(services, name, version)
 
     def is_done_everywhere(state: State) -> bool:
         return all(map(is_done, entries_of(state, name)))
 
-    return await apply_change(services, name, change_of_served, is_done_everywhere, f"{otherwise} of model {name!r}")
+    return await apply_change(services, name, change, is_done_everywhere, f"{otherwise} of model {name!r}")
